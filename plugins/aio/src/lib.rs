@@ -1,0 +1,1 @@
+//! The aio plugin.

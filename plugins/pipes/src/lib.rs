@@ -1,0 +1,1 @@
+//! The pipes plugin.
