@@ -1,0 +1,302 @@
+//! The parasite: runs in a stopped process, answers the tracer's questions about it, and, should
+//! the tracer die, undoes what was done and lets the process go on as if nothing had been.
+//!
+//! Between two commands the leading thread stands at a breakpoint. Its SIGTRAP goes to the tracer;
+//! without one it goes to [`on_trap`]. Code behind a breakpoint looks for a command and, finding
+//! none, leaves too: so there is no moment at which the tracer's death could leave a thread here.
+#![no_std]
+#![no_main]
+
+use core::arch::naked_asm;
+use core::ptr::{addr_of, addr_of_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+#[path = "../rt/mod.rs"]
+mod rt;
+#[path = "../src/wire.rs"]
+#[allow(dead_code, reason = "the tracer uses the rest")]
+mod wire;
+
+use rt::nr;
+use wire::{Control, ProcessInfo, SigAction, Slot, ThreadInfo, command};
+
+const SIGTRAP: u64 = 5;
+const SA_SIGINFO: u64 = 4;
+const SA_RESTORER: u64 = 0x0400_0000;
+const SA_RESTART: u64 = 0x1000_0000;
+const FUTEX_WAIT_PRIVATE: u64 = 128;
+const FUTEX_WAKE_OP_PRIVATE: u64 = 5 | 128;
+const ETIMEDOUT: i64 = 110;
+
+static CONTROL: AtomicPtr<Control> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Entry of the leading thread: rdi is the address of its [`Control`], rsp the top of its stack.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+#[unsafe(link_section = ".text.entry")]
+pub extern "C" fn entry_init() -> ! {
+    naked_asm!("cld", "and rsp, -16", "xor ebp, ebp", "call {main}", "ud2", main = sym main)
+}
+
+/// Entry of any other thread: rdi is the address of its [`Slot`], rsp the top of its stack.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+#[unsafe(link_section = ".text.entry")]
+pub extern "C" fn entry_thread() -> ! {
+    naked_asm!("cld", "and rsp, -16", "xor ebp, ebp", "call {main}", "ud2", main = sym thread)
+}
+
+/// SIGTRAP handler: hands (signal, siginfo, ucontext, address of the frame) on. On the stack of
+/// the interrupted code: the alternate stack is the process's own.
+#[unsafe(naked)]
+extern "C" fn trap_entry() {
+    naked_asm!("cld", "mov rcx, rsp", "and rsp, -16", "xor ebp, ebp", "call {f}", "ud2", f = sym on_trap)
+}
+
+/// Where [`trap_entry`] would return to if the process has no code of its own for it.
+#[unsafe(naked)]
+extern "C" fn own_restorer() {
+    naked_asm!("mov eax, 15", "syscall", "ud2")
+}
+
+extern "C" fn main(control: *mut Control) -> ! {
+    // SAFETY: the tracer wrote a complete control block before it let the thread run here, and
+    // writes again only while the thread stands at a breakpoint; so there is one user at a time.
+    let c = unsafe { &mut *control };
+    CONTROL.store(control, Ordering::SeqCst);
+    let action = SigAction {
+        handler: trap_entry as *const () as u64,
+        flags: SA_SIGINFO | SA_RESTORER | SA_RESTART,
+        restorer: if c.sigreturn != 0 { c.sigreturn } else { own_restorer as *const () as u64 },
+        mask: !0,
+    };
+    // SAFETY: both point to whole actions.
+    let set = unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, addr_of!(action), addr_of_mut!(c.old_trap), 8) };
+    if set < 0 {
+        give_up(c);
+    }
+    loop {
+        rt::breakpoint();
+        // SAFETY: `control` is valid; volatile because the tracer writes it during the breakpoint.
+        let asked = unsafe { addr_of!((*control).command).read_volatile() };
+        match asked {
+            command::CALLS => run_calls(c),
+            command::PROCESS => process_info(&mut c.process, &c.old_trap),
+            command::TIMERS => timers(c),
+            _ => leave(c),
+        }
+        // SAFETY: as above.
+        unsafe { addr_of_mut!((*control).command).write_volatile(command::NONE) };
+    }
+}
+
+fn run_calls(c: &mut Control) {
+    let n = (c.call_count as usize).min(c.calls.len());
+    for call in &mut c.calls[..n] {
+        // SAFETY: the tracer answers for what it asks.
+        call.result = unsafe { rt::syscall6(call.nr, call.args) };
+    }
+}
+
+fn note(error: &mut i64, result: i64) -> i64 {
+    if result < 0 && *error == 0 {
+        *error = result;
+    }
+    result
+}
+
+fn process_info(p: &mut ProcessInfo, old_trap: &SigAction) {
+    p.error = 0;
+    for (i, action) in p.actions.iter_mut().enumerate() {
+        let signal = i as u64 + 1;
+        match signal {
+            9 | 19 => *action = SigAction::default(),
+            SIGTRAP => *action = *old_trap,
+            // SAFETY: reads the action into a whole one.
+            _ => _ = note(&mut p.error, unsafe { syscall!(nr::RT_SIGACTION, signal, 0, action as *mut _, 8) }),
+        }
+    }
+    for (which, timer) in p.itimers.iter_mut().enumerate() {
+        // SAFETY: four integers are what getitimer writes.
+        note(&mut p.error, unsafe { syscall!(nr::GETITIMER, which, timer.as_mut_ptr()) });
+    }
+    // SAFETY: these calls read a value of the process and write nothing but what they are given.
+    unsafe {
+        p.dumpable = syscall!(nr::PRCTL, 3);
+        let mut subreaper = 0i32;
+        p.child_subreaper = match syscall!(nr::PRCTL, 37, addr_of_mut!(subreaper)) {
+            0 => i64::from(subreaper),
+            failed => failed,
+        };
+        p.thp_disable = syscall!(nr::PRCTL, 42);
+        p.memory_merge = syscall!(nr::PRCTL, 68);
+        p.brk = syscall!(nr::BRK, 0);
+        p.membarrier = syscall!(nr::MEMBARRIER, 512);
+    }
+}
+
+fn timers(c: &mut Control) {
+    let n = (c.timer_count as usize).min(c.timers.len());
+    for t in &mut c.timers[..n] {
+        // SAFETY: four integers are what timer_gettime writes.
+        unsafe {
+            t.error = syscall!(nr::TIMER_GETTIME, t.id, t.spec.as_mut_ptr());
+            t.overrun = syscall!(nr::TIMER_GETOVERRUN, t.id);
+        }
+    }
+}
+
+fn thread_info(t: &mut ThreadInfo) {
+    t.error = 0;
+    // SAFETY: each call writes one whole field of its own type.
+    unsafe {
+        note(&mut t.error, syscall!(nr::SIGALTSTACK, 0, t.altstack.as_mut_ptr()));
+        t.altstack[1] &= 0xffff_ffff;
+        note(&mut t.error, syscall!(nr::PRCTL, 40, addr_of_mut!(t.tid_address)));
+        let mut signal = 0i32;
+        note(&mut t.error, syscall!(nr::PRCTL, 2, addr_of_mut!(signal)));
+        t.pdeathsig = i64::from(signal);
+        t.securebits = note(&mut t.error, syscall!(nr::PRCTL, 27));
+        t.no_new_privs = note(&mut t.error, syscall!(nr::PRCTL, 39));
+        t.timerslack = syscall!(nr::PRCTL, 30);
+    }
+}
+
+extern "C" fn thread(slot: *mut Slot) -> ! {
+    // SAFETY: the slot is this thread's alone.
+    let s = unsafe { &mut *slot };
+    thread_info(&mut s.info);
+    rt::breakpoint();
+    leave_slot(s)
+}
+
+/// The master is gone and a SIGTRAP was due; find out who we are by where we stood.
+extern "C" fn on_trap(_signal: i32, _info: *const u8, ucontext: *const u64, frame: u64) -> ! {
+    // SAFETY: set before the handler was installed; the block outlives every thread here.
+    let c = unsafe { &mut *CONTROL.load(Ordering::SeqCst) };
+    // SAFETY: the kernel's ucontext: rsp is the 16th register of the sigcontext at byte 40.
+    let rsp = unsafe { ucontext.add(5 + 15).read() };
+    if rsp > c.stack[0] && rsp <= c.stack[1] {
+        leave(c);
+    }
+    let area = c.slot_size * c.slot_count;
+    if rsp > c.slots && rsp <= c.slots + area {
+        let index = (rsp - 1 - c.slots) / c.slot_size;
+        // SAFETY: the index was just bounded; the slot is this thread's.
+        leave_slot(unsafe { &mut *((c.slots + index * c.slot_size) as *mut Slot) });
+    }
+    stray(c, frame)
+}
+
+/// A thread that is not in the blob was asked by [`wait_for_threads`] whether it is: say no, from
+/// outside of the blob, and go back.
+fn stray(c: &mut Control, frame: u64) -> ! {
+    // SAFETY: no arguments.
+    let tid = unsafe { syscall!(nr::GETTID) } as u32;
+    for i in 0..c.slot_count {
+        // SAFETY: the slots are within this mapping.
+        let s = unsafe { &mut *((c.slots + i * c.slot_size) as *mut Slot) };
+        if s.state != wire::slot::TAKEN || s.tid != tid || c.syscall_ret == 0 || c.sigreturn == 0 {
+            continue;
+        }
+        s.state = wire::slot::FREE;
+        // Decrement `busy` by a call made outside of the blob, then return through the kernel's
+        // own frame. The memory below it is this handler's.
+        let below = (frame - 8192) & !63;
+        // SAFETY: far below this function's own stack use, on the same stack.
+        let f = unsafe { core::slice::from_raw_parts_mut(below as *mut u64, 55) };
+        f.fill(0);
+        f[0] = c.sigreturn;
+        f[4] = 0xff;
+        let g = &mut f[6..];
+        (g[0], g[1], g[2]) = (addr_of!(c.busy) as u64, WAKE_OP, 1);
+        (g[8], g[9], g[12], g[13]) = (addr_of!(c.pad) as u64, FUTEX_WAKE_OP_PRIVATE, 0, nr::FUTEX);
+        g[2] = 1;
+        // r8 = uaddr2, r9 = operation, r10 = how many waiters there.
+        (g[15], g[16], g[17], g[18]) = (frame, c.syscall_ret, 0x202, 0x33 | 0x2b << 48);
+        f[38] = !0;
+        // SAFETY: a whole frame.
+        unsafe { rt::return_through(below) }
+    }
+    // A SIGTRAP from elsewhere in the moment between the master's death and the end of the
+    // clean-up.
+    // SAFETY: the kernel's own frame of this handler.
+    unsafe { rt::sigreturn(frame) }
+}
+
+/// FUTEX_OP(ADD, -1, CMP_EQ, 1): take one off and wake when it was the last.
+const WAKE_OP: u64 = 1 << 28 | 0xfff << 12 | 1;
+
+/// Without the means to clean up: go back to the interrupted context, leaving the mapping.
+fn give_up(c: &Control) -> ! {
+    let frame = if c.exit_frame != 0 { c.exit_frame } else { c.last_frame };
+    // SAFETY: the tracer wrote these frames before it let the thread run here.
+    unsafe { if c.exit_frame != 0 { rt::return_through(frame) } else { rt::sigreturn(frame) } }
+}
+
+/// The leading thread's way out: undo, restore the action, unmap, return.
+fn leave(c: &mut Control) -> ! {
+    wait_for_threads(c);
+    let n = (c.undo_count as usize).min(c.undo.len());
+    for call in c.undo[..n].iter().rev() {
+        // SAFETY: the tracer answers for the table.
+        unsafe { rt::syscall6(call.nr, call.args) };
+    }
+    // SAFETY: a whole action. From here on no breakpoint is met.
+    unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, addr_of!(c.old_trap), 0, 8) };
+    if c.exit_frame != 0 && c.keep == 0 {
+        // SAFETY: as in `give_up`.
+        unsafe { rt::return_through(c.exit_frame) }
+    }
+    // SAFETY: as in `give_up`.
+    unsafe { rt::sigreturn(c.last_frame) }
+}
+
+fn leave_slot(s: &mut Slot) -> ! {
+    // SAFETY: the control block outlives every thread here.
+    let c = unsafe { &*CONTROL.load(Ordering::SeqCst) };
+    // SAFETY: the tracer wrote the frame before it let the thread run here; with the gadgets the
+    // first frame counts this thread out from outside of the blob.
+    unsafe { if c.exit_frame != 0 { rt::return_through(s.exit_frame) } else { rt::sigreturn(s.exit_frame) } }
+}
+
+/// Waits until no other thread is in the blob. A thread that was about to enter, or had just left,
+/// when the master died cannot say so by itself: it is asked by a SIGTRAP.
+fn wait_for_threads(c: &mut Control) {
+    // SAFETY: aligned, valid, and from here on only changed atomically.
+    let busy = unsafe { AtomicU32::from_ptr(addr_of_mut!(c.busy)) };
+    let mut rounds = 0;
+    loop {
+        let now = busy.load(Ordering::SeqCst);
+        if now == 0 {
+            return;
+        }
+        let wait = [0i64, 20_000_000];
+        // SAFETY: the futex word and the time are valid.
+        let r = unsafe { syscall!(nr::FUTEX, busy.as_ptr(), FUTEX_WAIT_PRIVATE, now, wait.as_ptr()) };
+        if r != -ETIMEDOUT {
+            continue;
+        }
+        rounds += 1;
+        if rounds == 100 || c.exit_frame == 0 {
+            c.keep = 1;
+            return;
+        }
+        if rounds % 5 == 1 {
+            ask_threads(c);
+        }
+    }
+}
+
+fn ask_threads(c: &Control) {
+    // SAFETY: no arguments.
+    let pid = unsafe { syscall!(nr::GETPID) };
+    for i in 0..c.slot_count {
+        // SAFETY: the slots are within this mapping.
+        let s = unsafe { &*((c.slots + i * c.slot_size) as *const Slot) };
+        if s.state == wire::slot::TAKEN && s.tid != 0 {
+            // SAFETY: a signal for which this blob has the handler.
+            unsafe { syscall!(nr::TGKILL, pid, s.tid, SIGTRAP) };
+        }
+    }
+}

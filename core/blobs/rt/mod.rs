@@ -1,0 +1,133 @@
+//! What both blobs stand on: system calls, the memory functions the compiler calls, and a panic
+//! handler. No libc, no thread pointer, no allocation.
+#![allow(dead_code, reason = "each blob uses its own part")]
+
+use core::arch::{asm, naked_asm};
+
+pub mod nr;
+
+/// A raw system call; returns what the kernel returns (`-errno` on failure).
+///
+/// # Safety
+/// The call may do anything to the process; pointers must be valid for it.
+#[inline(always)]
+pub unsafe fn syscall6(nr: u64, a: [u64; 6]) -> i64 {
+    let ret: i64;
+    // SAFETY: the kernel's convention: number in rax, six arguments, rcx and r11 are lost. What
+    // the call does to memory is the caller's promise.
+    unsafe {
+        asm!("syscall", inlateout("rax") nr as i64 => ret, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
+             in("r10") a[3], in("r8") a[4], in("r9") a[5], lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    ret
+}
+
+/// [`syscall6`] with any number of arguments.
+#[macro_export]
+macro_rules! syscall {
+    ($nr:expr $(, $arg:expr)* $(,)?) => {{
+        let given: &[u64] = &[$($arg as u64),*];
+        let mut args = [0u64; 6];
+        let mut i = 0;
+        while i < given.len() { args[i] = given[i]; i += 1; }
+        $crate::rt::syscall6($nr, args)
+    }};
+}
+
+/// Stops at a breakpoint: the tracer sees a SIGTRAP.
+#[inline(always)]
+pub fn breakpoint() {
+    // SAFETY: int3 changes nothing itself; who handles the SIGTRAP returns behind it or never.
+    unsafe { asm!("int3") }
+}
+
+/// Takes the signal frame at `frame` (its first word is the address of code calling
+/// `rt_sigreturn`) as if a handler returned there.
+///
+/// # Safety
+/// `frame` is the address of a complete signal frame.
+pub unsafe fn return_through(frame: u64) -> ! {
+    // SAFETY: nothing of this stack is used any more; the rest is the caller's promise.
+    unsafe { asm!("mov rsp, {f}", "ret", f = in(reg) frame, options(noreturn)) }
+}
+
+/// `rt_sigreturn` from within the blob, taking the frame at `frame`.
+///
+/// # Safety
+/// `frame` is the address of a complete signal frame.
+pub unsafe fn sigreturn(frame: u64) -> ! {
+    // SAFETY: as above; the kernel takes the frame from 8 bytes below rsp.
+    unsafe {
+        asm!("lea rsp, [{f} + 8]", "mov eax, 15", "syscall", "ud2", f = in(reg) frame, options(noreturn));
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // A blob has nobody to tell; a bug must not go on with half-done work.
+    // SAFETY: ends the program at an undefined instruction.
+    unsafe { asm!("ud2", options(noreturn)) }
+}
+
+/// # Safety
+/// As in C.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+    naked_asm!("mov rax, rdi", "mov rcx, rdx", "rep movsb", "ret")
+}
+
+/// # Safety
+/// As in C.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+    naked_asm!(
+        "mov rax, rdi", "mov rcx, rdx", "sub rdi, rsi", "cmp rdi, rdx", "lea rdi, [rsi + rdi]", "jb 2f",
+        "rep movsb", "ret",
+        "2: lea rdi, [rdi + rdx - 1]", "lea rsi, [rsi + rdx - 1]", "std", "rep movsb", "cld", "ret"
+    )
+}
+
+/// # Safety
+/// As in C.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
+    naked_asm!("mov r8, rdi", "mov eax, esi", "mov rcx, rdx", "rep stosb", "mov rax, r8", "ret")
+}
+
+/// # Safety
+/// As in C.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
+    for i in 0..len {
+        // SAFETY: both are valid for `len` bytes; volatile so that the loop does not become a call
+        // of this function.
+        let (x, y) = unsafe { (a.add(i).read_volatile(), b.add(i).read_volatile()) };
+        if x != y {
+            return i32::from(x) - i32::from(y);
+        }
+    }
+    0
+}
+
+/// # Safety
+/// As in C.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
+    // SAFETY: the caller's promise is the same.
+    unsafe { memcmp(a, b, len) }
+}
+
+/// # Safety
+/// As in C.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn strlen(s: *const u8) -> usize {
+    let mut n = 0;
+    // SAFETY: `s` ends with a zero byte.
+    while unsafe { s.add(n).read_volatile() } != 0 {
+        n += 1;
+    }
+    n
+}

@@ -1,0 +1,176 @@
+//! The memory that the tracer and the parasite share. Compiled into both, so it is `no_std`, every
+//! struct is `repr(C)` and made of integers alone, and every value that comes back from the target
+//! must be checked like any other input: the target could have written it.
+
+/// Commands to the parasite ([`Control::command`]).
+pub mod command {
+    /// Nothing is asked: a parasite that goes on without a command has lost its master and leaves.
+    pub const NONE: u32 = 0;
+    /// Run `calls[..call_count]` in order, results in [`super::Call::result`].
+    pub const CALLS: u32 = 1;
+    /// Fill [`super::Control::process`].
+    pub const PROCESS: u32 = 2;
+    /// Fill `timers[..timer_count]` from their ids.
+    pub const TIMERS: u32 = 3;
+}
+
+/// Calls that fit into one [`command::CALLS`] and into the undo table.
+pub const MAX_CALLS: usize = 64;
+/// Timers that fit into one [`command::TIMERS`].
+pub const MAX_TIMERS: usize = 64;
+
+/// A system call and what it returned (`-errno` on failure).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Call {
+    /// System call number.
+    pub nr: u64,
+    /// Arguments.
+    pub args: [u64; 6],
+    /// What the kernel returned.
+    pub result: i64,
+}
+
+/// `struct sigaction` as the kernel has it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SigAction {
+    /// `SIG_DFL`, `SIG_IGN` or an address.
+    pub handler: u64,
+    /// `SA_*`.
+    pub flags: u64,
+    /// Where the handler returns to.
+    pub restorer: u64,
+    /// Signals blocked while the handler runs; bit 0 is signal 1.
+    pub mask: u64,
+}
+
+/// The parasite's process-wide answers. Fields that are the result of a call are `-errno` if it
+/// failed (`-EINVAL` where the kernel does not know the call).
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessInfo {
+    /// Action of signal `i + 1`; `SIGTRAP` is the one found before the infection.
+    pub actions: [SigAction; 64],
+    /// `ITIMER_REAL`, `ITIMER_VIRTUAL`, `ITIMER_PROF`: interval s, µs, value s, µs.
+    pub itimers: [[i64; 4]; 3],
+    /// `PR_GET_DUMPABLE`.
+    pub dumpable: i64,
+    /// `PR_GET_CHILD_SUBREAPER`: 0 or 1.
+    pub child_subreaper: i64,
+    /// `PR_GET_THP_DISABLE`.
+    pub thp_disable: i64,
+    /// `PR_GET_MEMORY_MERGE` (Linux 6.4).
+    pub memory_merge: i64,
+    /// `brk(0)`.
+    pub brk: i64,
+    /// `MEMBARRIER_CMD_GET_REGISTRATIONS` (Linux 6.3).
+    pub membarrier: i64,
+    /// First failure of a call that has no reason to fail (0: none).
+    pub error: i64,
+}
+
+/// One thread's answers.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ThreadInfo {
+    /// `sigaltstack`: base, flags, size. `SS_ONSTACK` is never set (the parasite has a stack of its own).
+    pub altstack: [u64; 3],
+    /// `PR_GET_TID_ADDRESS`: the address given to `set_tid_address`.
+    pub tid_address: u64,
+    /// `PR_GET_PDEATHSIG`.
+    pub pdeathsig: i64,
+    /// `PR_GET_SECUREBITS`.
+    pub securebits: i64,
+    /// `PR_GET_NO_NEW_PRIVS`.
+    pub no_new_privs: i64,
+    /// `PR_GET_TIMERSLACK`, ns.
+    pub timerslack: i64,
+    /// First failure of a call that has no reason to fail (0: none).
+    pub error: i64,
+}
+
+/// A POSIX timer: asked by id, answered with its state.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimerInfo {
+    /// The kernel's timer id.
+    pub id: i64,
+    /// `timer_gettime`: interval s, ns, value s, ns.
+    pub spec: [i64; 4],
+    /// `timer_getoverrun`.
+    pub overrun: i64,
+    /// 0, or `-errno` of `timer_gettime`.
+    pub error: i64,
+}
+
+/// State of a [`Slot`].
+pub mod slot {
+    /// Nobody's.
+    pub const FREE: u32 = 0;
+    /// A thread is, or is about to be, in the parasite.
+    pub const TAKEN: u32 = 1;
+}
+
+/// What one thread needs in the parasite; its stack ends where the next slot begins.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Slot {
+    /// [`slot::FREE`] or [`slot::TAKEN`].
+    pub state: u32,
+    /// Thread id in the target's pid namespace, or 0.
+    pub tid: u32,
+    /// First signal frame of the way out.
+    pub exit_frame: u64,
+    /// The answers.
+    pub info: ThreadInfo,
+}
+
+/// The parasite's control block.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Control {
+    /// One of [`command`].
+    pub command: u32,
+    /// 0, or `-errno` of the set-up.
+    pub status: i32,
+    /// Stack of the leading thread, low and high end.
+    pub stack: [u64; 2],
+    /// Signal frame from which the way out begins: it unmaps the parasite, then [`Self::last_frame`].
+    /// 0 if the target has no code for it.
+    pub exit_frame: u64,
+    /// Signal frame that restores the interrupted context.
+    pub last_frame: u64,
+    /// Address of `syscall; ret` outside of the parasite, or 0.
+    pub syscall_ret: u64,
+    /// Address of code outside of the parasite that calls `rt_sigreturn`, or 0.
+    pub sigreturn: u64,
+    /// Threads (not counting the leading one) in the parasite; a futex.
+    pub busy: u32,
+    /// Not 0: the mapping has to stay when the master is lost.
+    pub keep: u32,
+    /// Address of the first [`Slot`].
+    pub slots: u64,
+    /// Bytes from slot to slot.
+    pub slot_size: u64,
+    /// Number of slots.
+    pub slot_count: u64,
+    /// Action of `SIGTRAP` before the infection.
+    pub old_trap: SigAction,
+    /// Valid entries of [`Self::calls`].
+    pub call_count: u32,
+    /// Valid entries of [`Self::undo`].
+    pub undo_count: u32,
+    /// Valid entries of [`Self::timers`].
+    pub timer_count: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Calls to run.
+    pub calls: [Call; MAX_CALLS],
+    /// Calls to run, last first, when the master is lost.
+    pub undo: [Call; MAX_CALLS],
+    /// Timers asked for.
+    pub timers: [TimerInfo; MAX_TIMERS],
+    /// Answers.
+    pub process: ProcessInfo,
+}
