@@ -9,8 +9,10 @@ pub mod magic;
 pub mod schema;
 
 /// The messages of the image files, one Rust type each, named in upper camel case (`core_entry` is
-/// [`images::CoreEntry`]).
+/// [`images::CoreEntry`]). Strings that the kernel treats as bytes (paths, command names) are
+/// `Vec<u8>`: they need not be UTF-8.
 #[allow(
+    dead_code,
     missing_docs,
     unreachable_pub,
     clippy::all,
