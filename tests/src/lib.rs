@@ -1,1 +1,60 @@
-//! Tests.
+//! Guests and the harness that checkpoints them.
+//!
+//! A guest is a small C program under `guests/FAMILY/NAME.c` that sets up one kind of kernel state, waits, and
+//! then verifies that the state is as it was. Every guest also runs without a checkpoint: one that fails there is
+//! a broken test. [`Case`] is a guest and how to checkpoint it, [`Lab`] the folder and the processes of one run.
+
+#![allow(clippy::panic, reason = "a test helper reports by panicking")]
+
+mod case;
+mod criu;
+mod lab;
+mod leftovers;
+mod netlink;
+pub mod reaper;
+mod requirements;
+mod snapshot;
+
+pub use case::Case;
+pub use criu::{Criu, Outcome};
+pub use lab::{Lab, until};
+pub use leftovers::processes_of;
+pub use requirements::Need;
+pub use snapshot::Snapshot;
+
+/// Defines the tests of a family: `guests! { events { eventfd, timerfd (.dump_option("--x")) } }`.
+///
+/// Each guest becomes a module with one test for each way to run it, and one test checks that no guest of the
+/// folder is forgotten.
+#[macro_export]
+macro_rules! guests {
+    ($family:ident { $($name:ident $(($($build:tt)*))?),* $(,)? }) => {
+        mod $family {
+            $(mod $name {
+                fn case() -> $crate::Case {
+                    $crate::Case::new(concat!(stringify!($family), "/", stringify!($name))) $($($build)*)?
+                }
+                #[test]
+                fn native() {
+                    case().native();
+                }
+                #[test]
+                fn checkpoint() {
+                    case().checkpoint();
+                }
+                #[test]
+                fn thrice() {
+                    case().thrice();
+                }
+                #[test]
+                fn leave_running() {
+                    case().leave_running();
+                }
+            })*
+            #[test]
+            fn native_every_guest_has_its_tests() {
+                $crate::Case::assert_all_listed(stringify!($family), &[$(stringify!($name)),*]);
+            }
+        }
+    };
+}

@@ -1,0 +1,76 @@
+//! Compiles the guests: `guests/FAMILY/NAME.c` becomes `$OUT_DIR/guests/FAMILY/NAME`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::SystemTime;
+use std::{env, fs, io, thread};
+
+fn main() {
+    println!("cargo::rerun-if-changed=guests");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("guests");
+    let sources = sources(Path::new("guests")).expect("the guests' folder is readable");
+    let header = modified(Path::new("guests/guest.h"));
+    let work = Mutex::new(sources.into_iter());
+    let failures = Mutex::new(Vec::new());
+    let workers = thread::available_parallelism().map_or(1, |n| n.get());
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let Some(source) = work.lock().expect("no worker panics").next() else { return };
+                    if let Err(message) = compile(&source, &out, header) {
+                        failures.lock().expect("no worker panics").push(message);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no worker panics");
+    assert!(failures.is_empty(), "guests that do not compile:\n{}", failures.join("\n"));
+}
+
+/// All `guests/FAMILY/NAME.c`.
+fn sources(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for family in fs::read_dir(root)? {
+        let family = family?.path();
+        if family.is_dir() {
+            for file in fs::read_dir(family)? {
+                let file = file?.path();
+                if file.extension().is_some_and(|e| e == "c") {
+                    found.push(file);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|m| m.modified()).ok()
+}
+
+/// Compiles one guest unless its program is newer than its source and the header.
+fn compile(source: &Path, out: &Path, header: Option<SystemTime>) -> Result<(), String> {
+    let relative = source.strip_prefix("guests").map_err(|e| e.to_string())?;
+    let program = out.join(relative).with_extension("");
+    let built = modified(&program);
+    if built.is_some() && built > modified(source) && built > header {
+        return Ok(());
+    }
+    if let Some(folder) = program.parent() {
+        fs::create_dir_all(folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
+    }
+    let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    let result = Command::new(&compiler)
+        .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wno-unused-function", "-pthread", "-o"])
+        .arg(&program)
+        .arg(source)
+        .output()
+        .map_err(|e| format!("run the C compiler {compiler}: {e}; install gcc, or name another in CC"))?;
+    if !result.status.success() {
+        return Err(format!("{}:\n{}", source.display(), String::from_utf8_lossy(&result.stderr)));
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! A guest and the ways to run it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::criu::{Criu, Outcome};
+use crate::lab::{Lab, Verdict};
+use crate::reaper::{self, Pid};
+use crate::requirements::Need;
+use crate::snapshot::Snapshot;
+use std::time::Duration;
+
+/// A guest, and the options that its dump and restore need.
+#[derive(Clone, Debug)]
+pub struct Case {
+    guest: &'static str,
+    dump: Vec<&'static str>,
+    restore: Vec<&'static str>,
+    needs: Vec<Need>,
+    /// Names of fields that the comparison of /proc before and after leaves out.
+    except: Vec<&'static str>,
+}
+
+impl Case {
+    /// The guest `FAMILY/NAME`.
+    pub fn new(guest: &'static str) -> Case {
+        Case { guest, dump: Vec::new(), restore: Vec::new(), needs: Vec::new(), except: Vec::new() }
+    }
+
+    /// An option for the dump.
+    pub fn dump_option(mut self, option: &'static str) -> Self {
+        self.dump.push(option);
+        self
+    }
+
+    /// An option for the dump and the restore.
+    pub fn option(mut self, option: &'static str) -> Self {
+        self.restore.push(option);
+        self.dump_option(option)
+    }
+
+    /// Something that the machine has to give.
+    pub fn need(mut self, need: Need) -> Self {
+        self.needs.push(need);
+        self
+    }
+
+    /// Leaves a field (the part of a line before its first colon) out of the comparison of /proc.
+    pub fn except(mut self, field: &'static str) -> Self {
+        self.except.push(field);
+        self
+    }
+
+    /// Without a checkpoint: shows that the guest itself is right.
+    pub fn native(self) {
+        self.run(|_, _, _| {});
+    }
+
+    /// Dump, which kills the tree, and restore.
+    pub fn checkpoint(self) {
+        self.run(|case, lab, pid| case.round(lab, pid, 1));
+    }
+
+    /// Dump and restore three times in a row: what a restore makes can be dumped again.
+    pub fn thrice(self) {
+        self.run(|case, lab, pid| (1..=3).for_each(|round| case.round(lab, pid, round)));
+    }
+
+    /// Dump with `--leave-running`: the tree goes on as if nothing had been.
+    pub fn leave_running(self) {
+        self.run(|case, lab, pid| {
+            let before = Snapshot::settled(pid);
+            case.dump(lab, "images", pid).args(["--leave-running"]).run().expect_ok();
+            before.assert_same(&Snapshot::settled(pid), &case.except, "a dump with --leave-running");
+        });
+    }
+
+    fn dump<'a>(&self, lab: &'a Lab, images: &str, pid: Pid) -> Criu<'a> {
+        Criu::dump(lab, images, pid).args(self.dump.iter().copied())
+    }
+
+    /// One dump and restore with a comparison of the tree as /proc shows it.
+    fn round(&self, lab: &Lab, pid: Pid, round: usize) {
+        let images = format!("images-{round}");
+        let before = Snapshot::settled(pid);
+        let dumped: Outcome = self.dump(lab, &images, pid).run();
+        dumped.expect_ok();
+        let end = reaper::wait(pid, Duration::from_secs(10));
+        assert!(end.is_some(), "process {pid} is alive after its dump\n{dumped}");
+        let pidfile = lab.path().join(format!("pid-{round}"));
+        let restored = Criu::restore(lab, &images)
+            .args(["--pidfile".as_ref(), pidfile.as_os_str()])
+            .args(self.restore.iter().copied())
+            .run();
+        restored.expect_ok();
+        let text = fs::read_to_string(&pidfile).unwrap_or_default();
+        assert_eq!(text.trim(), pid.to_string(), "the pid in --pidfile\n{restored}");
+        // What goes wrong later is explained by the restore's log.
+        println!("restore.log of round {round}:\n{restored}");
+        before.assert_same(&Snapshot::settled(pid), &self.except, "dump and restore");
+    }
+
+    fn run(self, act: impl FnOnce(&Case, &Lab, Pid)) {
+        let _met: Vec<_> = self.needs.iter().map(|need| need.meet()).collect();
+        let mut lab = Lab::new();
+        let pid = lab.start_guest(self.guest);
+        if let Some(early) = lab.wait_ready(pid) {
+            match early {
+                Verdict::Skip(why) => println!("skipped: {}: {why}", self.guest),
+                other => panic!("{} before its checkpoint: {other:?}", self.guest),
+            }
+            return;
+        }
+        act(&self, &lab, pid);
+        lab.go();
+        match lab.conclude(pid) {
+            Verdict::Pass => {}
+            Verdict::Skip(why) => panic!("{}: skipped after the checkpoint: {why}", self.guest),
+            Verdict::Fail(why) => panic!("{}: {why}", self.guest),
+        }
+        lab.assert_clean(&[pid]);
+    }
+
+    /// Panics when the folder of a family holds a guest without tests.
+    pub fn assert_all_listed(family: &str, listed: &[&str]) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests").join(family);
+        let found: BTreeSet<String> = fs::read_dir(&folder)
+            .unwrap_or_else(|e| panic!("read {}: {e}", folder.display()))
+            .filter_map(|e| e.ok()?.path().file_stem()?.to_str().map(str::to_owned))
+            .collect();
+        let listed: BTreeSet<String> = listed.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(found, listed, "the guests in {} and those with tests", folder.display());
+    }
+}

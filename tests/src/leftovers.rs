@@ -1,0 +1,103 @@
+//! Finds what a run left behind: processes, mounts, sockets, firewall tables.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use crate::lab::MARK;
+use crate::netlink;
+use crate::reaper::Pid;
+
+/// The living processes of a lab: known by their environment, their working directory or their parent.
+pub fn processes_of(lab: &Path) -> Vec<Pid> {
+    let mark = format!("{MARK}={}", lab.display());
+    let mut found: Vec<Pid> = Vec::new();
+    let mut others: Vec<(Pid, Pid)> = Vec::new();
+    for pid in pids() {
+        let Some((state, parent)) = state_and_parent(pid) else { continue };
+        if state == 'Z' || state == 'X' {
+            continue;
+        }
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let marked = environ.split(|b| *b == 0).any(|var| var == mark.as_bytes());
+        let inside = ["cwd", "root"].iter().any(|link| {
+            fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|to| to.starts_with(lab))
+        });
+        if marked || inside {
+            found.push(pid);
+        } else {
+            others.push((pid, parent));
+        }
+    }
+    // Programs that overwrite their environment are known by their parent.
+    loop {
+        let (children, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(|(_, p)| found.contains(p));
+        if children.is_empty() {
+            return found;
+        }
+        found.extend(children.iter().map(|(pid, _)| pid));
+        others = rest;
+    }
+}
+
+/// Kills every process of a lab, until there is none.
+pub(crate) fn kill_all(lab: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let pids = processes_of(lab);
+        if pids.is_empty() {
+            return;
+        }
+        if Instant::now() > deadline {
+            eprintln!("processes of {} that cannot be killed: {pids:?}", lab.display());
+            return;
+        }
+        for pid in pids {
+            // SAFETY: kill has no memory effects; the pid was just seen to be one of ours.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Panics when anything of the lab is left.
+pub(crate) fn assert_none(lab: &Path, roots: &[Pid]) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    // Killed processes take a moment to go.
+    while !processes_of(lab).is_empty() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(2));
+    }
+    let name = lab.display().to_string();
+    let mut left = Vec::new();
+    for pid in processes_of(lab) {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        left.push(format!("process {pid} ({})", comm.trim()));
+    }
+    for (file, what) in [("/proc/self/mountinfo", "mount"), ("/proc/net/unix", "unix socket")] {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        left.extend(text.lines().filter(|l| l.contains(&name)).map(|l| format!("{what}: {l}")));
+    }
+    match netlink::nft_tables() {
+        Ok(tables) => {
+            let ours = |table: &String| {
+                table.split(|c: char| !c.is_ascii_digit()).any(|n| roots.iter().any(|pid| n == pid.to_string()))
+            };
+            left.extend(tables.into_iter().filter(ours).map(|table| format!("nftables table {table}")));
+        }
+        Err(error) => eprintln!("list nftables tables: {error}"),
+    }
+    assert!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
+}
+
+fn pids() -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").expect("read /proc");
+    entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The state letter and the parent of a process.
+pub(crate) fn state_and_parent(pid: Pid) -> Option<(char, Pid)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}

@@ -1,0 +1,213 @@
+//! A tree of processes as /proc shows it: what a checkpoint must not change.
+//!
+//! The comparison catches what a guest does not look at itself. Left out is what no restore can or should keep
+//! (times, inode numbers of pipes and sockets, cpu masks, statistics).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::leftovers::state_and_parent;
+use crate::reaper::Pid;
+
+/// Lines `PLACE FIELD: VALUE`, by process, thread, mapping or descriptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot(BTreeMap<String, String>);
+
+/// The fields of /proc/PID/status that belong to the task itself.
+const STATUS: &[&str] = &[
+    "Name", "Umask", "Tgid", "Ngid", "Pid", "Uid", "Gid", "Groups", "NStgid", "NSpid", "NSpgid", "NSsid",
+    "Kthread", "Threads", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm", "CapEff",
+    "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters", "THP_enabled", "untag_mask",
+];
+
+/// Files that are compared as they stand.
+const WHOLE: &[&str] = &["limits", "personality", "oom_score_adj", "coredump_filter", "cmdline", "environ", "auxv", "timers"];
+
+/// The fields of a descriptor's fdinfo that say what the description is, not when or under which number.
+const FDINFO: &[&str] = &["pos", "flags", "eventfd-count", "eventfd-semaphore", "sigmask", "clockid", "ticks", "settime flags", "Pid"];
+
+impl Snapshot {
+    /// Taken once the tree has come to rest, or after half a second if it never does.
+    pub fn settled(root: Pid) -> Snapshot {
+        let deadline = Instant::now() + Duration::from_millis(500);
+        let mut last = Snapshot::take(root);
+        loop {
+            std::thread::sleep(Duration::from_millis(5));
+            let next = Snapshot::take(root);
+            if next == last || Instant::now() > deadline {
+                return next;
+            }
+            last = next;
+        }
+    }
+
+    /// Taken at once.
+    pub fn take(root: Pid) -> Snapshot {
+        let mut lines = BTreeMap::new();
+        let mut todo = vec![(root, None)];
+        while let Some((pid, parent)) = todo.pop() {
+            process(pid, parent, &mut lines);
+            todo.extend(children(pid).into_iter().map(|child| (child, Some(pid))));
+        }
+        Snapshot(lines)
+    }
+
+    /// Panics with the lines that differ.
+    #[track_caller]
+    pub fn assert_same(&self, after: &Snapshot, except: &[&str], what: &str) {
+        let mut differences = Vec::new();
+        let keys: std::collections::BTreeSet<_> = self.0.keys().chain(after.0.keys()).collect();
+        for key in keys {
+            let field = key.rsplit_once(' ').map_or(key.as_str(), |(_, field)| field);
+            let (old, new) = (self.0.get(key), after.0.get(key));
+            if old != new && !except.contains(&field) {
+                let show = |v: Option<&String>| v.map_or("(absent)".to_owned(), |v| shorten(v));
+                differences.push(format!("{key}\n    before: {}\n    after:  {}", show(old), show(new)));
+            }
+        }
+        let more = differences.len().saturating_sub(25);
+        differences.truncate(25);
+        assert!(differences.is_empty(), "{what} changed:\n  {}\n  and {more} more", differences.join("\n  "));
+    }
+}
+
+fn shorten(text: &str) -> String {
+    if text.len() <= 600 { text.to_owned() } else { format!("{}...", text.chars().take(600).collect::<String>()) }
+}
+
+/// The children of all threads of a process.
+fn children(pid: Pid) -> Vec<Pid> {
+    let mut found: Vec<Pid> = Vec::new();
+    for tid in numbers(&format!("/proc/{pid}/task")) {
+        let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/children")).unwrap_or_default();
+        found.extend(text.split_whitespace().filter_map(|n| n.parse::<Pid>().ok()));
+    }
+    found
+}
+
+fn numbers(folder: &str) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut all: Vec<i32> =
+        entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
+    all.sort_unstable();
+    all
+}
+
+type Lines = BTreeMap<String, String>;
+
+fn process(pid: Pid, parent: Option<Pid>, lines: &mut Lines) {
+    let Some((state, _)) = state_and_parent(pid) else { return };
+    let stopped = if state == 'T' || state == 'Z' { state } else { 'S' };
+    lines.insert(format!("{pid} state"), stopped.to_string());
+    if let Some(parent) = parent {
+        lines.insert(format!("{pid} parent"), parent.to_string());
+    }
+    if state == 'Z' {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        lines.insert(format!("{pid} exit_code"), stat.split_whitespace().last().unwrap_or("").to_owned());
+        return;
+    }
+    for file in WHOLE {
+        if let Ok(bytes) = fs::read(format!("/proc/{pid}/{file}")) {
+            let text = String::from_utf8_lossy(&bytes).replace('\0', "|");
+            // The peers' remaining times in `timers` move on; ids, signals and clocks do not.
+            lines.insert(format!("{pid} {file}"), text);
+        }
+    }
+    for link in ["exe", "cwd", "root"] {
+        if let Ok(to) = fs::read_link(format!("/proc/{pid}/{link}")) {
+            lines.insert(format!("{pid} {link}"), plain(&to.to_string_lossy()));
+        }
+    }
+    for tid in numbers(&format!("/proc/{pid}/task")) {
+        thread(pid, tid, lines);
+    }
+    mappings(pid, lines);
+    for fd in numbers(&format!("/proc/{pid}/fd")) {
+        descriptor(pid, fd, lines);
+    }
+}
+
+fn thread(pid: Pid, tid: Pid, lines: &mut Lines) {
+    let status = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).unwrap_or_default();
+    for line in status.lines() {
+        if let Some((name, value)) = line.split_once(':')
+            && STATUS.contains(&name)
+        {
+            lines.insert(format!("{pid} thread {tid} {name}"), value.trim().to_owned());
+        }
+    }
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
+    if let Some((_, rest)) = stat.rsplit_once(") ") {
+        // proc_pid_stat(5), counted from the state (field 3).
+        let fields: Vec<_> = rest.split_whitespace().collect();
+        for (name, number) in [("tty_nr", 7), ("tpgid", 8), ("nice", 19), ("rt_priority", 40), ("policy", 41)] {
+            let value = fields.get(number - 3).copied().unwrap_or_default();
+            // A pty may come back under another number.
+            let value = if name == "tty_nr" && value != "0" { "a terminal" } else { value };
+            lines.insert(format!("{pid} thread {tid} {name}"), value.to_owned());
+        }
+    }
+}
+
+/// One line a mapping with its flags. smaps gives both the line of maps and VmFlags.
+fn mappings(pid: Pid, lines: &mut Lines) {
+    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    let mut place = String::new();
+    for line in smaps.lines() {
+        if let Some(flags) = line.strip_prefix("VmFlags:") {
+            // sd: soft-dirty tracking; ac: accounting depends on how the mapping came about.
+            let kept: Vec<_> = flags.split_whitespace().filter(|f| !["sd", "ac"].contains(f)).collect();
+            lines.insert(format!("{place} VmFlags"), kept.join(" "));
+        } else if line.contains('-') && !line.split_whitespace().next().is_some_and(|w| w.ends_with(':')) {
+            let mut words = line.split_whitespace();
+            let range = words.next().unwrap_or_default();
+            let (perms, offset) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let path: Vec<_> = words.skip(2).collect();
+            place = format!("{pid} mapping {range}");
+            let path = plain(&path.join(" "));
+            lines.insert(format!("{place} is"), format!("{perms} {offset} {path}"));
+        }
+    }
+}
+
+fn descriptor(pid: Pid, fd: i32, lines: &mut Lines) {
+    let Ok(to) = fs::read_link(format!("/proc/{pid}/fd/{fd}")) else { return };
+    lines.insert(format!("{pid} fd {fd} is"), plain(&to.to_string_lossy()));
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+    for line in info.lines() {
+        if let Some((name, value)) = line.split_once(':')
+            && FDINFO.contains(&name)
+        {
+            lines.insert(format!("{pid} fd {fd} {}", name.replace(' ', "-")), value.trim().to_owned());
+        }
+    }
+    let watched: Vec<String> = info.lines().filter_map(epoll_entry).collect();
+    if !watched.is_empty() {
+        let mut watched = watched;
+        watched.sort_unstable();
+        lines.insert(format!("{pid} fd {fd} epoll"), watched.join("; "));
+    }
+}
+
+/// `tfd: N events: M data: D` without the inode that follows.
+fn epoll_entry(line: &str) -> Option<String> {
+    let line = line.strip_prefix("tfd:")?;
+    let words: Vec<_> = line.split_whitespace().take(5).collect();
+    Some(words.join(" "))
+}
+
+/// A path without what differs from run to run: the inode of a pipe, the number of a pty, a deleted file's name.
+fn plain(path: &str) -> String {
+    if path.ends_with(" (deleted)") {
+        return "a deleted file".to_owned();
+    }
+    if path.starts_with("/dev/pts/") {
+        return "/dev/pts/N".to_owned();
+    }
+    match path.split_once(":[") {
+        Some((kind, _)) => kind.to_owned(),
+        None => path.to_owned(),
+    }
+}

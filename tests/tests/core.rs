@@ -1,0 +1,2 @@
+//! The process itself.
+criu_tests::guests! { core { sleeper, exec_state } }
