@@ -95,6 +95,9 @@ pub struct FileImage {
     /// The encoded `file_entry` (its `type`, its `id` and the kind's own message).
     #[prost(bytes = "vec", tag = "2")]
     pub entry: Vec<u8>,
+    /// Bits that the kind adds to `vma_entry.status` of a mapping of this file.
+    #[prost(uint32, tag = "3")]
+    pub vma_status: u32,
 }
 
 /// One file of the image set, at the restore.
