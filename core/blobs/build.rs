@@ -20,7 +20,7 @@ const SHF_TLS: u64 = 0x400;
 const R_X86_64_RELATIVE: u32 = 8;
 
 fn main() -> Result<()> {
-    for watched in ["build.rs", "blob.ld", "rt", "parasite", "restorer", "src/wire.rs"] {
+    for watched in ["build.rs", "blob.ld", "rt", "parasite", "restorer", "src/wire.rs", "src/restore.rs"] {
         println!("cargo::rerun-if-changed={watched}");
     }
     println!("cargo::rerun-if-env-changed=RUSTC");
@@ -47,7 +47,7 @@ fn compile(name: &str, out: &Path) -> Result<PathBuf> {
         .args(["--edition=2024", "--target=x86_64-unknown-linux-gnu", "--crate-type=bin", "--cfg=blob"])
         .args(["--check-cfg=cfg(blob)", "-Cpanic=abort", "-Crelocation-model=pic", "-Ccodegen-units=1"])
         .args(["-Copt-level=s", "-Clto=fat", "-Cembed-bitcode=yes", "-Cdebuginfo=0", "-Coverflow-checks=off"])
-        .args(["-Cdebug-assertions=off", "-Cforce-unwind-tables=no", "-Crelro-level=off"])
+        .args(["-Cdebug-assertions=off", "-Cforce-unwind-tables=no", "-Crelro-level=off", "-Adead-code"])
         .args(["-Ctarget-cpu=x86-64", "-Clink-arg=-nostdlib", "-Clink-arg=-nostartfiles"])
         .args(["-Clink-arg=-static-pie", "-Clink-arg=-Wl,--build-id=none", "-Clink-arg=-Wl,--gc-sections"])
         .arg("-Clink-arg=-Wl,--no-dynamic-linker")

@@ -1,14 +1,31 @@
 //! The restorer: turns the task it runs in into the task of an image.
+//!
+//! It runs where neither the old nor the new memory of the task is, and does what only the task itself
+//! can do, and only once the old memory is gone. It ends waiting; the coordinator catches every thread
+//! there, unmaps the restorer and puts the registers in place.
 #![no_std]
 #![no_main]
 
 use core::arch::naked_asm;
 
+#[path = "../src/restore.rs"]
+#[allow(dead_code, reason = "the engine uses the rest")]
+mod restore;
 #[path = "../rt/mod.rs"]
 mod rt;
+#[path = "../src/wire.rs"]
+#[allow(dead_code, reason = "the parasite uses the rest")]
+mod wire;
 
-/// Entry: rdi is the address of the arguments, rsp the top of a private stack that nothing below
-/// unmaps.
+mod creds;
+mod process;
+mod report;
+mod thread;
+
+use report::{Report, slice};
+use restore::{Shared, Task, Thread, stage};
+
+/// Entry of a process: rdi is the address of its [`Task`], rsp the top of a private stack.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 #[unsafe(link_section = ".text.entry")]
@@ -16,11 +33,60 @@ pub extern "C" fn entry_restore() -> ! {
     naked_asm!("cld", "and rsp, -16", "xor ebp, ebp", "call {main}", "ud2", main = sym main)
 }
 
-/// Takes the arguments at `args`. Nothing can be asked of it yet: it says so with exit status 38
-/// (ENOSYS) instead of returning into a half-restored task.
-extern "C" fn main(_args: *mut u8) -> ! {
+/// Entry of a further thread: the address of its [`Thread`] is on top of its stack.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub extern "C" fn entry_thread() -> ! {
+    naked_asm!(
+        "cld", "pop rdi", "and rsp, -16", "xor ebp, ebp", "call {main}", "ud2",
+        main = sym thread_main
+    )
+}
+
+extern "C" fn main(task: *const Task) -> ! {
+    // SAFETY: the engine built the arguments for this task, and nothing unmaps or writes them; shared
+    // counters in them are atomic.
+    let task = unsafe { &*task };
+    // SAFETY: as above; the first thread is the leader.
+    let me = unsafe { &slice::<Thread>(task.threads)[0] };
+    let report = Report::new(task.shared, me.tid);
+    process::memory(task, report);
+    process::close(task);
+    process::start_threads(task, report);
+    thread::first_half(me, report);
+    process::first_half(task, report);
+    report.arrive(stage::READY);
+    report.wait(stage::READY);
+    process::second_half(task, report);
+    thread::second_half(me, report);
+    process::finish(task, report);
+    end(report)
+}
+
+extern "C" fn thread_main(me: *const Thread) -> ! {
+    // SAFETY: as in `main`.
+    let me = unsafe { &*me };
+    // SAFETY: as in `main`.
+    let task = unsafe { &*(me.task as *const Task) };
+    let report = Report::new(task.shared, me.tid);
+    thread::first_half(me, report);
+    report.arrive(stage::READY);
+    report.wait(stage::READY);
+    thread::second_half(me, report);
+    process::thread_clothed(task);
+    end(report)
+}
+
+/// Waits to be caught. The stage is never over: the coordinator stops the thread here.
+fn end(report: Report<'_>) -> ! {
+    report.arrive(stage::DONE);
     loop {
-        // SAFETY: ends the task.
-        unsafe { syscall!(rt::nr::EXIT_GROUP, 38) };
+        report.wait(stage::DONE);
     }
+}
+
+/// The shared memory at an address.
+fn shared<'a>(at: u64) -> &'a Shared {
+    // SAFETY: the engine maps it before the first task is forked, and it stays until the end.
+    unsafe { &*(at as *const Shared) }
 }

@@ -15,6 +15,7 @@
 //! that nothing but relative relocations in the writable part is left. [`wire`] is the memory that
 //! the tracer and a blob share; it is compiled into both.
 
+pub mod restore;
 pub mod wire;
 
 /// A program to be copied into another process.
