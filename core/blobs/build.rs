@@ -20,14 +20,25 @@ const SHF_TLS: u64 = 0x400;
 const R_X86_64_RELATIVE: u32 = 8;
 
 fn main() -> Result<()> {
-    for watched in ["build.rs", "blob.ld", "rt", "parasite", "restorer", "src/wire.rs", "src/restore.rs"] {
+    for watched in [
+        "build.rs",
+        "blob.ld",
+        "rt",
+        "parasite",
+        "restorer",
+        "src/wire.rs",
+        "src/restore.rs",
+    ] {
         println!("cargo::rerun-if-changed={watched}");
     }
     println!("cargo::rerun-if-env-changed=RUSTC");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
     if arch != "x86_64" {
-        return Err(format!("the blobs are not ported to {arch} yet: only x86_64 has an entry and a linker script").into());
+        return Err(format!(
+            "the blobs are not ported to {arch} yet: only x86_64 has an entry and a linker script"
+        )
+        .into());
     }
     let mut code = String::new();
     for name in ["parasite", "restorer"] {
@@ -44,12 +55,41 @@ fn compile(name: &str, out: &Path) -> Result<PathBuf> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let mut rustc = Command::new(env::var("RUSTC")?);
     rustc
-        .args(["--edition=2024", "--target=x86_64-unknown-linux-gnu", "--crate-type=bin", "--cfg=blob"])
-        .args(["--check-cfg=cfg(blob)", "-Cpanic=abort", "-Crelocation-model=pic", "-Ccodegen-units=1"])
-        .args(["-Copt-level=s", "-Clto=fat", "-Cembed-bitcode=yes", "-Cdebuginfo=0", "-Coverflow-checks=off"])
-        .args(["-Cdebug-assertions=off", "-Cforce-unwind-tables=no", "-Crelro-level=off", "-Adead-code"])
-        .args(["-Ctarget-cpu=x86-64", "-Clink-arg=-nostdlib", "-Clink-arg=-nostartfiles"])
-        .args(["-Clink-arg=-static-pie", "-Clink-arg=-Wl,--build-id=none", "-Clink-arg=-Wl,--gc-sections"])
+        .args([
+            "--edition=2024",
+            "--target=x86_64-unknown-linux-gnu",
+            "--crate-type=bin",
+            "--cfg=blob",
+        ])
+        .args([
+            "--check-cfg=cfg(blob)",
+            "-Cpanic=abort",
+            "-Crelocation-model=pic",
+            "-Ccodegen-units=1",
+        ])
+        .args([
+            "-Copt-level=s",
+            "-Clto=fat",
+            "-Cembed-bitcode=yes",
+            "-Cdebuginfo=0",
+            "-Coverflow-checks=off",
+        ])
+        .args([
+            "-Cdebug-assertions=off",
+            "-Cforce-unwind-tables=no",
+            "-Crelro-level=off",
+            "-Adead-code",
+        ])
+        .args([
+            "-Ctarget-cpu=x86-64",
+            "-Clink-arg=-nostdlib",
+            "-Clink-arg=-nostartfiles",
+        ])
+        .args([
+            "-Clink-arg=-static-pie",
+            "-Clink-arg=-Wl,--build-id=none",
+            "-Clink-arg=-Wl,--gc-sections",
+        ])
         .arg("-Clink-arg=-Wl,--no-dynamic-linker")
         .arg(format!("-Clink-arg=-Wl,-T,{}", here.join("blob.ld").display()))
         .arg(format!("--crate-name={name}"))
@@ -78,13 +118,18 @@ fn extract(name: &str, path: &Path, out: &Path, code: &mut String) -> Result<()>
     let data = fs::read(path)?;
     let elf = ElfFile64::<Endianness>::parse(&*data)?;
     let symbol = |wanted: &str| {
-        elf.symbols().find(|s| s.name() == Ok(wanted)).map(|s| s.address()).ok_or(format!("no symbol {wanted}"))
+        elf.symbols()
+            .find(|s| s.name() == Ok(wanted))
+            .map(|s| s.address())
+            .ok_or(format!("no symbol {wanted}"))
     };
     let (rw, end) = (symbol("__blob_rw")?, symbol("__blob_end")?);
     let mut image = vec![0u8; usize::try_from(end)?];
     let mut file_end = 0;
     for section in elf.sections() {
-        let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
+        let SectionFlags::Elf { sh_flags } = section.flags() else {
+            continue;
+        };
         let at = usize::try_from(section.address())?;
         if sh_flags & SHF_TLS != 0 {
             return Err("has thread-local storage, for which nobody sets up a thread pointer".into());
@@ -93,7 +138,10 @@ fn extract(name: &str, path: &Path, out: &Path, code: &mut String) -> Result<()>
             continue;
         }
         let bytes = section.data()?;
-        image.get_mut(at..at + bytes.len()).ok_or("a section outside of the image")?.copy_from_slice(bytes);
+        image
+            .get_mut(at..at + bytes.len())
+            .ok_or("a section outside of the image")?
+            .copy_from_slice(bytes);
         if !bytes.is_empty() {
             file_end = file_end.max(at + bytes.len());
         }
@@ -103,8 +151,15 @@ fn extract(name: &str, path: &Path, out: &Path, code: &mut String) -> Result<()>
     }
     let mut relocs = String::new();
     for (offset, reloc) in elf.dynamic_relocations().into_iter().flatten() {
-        let RelocationFlags::Elf { r_type: R_X86_64_RELATIVE } = reloc.flags() else {
-            return Err(format!("relocation {:?} at {offset:#x} is not R_X86_64_RELATIVE", reloc.flags()).into());
+        let RelocationFlags::Elf {
+            r_type: R_X86_64_RELATIVE,
+        } = reloc.flags()
+        else {
+            return Err(format!(
+                "relocation {:?} at {offset:#x} is not R_X86_64_RELATIVE",
+                reloc.flags()
+            )
+            .into());
         };
         if offset < rw || offset + 8 > end {
             return Err(format!("the relocation at {offset:#x} is outside of the writable part").into());

@@ -1,1 +1,54 @@
-//! Infect.
+//! Stop a process, run code in it, and let it go as if nothing had been.
+//!
+//! Nothing here knows of checkpoints. A [`Tracee`] is a stopped task, an [`Infected`] one with the
+//! parasite in its memory, and each goes over into the other by value:
+//!
+//! ```no_run
+//! use criu_infect::Tracee;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pid = 4711;
+//! let tracee = Tracee::seize(pid)?; // stopped, unchanged
+//! let mut infected = tracee.infect()?;
+//! let parent = infected.syscall(libc::SYS_getppid, [0; 6])?; // made by the process itself
+//! let info = infected.process_info()?; // signal actions, timers, ...
+//! println!("child of {parent}, SIGINT goes to {:#x}", info.actions[1].handler);
+//! let tracee = infected.cure()?; // stopped, unchanged again
+//! tracee.detach()?; // runs on; an interrupted system call is restarted
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A killed tracer
+//! At every moment the target finds back by itself. Before a register is changed, signal frames
+//! are written below its stack pointer (or below the main stack, if the thread runs on memory of
+//! its own making) that lead back to the interrupted context; system calls before and after the
+//! parasite's life are made by a `syscall; ret` of the target's own code, whose `ret` comes upon
+//! such a frame; the parasite stands at a breakpoint with a handler for `SIGTRAP`, which gets the
+//! signal when no tracer is there to take it. What a signal handler cannot do is not done here
+//! either: a call in a restart block (`nanosleep`, `poll` with a timeout) returns `EINTR` in this
+//! one case. A process without the needed code is infected all the same, with a warning.
+//!
+//! # Threads
+//! ptrace is bound to the thread that seized a task: [`Tracee`] is not `Send`.
+
+mod arch;
+mod error;
+mod exit;
+mod infected;
+mod maps;
+mod state;
+mod sys;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod tracee;
+
+pub use arch::Regs;
+pub use criu_blobs::wire::{Call, ProcessInfo, SigAction, ThreadInfo, TimerInfo};
+pub use error::{Error, Result};
+pub use infected::{InfectError, Infected, SCRATCH_SIZE};
+pub use state::{Queue, RseqConfig, SeccompFilter, SigInfo, UserDispatch};
+pub use sys::{cancel, uncancel};
+pub use threads::ThreadState;
+pub use tracee::{Found, Resume, Stop, Tracee};

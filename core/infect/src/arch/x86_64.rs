@@ -1,0 +1,185 @@
+//! x86-64.
+
+/// General registers as `PTRACE_GETREGS` gives them (`struct user_regs_struct`).
+pub type Regs = libc::user_regs_struct;
+
+/// Bytes below the stack pointer that belong to the interrupted function.
+pub(crate) const RED_ZONE: u64 = 128;
+/// End of what user programs may map without asking for more (47 bits).
+pub(crate) const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+/// Bytes of a signal frame: return address, ucontext, siginfo.
+pub(crate) const FRAME_SIZE: u64 = 448;
+
+const CS_32BIT: u64 = 0x23;
+const CS: u64 = 0x33;
+const SS: u64 = 0x2b;
+
+/// Code of the target that is useful for leaving it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Gadgets {
+    /// `syscall`, whatever follows.
+    pub(crate) syscall: Option<u64>,
+    /// `syscall; ret`.
+    pub(crate) syscall_ret: Option<u64>,
+    /// Code that calls `rt_sigreturn`.
+    pub(crate) sigreturn: Option<u64>,
+}
+
+const SYSCALL: &[u8] = &[0x0f, 0x05];
+const SYSCALL_RET: &[u8] = &[0x0f, 0x05, 0xc3];
+/// `mov $15, %rax; syscall` and `mov $15, %eax; syscall`.
+const SIGRETURN: [&[u8]; 2] = [
+    &[0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05],
+    &[0xb8, 15, 0, 0, 0, 0x0f, 0x05],
+];
+/// Longest of the patterns.
+pub(crate) const LONGEST_GADGET: usize = 9;
+
+impl Gadgets {
+    /// Whether nothing is missing.
+    pub(crate) fn complete(&self) -> bool {
+        self.syscall.is_some() && self.syscall_ret.is_some() && self.sigreturn.is_some()
+    }
+
+    /// Notes what is in `code`, which lies at `address`, and is not known yet.
+    pub(crate) fn scan(&mut self, code: &[u8], address: u64) {
+        let find = |pattern: &[u8]| {
+            code.windows(pattern.len())
+                .position(|w| w == pattern)
+                .map(|at| address + at as u64)
+        };
+        if self.syscall.is_none() {
+            self.syscall = find(SYSCALL);
+        }
+        if self.syscall_ret.is_none() {
+            self.syscall_ret = find(SYSCALL_RET);
+        }
+        if self.sigreturn.is_none() {
+            self.sigreturn = SIGRETURN.iter().find_map(|p| find(p));
+        }
+    }
+}
+
+/// Whether the registers are those of 32-bit code.
+pub(crate) fn is_compat(regs: &Regs) -> bool {
+    regs.cs == CS_32BIT
+}
+
+/// Registers with which `nr(args)` is called by the `syscall` at `code`, stack at `stack`.
+pub(crate) fn call_regs(old: &Regs, code: u64, stack: u64, nr: u64, args: [u64; 6]) -> Regs {
+    let mut r = run_regs(old, code, stack, args[0]);
+    (r.rsi, r.rdx, r.r10, r.r8, r.r9) = (args[1], args[2], args[3], args[4], args[5]);
+    r.rax = nr;
+    r
+}
+
+/// Registers with which code at `code` starts, stack at `stack`, `arg` as its argument; no system
+/// call will be restarted.
+pub(crate) fn run_regs(old: &Regs, code: u64, stack: u64, arg: u64) -> Regs {
+    let mut r = *old;
+    r.rip = code;
+    r.rsp = stack;
+    r.rdi = arg;
+    r.orig_rax = u64::MAX;
+    r.eflags = 0x202;
+    r
+}
+
+/// A system call's result.
+pub(crate) fn result_of(regs: &Regs) -> i64 {
+    regs.rax as i64
+}
+
+/// Where the task executes.
+pub(crate) fn pc(regs: &Regs) -> u64 {
+    regs.rip
+}
+
+/// Moves execution to `address`.
+pub(crate) fn set_pc(regs: &mut Regs, address: u64) {
+    regs.rip = address;
+}
+
+/// The stack pointer.
+pub(crate) fn sp(regs: &Regs) -> u64 {
+    regs.rsp
+}
+
+/// `rt_sigreturn` does not restart interrupted calls as the end of a ptrace stop does: returns
+/// the registers as they would be after that.
+pub(crate) fn after_restart(regs: &Regs) -> Regs {
+    let mut r = *regs;
+    if (r.orig_rax as i64) < 0 {
+        return r;
+    }
+    match r.rax as i64 {
+        // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND: once more.
+        -514..=-512 => {
+            r.rax = r.orig_rax;
+            r.rip = r.rip.wrapping_sub(2);
+        }
+        // ERESTART_RESTARTBLOCK: rt_sigreturn drops the restart block, so as after a handler.
+        -516 => r.rax = -i64::from(libc::EINTR) as u64,
+        _ => {}
+    }
+    r.orig_rax = u64::MAX;
+    r
+}
+
+/// A signal frame (`struct rt_sigframe`) that `rt_sigreturn` turns into `regs` and `mask`.
+/// `code` is its first word: the code that calls `rt_sigreturn`, for a `ret` that comes upon the
+/// frame. `xstate` is the address of [`xstate_in_frame`]'s bytes, or 0 for none.
+pub(crate) fn frame(regs: &Regs, mask: u64, code: u64, xstate: u64) -> Vec<u8> {
+    let mut words = [0u64; FRAME_SIZE as usize / 8];
+    words[0] = code;
+    words[1] = 1 | 2 | 4; // UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS
+    words[4] = 0xff; // ss_flags nobody knows: the alternate stack stays as it is
+    let r = regs;
+    let context = [
+        r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax,
+        r.rcx, r.rsp, r.rip, r.eflags,
+    ];
+    words[6..24].copy_from_slice(&context);
+    words[24] = CS | SS << 48;
+    if r.ss != 0 {
+        words[24] = (r.cs & 0xffff) | (r.ss & 0xffff) << 48;
+    }
+    words[29] = xstate;
+    words[38] = mask;
+    words.iter().flat_map(|w| w.to_le_bytes()).collect()
+}
+
+/// Alignment of the extended state in a signal frame.
+pub(crate) const XSTATE_ALIGN: u64 = 64;
+
+/// The extended state of `NT_X86_XSTATE` as a signal frame carries it.
+pub(crate) fn xstate_in_frame(xstate: &[u8]) -> Vec<u8> {
+    let mut out = xstate.to_vec();
+    let size = out.len() as u32;
+    if out.len() < 512 + 64 {
+        return out;
+    }
+    let features: [u8; 8] = std::array::from_fn(|i| out[464 + i]);
+    let software = &mut out[464..512];
+    software.fill(0);
+    software[0..4].copy_from_slice(&0x4650_5853u32.to_le_bytes());
+    software[4..8].copy_from_slice(&(size + 4).to_le_bytes());
+    software[8..16].copy_from_slice(&features);
+    software[16..20].copy_from_slice(&size.to_le_bytes());
+    out.extend_from_slice(&0x4650_5845u32.to_le_bytes());
+    out
+}
+
+/// Register set numbers of `PTRACE_GETREGSET`.
+pub(crate) const NT_XSTATE: usize = 0x202;
+/// User shadow stack.
+pub(crate) const NT_SHSTK: usize = 0x204;
+
+/// The operation of `FUTEX_WAKE_OP` that takes one off and wakes when it was the last.
+const TAKE_ONE_OFF: u64 = 1 << 28 | 0xfff << 12 | 1;
+
+/// Arguments of the futex call that counts a thread out of `busy` (`unused` is a word nobody waits on).
+pub(crate) fn count_out(busy: u64, unused: u64) -> [u64; 6] {
+    let op = (libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG) as u64;
+    [unused, op, 0, 1, busy, TAKE_ONE_OFF]
+}

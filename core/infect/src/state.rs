@@ -1,0 +1,312 @@
+//! What ptrace tells about a stopped task without running anything in it.
+
+use nix::errno::Errno;
+
+use crate::arch::{NT_SHSTK, NT_XSTATE, Regs};
+use crate::error::{Error, Result};
+use crate::sys;
+use crate::tracee::Tracee;
+
+/// Which queue of pending signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// The thread's own.
+    Thread,
+    /// The process's.
+    Process,
+}
+
+/// A raw `siginfo_t`.
+pub type SigInfo = [u8; 128];
+
+/// `struct ptrace_rseq_configuration`: the thread's registered rseq area (Linux 5.13).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RseqConfig {
+    /// Address of `struct rseq`, 0 if none is registered.
+    pub address: u64,
+    /// Its size.
+    pub size: u32,
+    /// The abort handler's signature.
+    pub signature: u32,
+    /// Zero.
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// `struct ptrace_sud_config`: system call user dispatch (Linux 6.4).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UserDispatch {
+    /// `PR_SYS_DISPATCH_OFF` (0) or `PR_SYS_DISPATCH_ON` (1).
+    pub mode: u64,
+    /// Address of the selector byte.
+    pub selector: u64,
+    /// Start of the range that is always allowed.
+    pub offset: u64,
+    /// Length of that range.
+    pub len: u64,
+}
+
+/// One seccomp filter of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeccompFilter {
+    /// `struct sock_filter` each, as in memory.
+    pub program: Vec<u8>,
+    /// `SECCOMP_FILTER_FLAG_*` (0 where the kernel does not tell, before 4.14).
+    pub flags: u64,
+}
+
+const GET_RSEQ: u32 = 0x420f;
+const GET_USER_DISPATCH: u32 = 0x4211;
+const SECCOMP_GET_FILTER: u32 = 0x420c;
+const SECCOMP_GET_METADATA: u32 = 0x420d;
+const PEEK_SHARED: u32 = 1;
+
+impl Tracee {
+    /// The general registers.
+    pub fn regs(&self) -> Result<Regs> {
+        let mut regs = std::mem::MaybeUninit::<Regs>::zeroed();
+        // SAFETY: the request writes one `Regs`.
+        unsafe {
+            self.ask(
+                "reading the registers",
+                libc::PTRACE_GETREGS,
+                0,
+                regs.as_mut_ptr(),
+            )
+        }?;
+        // SAFETY: integers, zeroed or written.
+        Ok(unsafe { regs.assume_init() })
+    }
+
+    /// Sets the general registers.
+    pub fn set_regs(&self, regs: &Regs) -> Result<()> {
+        let regs = std::ptr::from_ref(regs).cast_mut();
+        // SAFETY: the request reads one `Regs`.
+        unsafe { self.ask("setting the registers", libc::PTRACE_SETREGS, 0, regs) }.map(drop)
+    }
+
+    /// The extended state (x87, SSE, AVX, ...) in the layout of XSAVE, as long as the kernel has it.
+    pub fn xstate(&self) -> Result<Vec<u8>> {
+        let mut room = 0x2000;
+        loop {
+            let mut state = vec![0u8; room];
+            let mut iov = libc::iovec {
+                iov_base: state.as_mut_ptr().cast(),
+                iov_len: room,
+            };
+            // SAFETY: the request writes into the vector at most its length, and the length.
+            unsafe {
+                self.ask(
+                    "reading the extended state",
+                    libc::PTRACE_GETREGSET,
+                    NT_XSTATE,
+                    &raw mut iov,
+                )
+            }?;
+            if iov.iov_len < room {
+                state.truncate(iov.iov_len);
+                return Ok(state);
+            }
+            room *= 2;
+        }
+    }
+
+    /// Sets the extended state, as [`Self::xstate`] gave it.
+    pub fn set_xstate(&self, state: &[u8]) -> Result<()> {
+        let mut iov = libc::iovec {
+            iov_base: state.as_ptr().cast_mut().cast(),
+            iov_len: state.len(),
+        };
+        // SAFETY: the request reads the vector.
+        unsafe {
+            self.ask(
+                "setting the extended state",
+                libc::PTRACE_SETREGSET,
+                NT_XSTATE,
+                &raw mut iov,
+            )
+        }
+        .map(drop)
+    }
+
+    /// The blocked signals; bit 0 is signal 1.
+    pub fn sigmask(&self) -> Result<u64> {
+        let mut mask = 0u64;
+        // SAFETY: the request writes 8 bytes.
+        unsafe {
+            self.ask(
+                "reading the signal mask",
+                libc::PTRACE_GETSIGMASK,
+                8,
+                &raw mut mask,
+            )
+        }?;
+        Ok(mask)
+    }
+
+    /// Sets the blocked signals.
+    pub fn set_sigmask(&self, mask: u64) -> Result<()> {
+        let mut mask = mask;
+        // SAFETY: the request reads 8 bytes.
+        unsafe {
+            self.ask(
+                "setting the signal mask",
+                libc::PTRACE_SETSIGMASK,
+                8,
+                &raw mut mask,
+            )
+        }
+        .map(drop)
+    }
+
+    /// The siginfo of the current [`crate::Stop::Signal`].
+    pub fn siginfo(&self) -> Result<SigInfo> {
+        let mut info = [0u8; 128];
+        // SAFETY: the request writes one siginfo.
+        unsafe { self.ask("reading a siginfo", libc::PTRACE_GETSIGINFO, 0, info.as_mut_ptr()) }?;
+        Ok(info)
+    }
+
+    /// The pending signals of one queue, oldest first. They stay pending.
+    pub fn pending(&self, queue: Queue) -> Result<Vec<SigInfo>> {
+        const CHUNK: usize = 32;
+        #[repr(C)]
+        struct Args {
+            off: u64,
+            flags: u32,
+            nr: i32,
+        }
+        let mut all: Vec<SigInfo> = Vec::new();
+        loop {
+            let mut chunk = [[0u8; 128]; CHUNK];
+            let args = Args {
+                off: all.len() as u64,
+                flags: if queue == Queue::Process { PEEK_SHARED } else { 0 },
+                nr: CHUNK as i32,
+            };
+            // SAFETY: the request reads `args` and writes at most `nr` siginfos.
+            let n = unsafe {
+                self.ask(
+                    "reading the pending signals",
+                    libc::PTRACE_PEEKSIGINFO,
+                    &raw const args as usize,
+                    chunk.as_mut_ptr(),
+                )
+            }? as usize;
+            all.extend_from_slice(&chunk[..n.min(CHUNK)]);
+            if n < CHUNK {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The thread's rseq registration; `None` if the kernel cannot tell.
+    pub fn rseq(&self) -> Result<Option<RseqConfig>> {
+        let mut config = RseqConfig::default();
+        let size = size_of::<RseqConfig>();
+        // SAFETY: the request writes at most `size` bytes.
+        optional(unsafe { self.ask("reading the rseq registration", GET_RSEQ, size, &raw mut config) })
+            .map(|known| known.map(|_| config))
+    }
+
+    /// The thread's system call user dispatch; `None` if the kernel cannot tell.
+    pub fn user_dispatch(&self) -> Result<Option<UserDispatch>> {
+        let mut config = UserDispatch::default();
+        let size = size_of::<UserDispatch>();
+        // SAFETY: the request writes at most `size` bytes.
+        optional(unsafe {
+            self.ask(
+                "reading the user dispatch",
+                GET_USER_DISPATCH,
+                size,
+                &raw mut config,
+            )
+        })
+        .map(|known| known.map(|_| config))
+    }
+
+    /// Whether the thread has a shadow stack.
+    pub(crate) fn shadow_stack(&self) -> bool {
+        let mut ssp = 0u64;
+        let mut iov = libc::iovec {
+            iov_base: (&raw mut ssp).cast(),
+            iov_len: 8,
+        };
+        // SAFETY: the request writes at most 8 bytes into the vector.
+        unsafe {
+            self.ask(
+                "reading the shadow stack",
+                libc::PTRACE_GETREGSET,
+                NT_SHSTK,
+                &raw mut iov,
+            )
+        }
+        .is_ok()
+    }
+
+    /// The seccomp filters of a task in filter mode, the one installed last first; empty without.
+    /// Needs `CAP_SYS_ADMIN` and a kernel with `CONFIG_CHECKPOINT_RESTORE`.
+    pub fn seccomp_filters(&self) -> Result<Vec<SeccompFilter>> {
+        let mut filters = Vec::new();
+        loop {
+            let index = filters.len();
+            let none = std::ptr::null_mut::<u8>();
+            // SAFETY: without a buffer the request only tells the number of instructions.
+            let count = match unsafe { self.ask("reading a seccomp filter", SECCOMP_GET_FILTER, index, none) }
+            {
+                // No filter of that number, or not in filter mode.
+                Err(Error::Sys {
+                    errno: Errno::ENOENT | Errno::EINVAL,
+                    ..
+                }) => return Ok(filters),
+                other => other? as usize,
+            };
+            let mut program = vec![0u8; count * 8];
+            // SAFETY: room for all instructions; the filter cannot change while the task stands.
+            unsafe {
+                self.ask(
+                    "reading a seccomp filter",
+                    SECCOMP_GET_FILTER,
+                    index,
+                    program.as_mut_ptr(),
+                )
+            }?;
+            let mut metadata = [index as u64, 0];
+            // SAFETY: the request reads and writes 16 bytes.
+            optional(unsafe {
+                self.ask(
+                    "reading a seccomp filter's flags",
+                    SECCOMP_GET_METADATA,
+                    16,
+                    metadata.as_mut_ptr(),
+                )
+            })?;
+            filters.push(SeccompFilter {
+                program,
+                flags: metadata[1],
+            });
+        }
+    }
+
+    /// # Safety
+    /// As [`sys::ptrace`].
+    unsafe fn ask<T>(&self, doing: &'static str, request: u32, addr: usize, data: *mut T) -> Result<i64> {
+        // SAFETY: the caller's promise.
+        unsafe { sys::ptrace(self.tid(), doing, request, addr, data as usize) }
+    }
+}
+
+/// `None` where the kernel does not know the request.
+fn optional(asked: Result<i64>) -> Result<Option<i64>> {
+    match asked {
+        Ok(n) => Ok(Some(n)),
+        Err(Error::Sys {
+            errno: Errno::EIO | Errno::EINVAL | Errno::ENODEV,
+            ..
+        }) => Ok(None),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,146 @@
+//! The few raw calls: ptrace with its errors, waiting, and the memory of another process.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+/// Makes every wait of this crate fail with [`Error::Cancelled`] as soon as a signal interrupts it
+/// (or at its next start). Async-signal-safe: meant for a handler installed without `SA_RESTART`.
+pub fn cancel() {
+    CANCELLED.store(true, Ordering::SeqCst);
+}
+
+/// Takes [`cancel`] back, so that what was stopped can be cured.
+pub fn uncancel() {
+    CANCELLED.store(false, Ordering::SeqCst);
+}
+
+/// `ptrace(2)`.
+///
+/// # Safety
+/// `addr` and `data` are what the request wants: where it writes, they point to enough memory.
+pub(crate) unsafe fn ptrace(
+    tid: i32,
+    doing: &'static str,
+    request: u32,
+    addr: usize,
+    data: usize,
+) -> Result<i64> {
+    #[cfg(test)]
+    crate::tests::step();
+    Errno::clear();
+    // SAFETY: the caller's promise.
+    let got = unsafe { libc::syscall(libc::SYS_ptrace, request as usize, tid as usize, addr, data) };
+    if got >= 0 {
+        return Ok(got);
+    }
+    match Errno::last() {
+        Errno::ESRCH => Err(Error::Gone { tid }),
+        errno => Err(Error::Sys { tid, doing, errno }),
+    }
+}
+
+/// `wait4(2)` for one traced task, any kind; the raw status.
+pub(crate) fn wait(tid: i32) -> Result<i32> {
+    let mut status = 0;
+    loop {
+        if CANCELLED.load(Ordering::SeqCst) {
+            return Err(Error::Cancelled { tid });
+        }
+        // SAFETY: `status` is writable.
+        if unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL) } >= 0 {
+            return Ok(status);
+        }
+        match Errno::last() {
+            Errno::EINTR => {}
+            Errno::ECHILD => return Err(Error::Gone { tid }),
+            errno => {
+                return Err(Error::Sys {
+                    tid,
+                    doing: "waiting for a stop",
+                    errno,
+                });
+            }
+        }
+    }
+}
+
+/// Reads memory that the task itself may read: `process_vm_readv(2)`.
+pub(crate) fn read_mem(tid: i32, address: u64, to: &mut [u8]) -> Result<()> {
+    let mut done = 0;
+    while done < to.len() {
+        let rest = &mut to[done..];
+        let local = libc::iovec {
+            iov_base: rest.as_mut_ptr().cast::<c_void>(),
+            iov_len: rest.len(),
+        };
+        let remote = libc::iovec {
+            iov_base: (address as usize + done) as *mut c_void,
+            iov_len: local.iov_len,
+        };
+        // SAFETY: one local vector over a slice that we hold.
+        let n = unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const remote, 1, 0) };
+        if n <= 0 {
+            let errno = if n == 0 { Errno::EFAULT } else { Errno::last() };
+            return Err(Error::Memory {
+                tid,
+                doing: "reading",
+                address,
+                len: to.len(),
+                errno,
+            });
+        }
+        done += n as usize;
+    }
+    Ok(())
+}
+
+/// Writes memory that the task itself may write: `process_vm_writev(2)`.
+pub(crate) fn write_mem(tid: i32, address: u64, from: &[u8]) -> Result<()> {
+    #[cfg(test)]
+    crate::tests::step();
+    let mut done = 0;
+    while done < from.len() {
+        let rest = &from[done..];
+        let local = libc::iovec {
+            iov_base: rest.as_ptr().cast_mut().cast::<c_void>(),
+            iov_len: rest.len(),
+        };
+        let remote = libc::iovec {
+            iov_base: (address as usize + done) as *mut c_void,
+            iov_len: local.iov_len,
+        };
+        // SAFETY: one local vector over a slice that we hold; the call only reads it.
+        let n = unsafe { libc::process_vm_writev(tid, &raw const local, 1, &raw const remote, 1, 0) };
+        if n <= 0 {
+            let errno = if n == 0 { Errno::EFAULT } else { Errno::last() };
+            return Err(Error::Memory {
+                tid,
+                doing: "writing",
+                address,
+                len: from.len(),
+                errno,
+            });
+        }
+        done += n as usize;
+    }
+    Ok(())
+}
+
+/// Reads a value made of integers from the task.
+///
+/// # Safety
+/// Every bit pattern is a valid `T`.
+pub(crate) unsafe fn read_value<T: Copy>(tid: i32, address: u64) -> Result<T> {
+    let mut value = std::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: zeroed memory of the value's size.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
+    read_mem(tid, address, bytes)?;
+    // SAFETY: initialised above; any bits are valid by the caller's promise.
+    Ok(unsafe { value.assume_init() })
+}

@@ -1,0 +1,226 @@
+//! The parasite in other threads of an infected process.
+
+use std::mem::offset_of;
+
+use criu_blobs::PARASITE;
+use criu_blobs::wire::{Control, Slot, ThreadInfo, slot};
+
+use crate::arch;
+use crate::error::{Error, Result};
+use crate::exit::{self, Context, OutsideCall, Place};
+use crate::infected::{ALL_BUT_TRAP, Core, Infected, SLOTS, bytes_of_slice, check};
+use crate::sys;
+use crate::tracee::{Resume, Stop, Tracee};
+
+/// A thread together with what it told and what was saved of it.
+#[derive(Debug)]
+pub struct ThreadState {
+    /// What the parasite found.
+    pub info: ThreadInfo,
+    /// General registers.
+    pub regs: arch::Regs,
+    /// Extended state, layout of XSAVE.
+    pub xstate: Vec<u8>,
+    /// Blocked signals.
+    pub sigmask: u64,
+}
+
+impl Infected {
+    /// Asks other threads of this process, all stopped, about themselves, side by side. `tids` are
+    /// their ids as the process itself sees them (the last of `NSpid` in `/proc/PID/status`), in
+    /// the order of `threads`. All are stopped as before afterwards.
+    pub fn threads(&mut self, threads: &mut [Tracee], tids: &[i32]) -> Result<Vec<ThreadState>> {
+        if threads.len() != tids.len() {
+            return Err(Error::TooMany {
+                what: "threads",
+                given: threads.len(),
+                limit: tids.len(),
+            });
+        }
+        let core = self.core_mut();
+        let mut all = Vec::with_capacity(threads.len());
+        for (threads, tids) in threads
+            .chunks_mut(SLOTS as usize)
+            .zip(tids.chunks(SLOTS as usize))
+        {
+            core.batch(threads, tids, &mut all)?;
+        }
+        Ok(all)
+    }
+
+    /// What the leading thread tells about itself, as [`Self::threads`] does about the others.
+    pub fn leader(&mut self) -> Result<ThreadState> {
+        let scratch = self.scratch().start;
+        let prctl = libc::SYS_prctl;
+        let zero = [0u8; 64];
+        self.write_mem(scratch, &zero)?;
+        let call = |nr: i64, args: [u64; 3]| criu_blobs::wire::Call {
+            nr: nr as u64,
+            args: [args[0], args[1], args[2], 0, 0, 0],
+            result: 0,
+        };
+        let mut calls = [
+            call(libc::SYS_sigaltstack, [0, scratch, 0]),
+            call(prctl, [40, scratch + 24, 0]),
+            call(prctl, [2, scratch + 32, 0]),
+            call(prctl, [27, 0, 0]),
+            call(prctl, [39, 0, 0]),
+            call(prctl, [30, 0, 0]),
+        ];
+        self.syscalls(&mut calls)?;
+        // SAFETY: integers.
+        let w: [u64; 5] = unsafe { sys::read_value(self.tracee().tid(), scratch) }?;
+        let error = calls[..5].iter().map(|c| c.result).find(|r| *r < 0).unwrap_or(0);
+        let info = ThreadInfo {
+            altstack: [w[0], w[1] & 0xffff_ffff, w[2]],
+            tid_address: w[3],
+            pdeathsig: i64::from(w[4] as u32),
+            securebits: calls[3].result,
+            no_new_privs: calls[4].result,
+            timerslack: calls[5].result,
+            error,
+        };
+        let core = self.core();
+        core.answer(&info)?;
+        let c = &core.context;
+        Ok(ThreadState {
+            info,
+            regs: c.regs,
+            xstate: c.xstate.clone(),
+            sigmask: c.mask,
+        })
+    }
+}
+
+impl Core {
+    fn answer(&self, info: &ThreadInfo) -> Result<()> {
+        if info.error < 0 {
+            let errno = nix::errno::Errno::from_raw(-info.error as i32);
+            return Err(Error::Remote {
+                tid: self.tracee.tid(),
+                call: "a query of a thread",
+                errno,
+            });
+        }
+        Ok(())
+    }
+
+    /// At most [`SLOTS`] threads.
+    fn batch(&mut self, threads: &mut [Tracee], tids: &[i32], all: &mut Vec<ThreadState>) -> Result<()> {
+        let contexts = threads.iter().map(|t| check(t)).collect::<Result<Vec<_>>>()?;
+        for (i, context) in contexts.iter().enumerate() {
+            self.write_slot(i as u64, &threads[i], tids[i], context)?;
+        }
+        self.set_busy(threads.len() as u32)?;
+        let mut first_error = None;
+        let mut keep = |r: Result<()>| {
+            if let Err(e) = r {
+                first_error.get_or_insert(e);
+            }
+        };
+        // Whatever happens to one thread, the others are brought back.
+        let ran = self.run_threads(threads, &contexts, &mut keep);
+        for (i, thread) in threads.iter_mut().enumerate().filter(|(i, _)| ran[*i]) {
+            let context = &contexts[i];
+            keep(
+                thread
+                    .finish_settle()
+                    .and_then(|()| thread.set_sigmask(context.mask))
+                    .and_then(|()| thread.set_xstate(&context.xstate))
+                    .and_then(|()| thread.set_regs(&context.regs))
+                    .and_then(|()| thread.set_options(0)),
+            );
+        }
+        self.set_busy(0)?;
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        for (i, context) in contexts.into_iter().enumerate() {
+            // SAFETY: integers.
+            let slot: Slot = unsafe { sys::read_value(self.tracee.tid(), self.layout.slot(i as u64)) }?;
+            self.answer(&slot.info)?;
+            let Context { regs, xstate, mask } = context;
+            all.push(ThreadState {
+                info: slot.info,
+                regs,
+                xstate,
+                sigmask: mask,
+            });
+        }
+        Ok(())
+    }
+
+    /// Sets the threads on their way, waits for their breakpoints and tells them to settle; for
+    /// each whether it got that far.
+    fn run_threads(
+        &self,
+        threads: &mut [Tracee],
+        contexts: &[Context],
+        keep: &mut impl FnMut(Result<()>),
+    ) -> Vec<bool> {
+        let entry = self.layout.base + PARASITE.entry("thread").unwrap_or_default() as u64;
+        let mut note = |r: Result<()>| {
+            let good = r.is_ok();
+            keep(r);
+            good
+        };
+        let mut good = Vec::with_capacity(threads.len());
+        for (i, thread) in threads.iter().enumerate() {
+            let slot = self.layout.slot(i as u64);
+            let regs = arch::run_regs(&contexts[i].regs, entry, slot + self.layout.slot_size - 64, slot);
+            good.push(note(
+                thread
+                    .set_regs(&regs)
+                    .and_then(|()| thread.set_sigmask(ALL_BUT_TRAP))
+                    .and_then(|()| thread.resume(Resume::Cont, 0)),
+            ));
+        }
+        for (i, thread) in threads.iter_mut().enumerate() {
+            let trap = |s| {
+                s == Stop::Signal {
+                    signal: libc::SIGTRAP,
+                }
+            };
+            good[i] = good[i]
+                && note(
+                    thread
+                        .wait_until(Resume::Cont, "asking it", trap)
+                        .and_then(|_| thread.start_settle()),
+                );
+        }
+        good
+    }
+
+    fn write_slot(&mut self, index: u64, thread: &Tracee, tid: i32, context: &Context) -> Result<()> {
+        let at = self.layout.slot(index);
+        let busy = self.layout.control + offset_of!(Control, busy) as u64;
+        let unused = self.layout.control + offset_of!(Control, pad) as u64;
+        let call = OutsideCall {
+            nr: libc::SYS_futex as u64,
+            args: arch::count_out(busy, unused),
+        };
+        let place = exit::place(&self.maps, &context.regs, exit::size(context), false);
+        let frames_at = match place {
+            Place::Outside(frames_at) => frames_at,
+            Place::Inside => (at + size_of::<Slot>() as u64).next_multiple_of(64),
+        };
+        if place == Place::Inside && !self.keep {
+            self.write_control(offset_of!(Control, keep), &1u32.to_le_bytes())?;
+            self.keep = true;
+        }
+        let frames = exit::build(frames_at, context, &self.gadgets, call);
+        sys::write_mem(thread.tid(), frames.at, &frames.bytes)?;
+        let protected = self.gadgets.complete();
+        let slot = Slot {
+            state: slot::TAKEN,
+            tid: tid as u32,
+            exit_frame: if protected { frames.at } else { frames.last },
+            info: ThreadInfo::default(),
+        };
+        sys::write_mem(thread.tid(), at, bytes_of_slice(&[slot]))
+    }
+
+    fn set_busy(&self, threads: u32) -> Result<()> {
+        self.write_control(offset_of!(Control, busy), &threads.to_le_bytes())
+    }
+}

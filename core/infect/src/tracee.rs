@@ -1,0 +1,350 @@
+//! A task under ptrace: seize it, wait for its stops, let it go.
+
+use std::fs;
+use std::marker::PhantomData;
+
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// What a task was doing when it was seized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Running, or sleeping in a system call.
+    Running,
+    /// Stopped by job control; it stays so after [`Tracee::detach`].
+    Stopped {
+        /// `SIGSTOP`, `SIGTSTP`, `SIGTTIN` or `SIGTTOU`.
+        signal: i32,
+    },
+}
+
+/// Why a traced task has stopped, see `ptrace(2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// `PTRACE_EVENT_STOP`: after [`Tracee::interrupt`] (`signal` is `SIGTRAP`) or a group-stop
+    /// (`signal` is what stopped the group).
+    Event {
+        /// `SIGTRAP` or the stop signal.
+        signal: i32,
+    },
+    /// Another `PTRACE_EVENT_*`, as asked for by [`Tracee::set_options`].
+    Other {
+        /// Its number.
+        event: i32,
+    },
+    /// A signal is about to be delivered.
+    Signal {
+        /// Which.
+        signal: i32,
+    },
+    /// At the entry or the exit of a system call.
+    Syscall,
+    /// The task has exited.
+    Exited {
+        /// Exit status.
+        status: i32,
+    },
+    /// The task was killed by a signal.
+    Killed {
+        /// Which.
+        signal: i32,
+    },
+}
+
+impl Stop {
+    fn from_status(status: i32) -> Stop {
+        if libc::WIFEXITED(status) {
+            return Stop::Exited {
+                status: libc::WEXITSTATUS(status),
+            };
+        }
+        if libc::WIFSIGNALED(status) {
+            return Stop::Killed {
+                signal: libc::WTERMSIG(status),
+            };
+        }
+        let signal = libc::WSTOPSIG(status);
+        match status >> 16 {
+            0 if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,
+            0 => Stop::Signal { signal },
+            libc::PTRACE_EVENT_STOP => Stop::Event { signal },
+            event => Stop::Other { event },
+        }
+    }
+}
+
+/// How to resume a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// Until something happens (`PTRACE_CONT`).
+    Cont,
+    /// Until the next entry or exit of a system call (`PTRACE_SYSCALL`).
+    ToSyscall,
+}
+
+/// A seized task. Between calls it is stopped, unless [`Tracee::resume`] was the last one.
+///
+/// Only the thread that seized a task may trace it, so this type is not `Send`. Dropping it
+/// detaches from the task; so does the kernel when the tracer dies.
+#[derive(Debug)]
+pub struct Tracee {
+    tid: i32,
+    found: Found,
+    /// A stop signal that came while the task ran for us: sent again before it is let go.
+    held_stop: Option<i32>,
+    attached: bool,
+    not_send: PhantomData<*const ()>,
+}
+
+/// Options set on every seized task.
+const OPTIONS: i32 = libc::PTRACE_O_TRACESYSGOOD;
+
+impl Tracee {
+    /// Seizes one task (a thread id) and waits until it has stopped.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::Zombie`], [`Error::Traced`], [`Error::Denied`], [`Error::Died`].
+    pub fn seize(tid: i32) -> Result<Tracee> {
+        let mut tracee = Tracee::start_seize(tid)?;
+        tracee.finish_seize()?;
+        Ok(tracee)
+    }
+
+    /// Seizes many tasks: all are told to stop before the first is waited for.
+    pub fn seize_all(tids: &[i32]) -> Vec<Result<Tracee>> {
+        let started: Vec<_> = tids.iter().map(|tid| Tracee::start_seize(*tid)).collect();
+        let finish = |s: Result<Tracee>| {
+            s.and_then(|mut t| {
+                t.finish_seize()?;
+                Ok(t)
+            })
+        };
+        started.into_iter().map(finish).collect()
+    }
+
+    /// Takes over a task that is attached already and stopped: one that a traced parent made under
+    /// `PTRACE_O_TRACECLONE` and the like, or a child that the caller seized itself.
+    pub fn adopt(tid: i32) -> Tracee {
+        Tracee {
+            tid,
+            found: Found::Running,
+            held_stop: None,
+            attached: true,
+            not_send: PhantomData,
+        }
+    }
+
+    fn start_seize(tid: i32) -> Result<Tracee> {
+        // SAFETY: the request takes no pointers.
+        let seized = unsafe { sys::ptrace(tid, "seizing", libc::PTRACE_SEIZE, 0, OPTIONS as usize) };
+        match seized {
+            Err(Error::Sys {
+                errno: Errno::EPERM, ..
+            }) => return Err(why_not(tid)),
+            other => other?,
+        };
+        let tracee = Tracee::adopt(tid);
+        match tracee.interrupt() {
+            // It died in between; the wait says how.
+            Ok(()) | Err(Error::Gone { .. }) => Ok(tracee),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn finish_seize(&mut self) -> Result<()> {
+        loop {
+            match self.wait("seizing")? {
+                Stop::Event {
+                    signal: libc::SIGTRAP,
+                } => return Ok(()),
+                Stop::Event { signal } => {
+                    self.found = Found::Stopped { signal };
+                    return Ok(());
+                }
+                // A signal overtook our stop: it is delivered with all it carries (which sets up a
+                // handler's frame, or stops the group, or kills), and our stop follows before the
+                // task runs any of its code.
+                Stop::Signal { signal } => self.resume(Resume::Cont, signal)?,
+                _ => self.resume(Resume::Cont, 0)?,
+            }
+        }
+    }
+
+    /// The thread id.
+    pub fn tid(&self) -> i32 {
+        self.tid
+    }
+
+    /// What the task was doing when it was seized.
+    pub fn found(&self) -> Found {
+        self.found
+    }
+
+    /// Asks a running task to stop, or a stopped one to stop again as soon as it is resumed and
+    /// before it runs code of its own (`PTRACE_INTERRUPT`). Does not wait.
+    pub fn interrupt(&self) -> Result<()> {
+        self.request("interrupting", libc::PTRACE_INTERRUPT, 0, 0)
+    }
+
+    /// Lets the stopped task run; `signal` (0: none) is delivered if the stop was [`Stop::Signal`].
+    pub fn resume(&self, how: Resume, signal: i32) -> Result<()> {
+        let request = match how {
+            Resume::Cont => libc::PTRACE_CONT,
+            Resume::ToSyscall => libc::PTRACE_SYSCALL,
+        };
+        self.request("resuming", request, 0, signal as usize)
+    }
+
+    /// Waits for the next stop. The end of the task is [`Error::Died`]; `doing` is said in it.
+    pub fn wait(&mut self, doing: &'static str) -> Result<Stop> {
+        let stop = Stop::from_status(sys::wait(self.tid)?);
+        let how = match stop {
+            Stop::Exited { status } => format!("it exited with status {status}"),
+            Stop::Killed { signal } => format!("it was killed by signal {signal}"),
+            stop => return Ok(stop),
+        };
+        self.attached = false;
+        Err(Error::Died {
+            tid: self.tid,
+            doing,
+            how,
+        })
+    }
+
+    /// Resumes until `wanted` says yes. Stop signals on the way are kept for [`Self::detach`];
+    /// other stops are passed over, but a signal that is not wanted is an error.
+    pub fn resume_until(
+        &mut self,
+        how: Resume,
+        doing: &'static str,
+        wanted: impl FnMut(Stop) -> bool,
+    ) -> Result<Stop> {
+        self.resume(how, 0)?;
+        self.wait_until(how, doing, wanted)
+    }
+
+    /// [`Self::resume_until`] for a task that was resumed already.
+    pub fn wait_until(
+        &mut self,
+        how: Resume,
+        doing: &'static str,
+        mut wanted: impl FnMut(Stop) -> bool,
+    ) -> Result<Stop> {
+        loop {
+            let stop = self.wait(doing)?;
+            if wanted(stop) {
+                return Ok(stop);
+            }
+            match stop {
+                Stop::Signal {
+                    signal: libc::SIGSTOP,
+                } => self.held_stop = Some(libc::SIGSTOP),
+                Stop::Signal { .. } | Stop::Syscall => {
+                    return Err(Error::UnexpectedStop {
+                        tid: self.tid,
+                        doing,
+                        stop: format!("{stop:?}"),
+                    });
+                }
+                _ => {}
+            }
+            self.resume(how, 0)?;
+        }
+    }
+
+    /// From whatever stop to a [`Stop::Event`] without running code of the task. There a restart
+    /// of an interrupted system call is still due, and the tracer's death changes nothing.
+    pub fn settle(&mut self) -> Result<()> {
+        self.start_settle()?;
+        self.finish_settle()
+    }
+
+    /// First half of [`Self::settle`], for many tasks at once.
+    pub(crate) fn start_settle(&self) -> Result<()> {
+        self.interrupt()?;
+        self.resume(Resume::Cont, 0)
+    }
+
+    /// Second half of [`Self::settle`].
+    pub(crate) fn finish_settle(&mut self) -> Result<()> {
+        self.wait_until(Resume::Cont, "settling", |s| matches!(s, Stop::Event { .. }))
+            .map(drop)
+    }
+
+    /// Sets `PTRACE_O_*` beside those that this crate needs.
+    pub fn set_options(&self, options: i32) -> Result<()> {
+        self.request(
+            "setting ptrace options",
+            libc::PTRACE_SETOPTIONS,
+            0,
+            (options | OPTIONS) as usize,
+        )
+    }
+
+    /// Lets the task go: it runs on, or stays stopped by job control if it was found so or was
+    /// told to stop meanwhile.
+    pub fn detach(mut self) -> Result<()> {
+        self.detach_inner()
+    }
+
+    fn detach_inner(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.attached) {
+            return Ok(());
+        }
+        if let Some(signal) = self.held_stop.take() {
+            // SAFETY: sends a signal to the task, which cannot be another one while we trace it.
+            unsafe { libc::syscall(libc::SYS_tkill, self.tid, signal) };
+        }
+        self.request("detaching", libc::PTRACE_DETACH, 0, 0)
+    }
+
+    /// Kills the task with `SIGKILL` and leaves its status to its parent.
+    pub fn kill(mut self) -> Result<()> {
+        self.attached = false;
+        // SAFETY: as above.
+        if unsafe { libc::kill(self.tid, libc::SIGKILL) } == 0 {
+            return Ok(());
+        }
+        Err(Error::Sys {
+            tid: self.tid,
+            doing: "killing",
+            errno: Errno::last(),
+        })
+    }
+
+    /// A ptrace request without pointers.
+    pub(crate) fn request(&self, doing: &'static str, request: u32, addr: usize, data: usize) -> Result<()> {
+        // SAFETY: only requests that take integers are made through here.
+        unsafe { sys::ptrace(self.tid, doing, request, addr, data) }.map(drop)
+    }
+}
+
+impl Drop for Tracee {
+    fn drop(&mut self) {
+        if let Err(error) = self.detach_inner() {
+            tracing::debug!(tid = self.tid, %error, "detaching from a dropped task");
+        }
+    }
+}
+
+/// What stands behind `EPERM` of `PTRACE_SEIZE`.
+fn why_not(tid: i32) -> Error {
+    let stat = fs::read_to_string(format!("/proc/{tid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    match state {
+        None => return Error::Gone { tid },
+        Some(state @ ('Z' | 'X')) => return Error::Zombie { tid, state },
+        _ => {}
+    }
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|l| l.strip_prefix("TracerPid:"))
+        .and_then(|p| p.trim().parse().ok());
+    match tracer {
+        Some(tracer) if tracer != 0 => Error::Traced { tid, tracer },
+        _ => Error::Denied { tid },
+    }
+}
