@@ -25,7 +25,13 @@ pub struct Case {
 impl Case {
     /// The guest `FAMILY/NAME`.
     pub fn new(guest: &'static str) -> Case {
-        Case { guest, dump: Vec::new(), restore: Vec::new(), needs: Vec::new(), except: Vec::new() }
+        Case {
+            guest,
+            dump: Vec::new(),
+            restore: Vec::new(),
+            needs: Vec::new(),
+            except: Vec::new(),
+        }
     }
 
     /// An option for the dump.
@@ -71,8 +77,15 @@ impl Case {
     pub fn leave_running(self) {
         self.run(|case, lab, pid| {
             let before = Snapshot::settled(pid);
-            case.dump(lab, "images", pid).args(["--leave-running"]).run().expect_ok();
-            before.assert_same(&Snapshot::settled(pid), &case.except, "a dump with --leave-running");
+            case.dump(lab, "images", pid)
+                .args(["--leave-running"])
+                .run()
+                .expect_ok();
+            before.assert_same(
+                &Snapshot::settled(pid),
+                &case.except,
+                "a dump with --leave-running",
+            );
         });
     }
 
@@ -130,6 +143,11 @@ impl Case {
             .filter_map(|e| e.ok()?.path().file_stem()?.to_str().map(str::to_owned))
             .collect();
         let listed: BTreeSet<String> = listed.iter().map(|&name| name.to_owned()).collect();
-        assert_eq!(found, listed, "the guests in {} and those with tests", folder.display());
+        assert_eq!(
+            found,
+            listed,
+            "the guests in {} and those with tests",
+            folder.display()
+        );
     }
 }

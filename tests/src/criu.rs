@@ -56,7 +56,13 @@ impl<'a> Criu<'a> {
         if env::var_os("CRIU_TEST_BIN").is_none() {
             args.extend(["--plugin-dir".into(), build_folder().into()]);
         }
-        Criu { lab, images, log, args, limit: COMMAND }
+        Criu {
+            lab,
+            images,
+            log,
+            args,
+            limit: COMMAND,
+        }
     }
 
     /// Adds arguments.
@@ -77,11 +83,13 @@ impl<'a> Criu<'a> {
         let out = self.lab.path().join(format!("{}.out", self.log));
         let file = fs::File::create(&out).expect("make the file for the output");
         let mut command = self.lab.command(&program);
-        command.args(&self.args).stdout(file.try_clone().expect("duplicate a descriptor")).stderr(file);
+        command
+            .args(&self.args)
+            .stdout(file.try_clone().expect("duplicate a descriptor"))
+            .stderr(file);
         command.stdin(Stdio::null());
         let begun = Instant::now();
-        let pid =
-            reaper::spawn(&mut command).unwrap_or_else(|e| panic!("start {}: {e}", program.display()));
+        let pid = reaper::spawn(&mut command).unwrap_or_else(|e| panic!("start {}: {e}", program.display()));
         let end = reaper::wait(pid, self.limit);
         let took = begun.elapsed();
         if end.is_none() {
@@ -115,17 +123,31 @@ impl Outcome {
     /// Panics unless it ended with an error code of its own (no signal, no time-out).
     #[track_caller]
     pub fn expect_error(&self) -> &Self {
-        assert!(matches!(self.end, Some(End::Exit(code)) if code != 0), "an error was expected\n{self}");
+        assert!(
+            matches!(self.end, Some(End::Exit(code)) if code != 0),
+            "an error was expected\n{self}"
+        );
         self
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.end.map_or("was killed, its time was over".to_owned(), |e| format!("ended: {e:?}"));
-        writeln!(f, "{}\n{end} after {:.1} s", self.command, self.took.as_secs_f32())?;
+        let end = self.end.map_or("was killed, its time was over".to_owned(), |e| {
+            format!("ended: {e:?}")
+        });
+        writeln!(
+            f,
+            "{}\n{end} after {:.1} s",
+            self.command,
+            self.took.as_secs_f32()
+        )?;
         writeln!(f, "--- output\n{}", tail(&self.output, 15))?;
-        let errors: Vec<_> = self.log.lines().filter(|l| l.contains("Error") || l.contains("Warn")).collect();
+        let errors: Vec<_> = self
+            .log
+            .lines()
+            .filter(|l| l.contains("Error") || l.contains("Warn"))
+            .collect();
         writeln!(f, "--- errors in the log\n{}", tail(&errors.join("\n"), 12))?;
         write!(f, "--- end of the log\n{}", tail(&self.log, 25))
     }
@@ -137,14 +159,20 @@ fn tail(text: &str, lines: usize) -> String {
 }
 
 fn read(path: &Path) -> String {
-    fs::read(path).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+    fs::read(path)
+        .map(|b| String::from_utf8_lossy(&b).into_owned())
+        .unwrap_or_default()
 }
 
 /// The folder of the build: this test is `target/PROFILE/deps/NAME`, the program is `target/PROFILE/criu`.
 fn build_folder() -> PathBuf {
     let me = env::current_exe().expect("know the path of the test");
     let folder = me.parent().map(Path::to_path_buf).unwrap_or_default();
-    if folder.ends_with("deps") { folder.parent().map(Path::to_path_buf).unwrap_or_default() } else { folder }
+    if folder.ends_with("deps") {
+        folder.parent().map(Path::to_path_buf).unwrap_or_default()
+    } else {
+        folder
+    }
 }
 
 /// The program under test; `CRIU_TEST_BIN` names another one.
@@ -153,6 +181,10 @@ fn program() -> PathBuf {
         return path.into();
     }
     let path = build_folder().join("criu");
-    assert!(path.exists(), "{} is not built: run `cargo build` (or `cargo xtask test`) first", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run `cargo build` (or `cargo xtask test`) first",
+        path.display()
+    );
     path
 }

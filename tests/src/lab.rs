@@ -38,9 +38,13 @@ impl Lab {
     pub fn new() -> Lab {
         use std::os::unix::fs::PermissionsExt;
         let folder = TempDir::with_prefix("criu-test-").expect("make a temporary folder");
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("open the folder to all");
-        nix::unistd::mkfifo(&folder.path().join("go"), nix::sys::stat::Mode::from_bits_truncate(0o666))
-            .expect("make the go FIFO");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))
+            .expect("open the folder to all");
+        nix::unistd::mkfifo(
+            &folder.path().join("go"),
+            nix::sys::stat::Mode::from_bits_truncate(0o666),
+        )
+        .expect("make the go FIFO");
         fs::set_permissions(folder.path().join("go"), fs::Permissions::from_mode(0o666))
             .expect("open the FIFO to all");
         Lab { folder, go: None }
@@ -58,7 +62,10 @@ impl Lab {
         command
             .current_dir(self.path())
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env(MARK, self.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -90,7 +97,9 @@ impl Lab {
             if fs::symlink_metadata(&ready).is_ok() {
                 return Some(None);
             }
-            self.verdict().map(Some).or_else(|| ended(pid).map(|how| Some(Verdict::Fail(how))))
+            self.verdict()
+                .map(Some)
+                .or_else(|| ended(pid).map(|how| Some(Verdict::Fail(how))))
         })
     }
 
@@ -98,7 +107,10 @@ impl Lab {
     pub fn go(&mut self) {
         if self.go.is_none() {
             // Read-write: never blocks, and stays open for every process that has yet to come by.
-            let file = fs::OpenOptions::new().read(true).write(true).open(self.path().join("go"));
+            let file = fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(self.path().join("go"));
             self.go = Some(file.expect("open the go FIFO"));
         }
     }
@@ -119,7 +131,10 @@ impl Lab {
     pub(crate) fn conclude(&self, pid: Pid) -> Verdict {
         let verdict = until("the guest's verdict", STEP, || {
             self.verdict().or_else(|| {
-                ended(pid).map(|how| self.verdict().unwrap_or(Verdict::Fail(format!("no verdict: {how}"))))
+                ended(pid).map(|how| {
+                    self.verdict()
+                        .unwrap_or(Verdict::Fail(format!("no verdict: {how}")))
+                })
             })
         });
         if verdict == Verdict::Pass {
@@ -157,15 +172,13 @@ fn guest_program(name: &str) -> PathBuf {
 
 /// How a process ended, if it has.
 fn ended(pid: Pid) -> Option<String> {
-    let alive = fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")));
-    if alive {
-        return None;
+    if let Some(end) = reaper::peek(pid) {
+        return Some(format!("process {pid} ended: {end:?}"));
     }
-    Some(match reaper::wait(pid, Duration::from_millis(200)) {
-        Some(end) => format!("process {pid} ended: {end:?}"),
-        None => format!("process {pid} is gone"),
-    })
+    // A restored process that was not left to us is nobody's zombie here: it is there or it is gone.
+    let there = Path::new(&format!("/proc/{pid}")).exists();
+    // Between the two looks the reaper may have taken it.
+    (!there && reaper::peek(pid).is_none()).then(|| format!("process {pid} is gone"))
 }
 
 /// Polls a condition until it gives a value; panics with `what` when the time is over.
@@ -175,7 +188,11 @@ pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Opti
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited {} s in vain until {what}", limit.as_secs());
+        assert!(
+            Instant::now() < deadline,
+            "waited {} s in vain until {what}",
+            limit.as_secs()
+        );
         thread::sleep(Duration::from_millis(1));
     }
 }

@@ -14,15 +14,17 @@ pub fn processes_of(lab: &Path) -> Vec<Pid> {
     let mut found: Vec<Pid> = Vec::new();
     let mut others: Vec<(Pid, Pid)> = Vec::new();
     for pid in pids() {
-        let Some((state, parent)) = state_and_parent(pid) else { continue };
+        let Some((state, parent)) = state_and_parent(pid) else {
+            continue;
+        };
         if state == 'Z' || state == 'X' {
             continue;
         }
         let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let marked = environ.split(|b| *b == 0).any(|var| var == mark.as_bytes());
-        let inside = ["cwd", "root"].iter().any(|link| {
-            fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|to| to.starts_with(lab))
-        });
+        let inside = ["cwd", "root"]
+            .iter()
+            .any(|link| fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|to| to.starts_with(lab)));
         if marked || inside {
             found.push(pid);
         } else {
@@ -73,16 +75,30 @@ pub(crate) fn assert_none(lab: &Path, roots: &[Pid]) {
         let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         left.push(format!("process {pid} ({})", comm.trim()));
     }
-    for (file, what) in [("/proc/self/mountinfo", "mount"), ("/proc/net/unix", "unix socket")] {
+    for (file, what) in [
+        ("/proc/self/mountinfo", "mount"),
+        ("/proc/net/unix", "unix socket"),
+    ] {
         let text = fs::read_to_string(file).unwrap_or_default();
-        left.extend(text.lines().filter(|l| l.contains(&name)).map(|l| format!("{what}: {l}")));
+        left.extend(
+            text.lines()
+                .filter(|l| l.contains(&name))
+                .map(|l| format!("{what}: {l}")),
+        );
     }
     match netlink::nft_tables() {
         Ok(tables) => {
             let ours = |table: &String| {
-                table.split(|c: char| !c.is_ascii_digit()).any(|n| roots.iter().any(|pid| n == pid.to_string()))
+                table
+                    .split(|c: char| !c.is_ascii_digit())
+                    .any(|n| roots.iter().any(|pid| n == pid.to_string()))
             };
-            left.extend(tables.into_iter().filter(ours).map(|table| format!("nftables table {table}")));
+            left.extend(
+                tables
+                    .into_iter()
+                    .filter(ours)
+                    .map(|table| format!("nftables table {table}")),
+            );
         }
         Err(error) => eprintln!("list nftables tables: {error}"),
     }
@@ -91,7 +107,9 @@ pub(crate) fn assert_none(lab: &Path, roots: &[Pid]) {
 
 fn pids() -> Vec<Pid> {
     let entries = fs::read_dir("/proc").expect("read /proc");
-    entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+    entries
+        .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// The state letter and the parent of a process.

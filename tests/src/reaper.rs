@@ -31,7 +31,10 @@ static ENDED: LazyLock<&'static Ended> = LazyLock::new(|| {
     let rc = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     assert_eq!(rc, 0, "become a child subreaper: {}", io::Error::last_os_error());
     let ended: &'static Ended = Box::leak(Box::default());
-    thread::Builder::new().name("reaper".into()).spawn(|| reap(ended)).expect("start the reaper thread");
+    thread::Builder::new()
+        .name("reaper".into())
+        .spawn(|| reap(ended))
+        .expect("start the reaper thread");
     ended
 });
 
@@ -57,8 +60,17 @@ pub fn wait(pid: Pid, limit: Duration) -> Option<End> {
             return Some(end);
         }
         let left = deadline.checked_duration_since(Instant::now())?;
-        table = ended.changed.wait_timeout(table, left).unwrap_or_else(PoisonError::into_inner).0;
+        table = ended
+            .changed
+            .wait_timeout(table, left)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
     }
+}
+
+/// How a child ended, if it has; [`wait`] still finds it.
+pub fn peek(pid: Pid) -> Option<End> {
+    ENDED.table.lock().unwrap_or_else(PoisonError::into_inner).get(&pid).copied()
 }
 
 fn reap(ended: &Ended) {

@@ -16,16 +16,61 @@ pub struct Snapshot(BTreeMap<String, String>);
 
 /// The fields of /proc/PID/status that belong to the task itself.
 const STATUS: &[&str] = &[
-    "Name", "Umask", "Tgid", "Ngid", "Pid", "Uid", "Gid", "Groups", "NStgid", "NSpid", "NSpgid", "NSsid",
-    "Kthread", "Threads", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm", "CapEff",
-    "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters", "THP_enabled", "untag_mask",
+    "Name",
+    "Umask",
+    "Tgid",
+    "Ngid",
+    "Pid",
+    "Uid",
+    "Gid",
+    "Groups",
+    "NStgid",
+    "NSpid",
+    "NSpgid",
+    "NSsid",
+    "Kthread",
+    "Threads",
+    "SigPnd",
+    "ShdPnd",
+    "SigBlk",
+    "SigIgn",
+    "SigCgt",
+    "CapInh",
+    "CapPrm",
+    "CapEff",
+    "CapBnd",
+    "CapAmb",
+    "NoNewPrivs",
+    "Seccomp",
+    "Seccomp_filters",
+    "THP_enabled",
+    "untag_mask",
 ];
 
 /// Files that are compared as they stand.
-const WHOLE: &[&str] = &["limits", "personality", "oom_score_adj", "coredump_filter", "cmdline", "environ", "auxv", "timers"];
+const WHOLE: &[&str] = &[
+    "limits",
+    "personality",
+    "oom_score_adj",
+    "coredump_filter",
+    "cmdline",
+    "environ",
+    "auxv",
+    "timers",
+];
 
 /// The fields of a descriptor's fdinfo that say what the description is, not when or under which number.
-const FDINFO: &[&str] = &["pos", "flags", "eventfd-count", "eventfd-semaphore", "sigmask", "clockid", "ticks", "settime flags", "Pid"];
+const FDINFO: &[&str] = &[
+    "pos",
+    "flags",
+    "eventfd-count",
+    "eventfd-semaphore",
+    "sigmask",
+    "clockid",
+    "ticks",
+    "settime flags",
+    "Pid",
+];
 
 impl Snapshot {
     /// Taken once the tree has come to rest, or after half a second if it never does.
@@ -63,17 +108,29 @@ impl Snapshot {
             let (old, new) = (self.0.get(key), after.0.get(key));
             if old != new && !except.contains(&field) {
                 let show = |v: Option<&String>| v.map_or("(absent)".to_owned(), |v| shorten(v));
-                differences.push(format!("{key}\n    before: {}\n    after:  {}", show(old), show(new)));
+                differences.push(format!(
+                    "{key}\n    before: {}\n    after:  {}",
+                    show(old),
+                    show(new)
+                ));
             }
         }
         let more = differences.len().saturating_sub(25);
         differences.truncate(25);
-        assert!(differences.is_empty(), "{what} changed:\n  {}\n  and {more} more", differences.join("\n  "));
+        assert!(
+            differences.is_empty(),
+            "{what} changed:\n  {}\n  and {more} more",
+            differences.join("\n  ")
+        );
     }
 }
 
 fn shorten(text: &str) -> String {
-    if text.len() <= 600 { text.to_owned() } else { format!("{}...", text.chars().take(600).collect::<String>()) }
+    if text.len() <= 600 {
+        text.to_owned()
+    } else {
+        format!("{}...", text.chars().take(600).collect::<String>())
+    }
 }
 
 /// The children of all threads of a process.
@@ -87,9 +144,12 @@ fn children(pid: Pid) -> Vec<Pid> {
 }
 
 fn numbers(folder: &str) -> Vec<i32> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut all: Vec<i32> =
-        entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut all: Vec<i32> = entries
+        .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
     all.sort_unstable();
     all
 }
@@ -97,7 +157,9 @@ fn numbers(folder: &str) -> Vec<i32> {
 type Lines = BTreeMap<String, String>;
 
 fn process(pid: Pid, parent: Option<Pid>, lines: &mut Lines) {
-    let Some((state, _)) = state_and_parent(pid) else { return };
+    let Some((state, _)) = state_and_parent(pid) else {
+        return;
+    };
     let stopped = if state == 'T' || state == 'Z' { state } else { 'S' };
     lines.insert(format!("{pid} state"), stopped.to_string());
     if let Some(parent) = parent {
@@ -105,7 +167,10 @@ fn process(pid: Pid, parent: Option<Pid>, lines: &mut Lines) {
     }
     if state == 'Z' {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        lines.insert(format!("{pid} exit_code"), stat.split_whitespace().last().unwrap_or("").to_owned());
+        lines.insert(
+            format!("{pid} exit_code"),
+            stat.split_whitespace().last().unwrap_or("").to_owned(),
+        );
         return;
     }
     for file in WHOLE {
@@ -142,10 +207,20 @@ fn thread(pid: Pid, tid: Pid, lines: &mut Lines) {
     if let Some((_, rest)) = stat.rsplit_once(") ") {
         // proc_pid_stat(5), counted from the state (field 3).
         let fields: Vec<_> = rest.split_whitespace().collect();
-        for (name, number) in [("tty_nr", 7), ("tpgid", 8), ("nice", 19), ("rt_priority", 40), ("policy", 41)] {
+        for (name, number) in [
+            ("tty_nr", 7),
+            ("tpgid", 8),
+            ("nice", 19),
+            ("rt_priority", 40),
+            ("policy", 41),
+        ] {
             let value = fields.get(number - 3).copied().unwrap_or_default();
             // A pty may come back under another number.
-            let value = if name == "tty_nr" && value != "0" { "a terminal" } else { value };
+            let value = if name == "tty_nr" && value != "0" {
+                "a terminal"
+            } else {
+                value
+            };
             lines.insert(format!("{pid} thread {tid} {name}"), value.to_owned());
         }
     }
@@ -158,7 +233,10 @@ fn mappings(pid: Pid, lines: &mut Lines) {
     for line in smaps.lines() {
         if let Some(flags) = line.strip_prefix("VmFlags:") {
             // sd: soft-dirty tracking; ac: accounting depends on how the mapping came about.
-            let kept: Vec<_> = flags.split_whitespace().filter(|f| !["sd", "ac"].contains(f)).collect();
+            let kept: Vec<_> = flags
+                .split_whitespace()
+                .filter(|f| !["sd", "ac"].contains(f))
+                .collect();
             lines.insert(format!("{place} VmFlags"), kept.join(" "));
         } else if line.contains('-') && !line.split_whitespace().next().is_some_and(|w| w.ends_with(':')) {
             let mut words = line.split_whitespace();
@@ -173,14 +251,19 @@ fn mappings(pid: Pid, lines: &mut Lines) {
 }
 
 fn descriptor(pid: Pid, fd: i32, lines: &mut Lines) {
-    let Ok(to) = fs::read_link(format!("/proc/{pid}/fd/{fd}")) else { return };
+    let Ok(to) = fs::read_link(format!("/proc/{pid}/fd/{fd}")) else {
+        return;
+    };
     lines.insert(format!("{pid} fd {fd} is"), plain(&to.to_string_lossy()));
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
     for line in info.lines() {
         if let Some((name, value)) = line.split_once(':')
             && FDINFO.contains(&name)
         {
-            lines.insert(format!("{pid} fd {fd} {}", name.replace(' ', "-")), value.trim().to_owned());
+            lines.insert(
+                format!("{pid} fd {fd} {}", name.replace(' ', "-")),
+                value.trim().to_owned(),
+            );
         }
     }
     let watched: Vec<String> = info.lines().filter_map(epoll_entry).collect();

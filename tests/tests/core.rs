@@ -1,2 +1,2 @@
-//! The process itself.
-criu_tests::guests! { core { sleeper, exec_state } }
+//! The process itself: its tree, threads, registers, signals, timers, credentials, limits, flags.
+criu_tests::guests! { core { clear_child_tid, computing, credentials, credentials_threads, cwd_root, dead_leaders, exec_state, group_of_other, itimer_ticks, itimers, limits, many_processes, membarrier, pdeathsig, posix_timers, prctl_flags, registers, reparented, restart, robust_futex, rseq, rseq_critical, scheduling, seccomp_filter, seccomp_strict, shared_fd_table, sigchld, signal_actions, signal_handler, signal_pending, sleeper, sleeping, stopped, threads, threads_1000, tree, zombies } }
