@@ -1,1 +1,47 @@
-//! The files plugin.
+//! The files plugin: everything that is reached by a path, deleted files, and locks on files.
+
+mod images;
+pub mod locks;
+pub mod reg;
+mod sys;
+#[cfg(test)]
+mod testing;
+
+use std::rc::Rc;
+
+thread_local! {
+    /// One for all registrations: the hook must know what the files have done.
+    static REG: Rc<reg::Reg> = Rc::default();
+}
+
+criu_plugin_api::register! {
+    kind: REG.with(Rc::clone),
+    point: FileKind,
+    name: "reg",
+    claims: [
+        "file:reg", "file:dir", "file:lnk", "file:chr", "file:blk",
+        // null, zero, full, random, urandom
+        "chr:1:3", "chr:1:5", "chr:1:7", "chr:1:8-9",
+        "path:*", "image:1",
+    ],
+}
+
+criu_plugin_api::register! {
+    kind: REG.with(|reg| reg.hook()),
+    point: StageHook,
+    name: "link-remap",
+    claims: ["stage:before-freeze,dumped,before-thaw"],
+}
+
+criu_plugin_api::register! {
+    kind: locks::Locks::default(),
+    point: TaskKind,
+    name: "locks",
+    claims: ["task:*"],
+}
+
+#[cfg(feature = "export")]
+criu_plugin_api::export_plugin! {
+    name: "files",
+    description: "Regular files, directories, device nodes, deleted files and file locks",
+}

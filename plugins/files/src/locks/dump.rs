@@ -1,0 +1,143 @@
+//! Finds and saves the locks that the tree holds.
+
+use std::collections::HashSet;
+
+use criu_plugin_api::message::{FileTarget, TaskInfo};
+use criu_plugin_api::{Context, Error, Host, Refusal, Result};
+use criu_proto::images::FileLockEntry;
+use criu_proto::magic;
+
+use super::parse::{self, Lock};
+use super::{BREAKING, LEASE, POSIX};
+use crate::images;
+
+const PROC_LOCKS: &str = "/proc/locks";
+
+/// The files of this dump on which there are locks. `/proc/locks` is read once: asking each descriptor
+/// would cost more than all else that is done for it.
+#[derive(Default)]
+pub(crate) struct Locked {
+    /// What `/proc/locks` said; inode numbers are compared without the device, which overlays hide.
+    system: Option<System>,
+    /// Ids of files whose inode has a lock of somebody.
+    files: HashSet<u32>,
+    inodes: HashSet<u64>,
+}
+
+#[derive(Default)]
+struct System {
+    inodes: HashSet<u64>,
+    /// Inodes and their lockers, -1 where the kernel names none.
+    holders: Vec<(u64, i32)>,
+}
+
+impl System {
+    fn read() -> Result<Self> {
+        let text = std::fs::read_to_string(PROC_LOCKS).context(|| format!("reading {PROC_LOCKS}"))?;
+        let mut system = Self::default();
+        // A sort that is not known is met again, and refused, at the descriptor that holds it.
+        for Lock { inode, pid, .. } in text.lines().filter_map(|l| parse::line(l).ok().flatten()) {
+            system.inodes.insert(inode);
+            system.holders.push((inode, pid));
+        }
+        Ok(system)
+    }
+}
+
+impl Locked {
+    /// Takes note of a file, and says whether there is any lock on it.
+    pub(crate) fn note(&mut self, file: &FileTarget) -> Result<bool> {
+        if self.system.is_none() {
+            self.system = Some(System::read()?);
+        }
+        let has_lock = self.system.as_ref().is_some_and(|s| s.inodes.contains(&file.ino));
+        if has_lock {
+            self.files.insert(file.id);
+            self.inodes.insert(file.ino);
+        }
+        Ok(has_lock)
+    }
+
+    /// Writes `filelocks.img`, or refuses when the user did not allow for locks.
+    pub(crate) fn save(self, host: &Host<'_>, allowed: bool) -> Result<()> {
+        let locks = self.find(host)?;
+        let Some(first) = locks.first() else { return Ok(()) };
+        if !allowed {
+            return Err(Error::from(Refusal {
+                object: format!("pid {}, fd {}", first.pid, first.fd),
+                what: "it holds a file lock, which others may take once the process is gone".to_owned(),
+                remedy: Some("--file-locks saves it".to_owned()),
+            }));
+        }
+        let mut image = images::create(host, &magic::FILE_LOCKS.file_name(0), &magic::FILE_LOCKS)?;
+        for lock in &locks {
+            image.entry(lock)?;
+        }
+        image.finish()?;
+        Ok(())
+    }
+
+    /// The locks of all tasks: POSIX locks belong to a descriptor table, the others to a description.
+    fn find(&self, host: &Host<'_>) -> Result<Vec<FileLockEntry>> {
+        let Some(system) = &self.system else {
+            return Ok(Vec::new());
+        };
+        let tasks = host.tasks()?;
+        let elsewhere = self.may_be_on_other_kinds(system, &tasks);
+        if self.files.is_empty() && !elsewhere {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        let (mut tables, mut descriptions) = (HashSet::new(), HashSet::new());
+        for task in tasks.iter().filter(|t| !t.dead) {
+            if !tables.insert(task.files_id) {
+                continue;
+            }
+            // A POSIX lock is shown at the descriptions through which it was taken: at each number
+            // where one of these stands.
+            let mut seen_here = HashSet::new();
+            for slot in host.descriptors(task.pid)? {
+                if !(self.files.contains(&slot.file_id) || elsewhere) || !seen_here.insert(slot.file_id) {
+                    continue;
+                }
+                let is_first = descriptions.insert(slot.file_id);
+                for lock in of_descriptor(host, task.pid, slot.fd)? {
+                    if lock.flag == POSIX || is_first {
+                        found.push(lock.entry(task.pid, slot.fd));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a task of the tree, or somebody unnamed, holds a lock on an inode that no file of this
+    /// plugin has: on a fifo, a memfd.
+    fn may_be_on_other_kinds(&self, system: &System, tasks: &[TaskInfo]) -> bool {
+        let pids: HashSet<i32> = tasks.iter().flat_map(|t| [t.pid, t.host_pid]).collect();
+        system
+            .holders
+            .iter()
+            .any(|(inode, pid)| !self.inodes.contains(inode) && pids.contains(pid))
+    }
+}
+
+fn of_descriptor(host: &Host<'_>, pid: i32, fd: i32) -> Result<Vec<Lock>> {
+    let text = host.fdinfo(pid, fd)?;
+    let refused = |what: String| {
+        Err(Error::from(Refusal {
+            object: format!("pid {pid}, fd {fd}"),
+            what,
+            remedy: None,
+        }))
+    };
+    let text = String::from_utf8_lossy(&text);
+    let locks = match parse::fdinfo(&text) {
+        Ok(locks) => locks,
+        Err(line) => return refused(format!("it holds a lock of a sort that is not supported: {line}")),
+    };
+    if locks.iter().any(|l| l.flag == LEASE && l.kind & BREAKING != 0) {
+        return refused("its lease is being broken: dump again once that is over".to_owned());
+    }
+    Ok(locks)
+}

@@ -1,0 +1,208 @@
+//! Brings deleted files back for as long as a restore takes: under their old path where it is free,
+//! otherwise under a name beside it. The names go at the end.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Seek, SeekFrom};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use criu_plugin_api::{Context, Error, Host, Result};
+use criu_proto::framing::ImageReader;
+use criu_proto::images::{GhostChunkEntry, GhostFileEntry, RegFileEntry};
+use criu_proto::magic;
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
+use nix::sys::time::TimeSpec;
+
+use super::name::path_of;
+use crate::images;
+
+/// Most names that are tried beside a path that is taken.
+const MAX_TRIES: u32 = 1000;
+
+/// A name that exists only during the restore.
+#[derive(Debug)]
+pub(super) struct Created {
+    pub(super) path: PathBuf,
+    pub(super) is_dir: bool,
+}
+
+impl Created {
+    pub(super) fn remove(&self) -> Result<()> {
+        let removed = if self.is_dir {
+            std::fs::remove_dir(&self.path)
+        } else {
+            std::fs::remove_file(&self.path)
+        };
+        removed.context(|| {
+            format!(
+                "removing {}, which stood in for a deleted file",
+                self.path.display()
+            )
+        })
+    }
+}
+
+/// A ghost of the image set.
+pub(super) struct Ghost {
+    id: u32,
+    header: GhostFileEntry,
+    image: ImageReader<BufReader<File>>,
+}
+
+impl Ghost {
+    /// Opens a ghost's image and checks its header.
+    pub(super) fn read(host: &Host<'_>, id: u32) -> Result<Self> {
+        let name = magic::GHOST_FILE.file_name(u64::from(id));
+        let mut image = images::open(host, &name, &magic::GHOST_FILE)?
+            .ok_or_else(|| Error::new(format!("image {name} is missing, which holds a deleted file")))?;
+        let header: GhostFileEntry = image.entry()?;
+        let is_sparse = header.chunks == Some(true);
+        if is_sparse && header.size.is_none() {
+            return Err(Error::new(format!(
+                "image {name} has chunks but no size: damaged"
+            )));
+        }
+        Ok(Self { id, header, image })
+    }
+
+    pub(super) fn is_dir(&self) -> bool {
+        self.format() == libc::S_IFDIR
+    }
+
+    fn format(&self) -> u32 {
+        self.header.mode & libc::S_IFMT
+    }
+
+    /// Creates the file for the entry that refers to it.
+    pub(super) fn create(mut self, entry: &RegFileEntry, path: &Path) -> Result<Created> {
+        let what = format!("bringing back the deleted file {}", path.display());
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        if !folder.is_dir() {
+            return Err(Error::new(format!(
+                "{what}: there is no directory {} here",
+                folder.display()
+            )));
+        }
+        let mut name = path.to_path_buf();
+        let mut tries = 0;
+        while let Err(errno) = self.make(&name) {
+            if errno != Errno::EEXIST || tries == MAX_TRIES {
+                return Err(Error::new(format!(
+                    "{what} as {}: {}",
+                    name.display(),
+                    errno.desc()
+                )));
+            }
+            tries += 1;
+            name = folder.join(format!(".criu-ghost-{:x}.{tries}", self.id));
+        }
+        let created = Created {
+            path: name,
+            is_dir: self.is_dir(),
+        };
+        match self.fill(entry, &created.path) {
+            Ok(()) => Ok(created),
+            Err(error) => {
+                // The first cause is what the user must hear of.
+                let _removal = created.remove();
+                Err(error.context(what))
+            }
+        }
+    }
+
+    /// Makes the name, with an empty file of the right type that nobody else may touch yet.
+    fn make(&self, path: &Path) -> nix::Result<()> {
+        let private = Mode::S_IRUSR | Mode::S_IWUSR;
+        let io = |e: std::io::Error| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        match self.format() {
+            libc::S_IFREG => {
+                let mut options = OpenOptions::new();
+                options
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path)
+                    .map(drop)
+                    .map_err(io)
+            }
+            libc::S_IFDIR => std::fs::create_dir(path).map_err(io),
+            libc::S_IFLNK => symlink(path_of(self.header.symlnk_target()), path).map_err(io),
+            libc::S_IFIFO => mknod(path, SFlag::S_IFIFO, private, 0),
+            libc::S_IFSOCK => mknod(path, SFlag::S_IFSOCK, private, 0),
+            libc::S_IFCHR => mknod(path, SFlag::S_IFCHR, private, u64::from(self.header.rdev())),
+            libc::S_IFBLK => mknod(path, SFlag::S_IFBLK, private, u64::from(self.header.rdev())),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Content, then owner, mode and times, each of which the one before may change.
+    fn fill(&mut self, entry: &RegFileEntry, path: &Path) -> Result<()> {
+        let (uid, gid) = (Some(self.header.uid), Some(self.header.gid));
+        let mode = self.header.mode & 0o7777;
+        match self.format() {
+            libc::S_IFREG => {
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .open(path)
+                    .context(|| "opening it")?;
+                self.write_content(entry, &mut file)?;
+                fchown(&file, uid, gid).context(|| format!("giving it to {uid:?}:{gid:?}"))?;
+                let permissions = std::fs::Permissions::from_mode(mode);
+                file.set_permissions(permissions)
+                    .context(|| format!("setting mode {mode:o}"))?;
+            }
+            format => {
+                lchown(path, uid, gid).context(|| format!("giving it to {uid:?}:{gid:?}"))?;
+                if format != libc::S_IFLNK {
+                    let permissions = std::fs::Permissions::from_mode(mode);
+                    std::fs::set_permissions(path, permissions)
+                        .context(|| format!("setting mode {mode:o}"))?;
+                }
+            }
+        }
+        if let (Some(atim), Some(mtim)) = (&self.header.atim, &self.header.mtim) {
+            let time = |t: &criu_proto::images::Timeval| {
+                TimeSpec::new(
+                    t.tv_sec.cast_signed(),
+                    (t.tv_usec % 1_000_000).cast_signed() * 1000,
+                )
+            };
+            let flag = UtimensatFlags::NoFollowSymlink;
+            utimensat(AT_FDCWD, path, &time(atim), &time(mtim), flag).context(|| "setting its times")?;
+        }
+        Ok(())
+    }
+
+    fn write_content(&mut self, entry: &RegFileEntry, file: &mut File) -> Result<()> {
+        let size = if self.header.chunks == Some(true) {
+            let size = self.header.size();
+            file.set_len(size)
+                .context(|| format!("setting its size to {size}"))?;
+            while let Some(chunk) = self.image.next_entry::<GhostChunkEntry>()? {
+                if chunk.off.checked_add(chunk.len).is_none_or(|end| end > size) {
+                    return Err(Error::new(format!(
+                        "{}: a chunk of {} bytes at {} lies outside of the file's {size}: damaged",
+                        self.image.file(),
+                        chunk.len,
+                        chunk.off
+                    )));
+                }
+                file.seek(SeekFrom::Start(chunk.off))
+                    .context(|| format!("seeking to {}", chunk.off))?;
+                self.image.copy_payload(chunk.len, file)?;
+            }
+            size
+        } else {
+            self.image.copy_rest(file)?
+        };
+        match entry.size {
+            Some(saved) if saved != size => Err(Error::new(format!(
+                "{} holds {size} bytes of content, the file had {saved}: damaged",
+                self.image.file()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The system calls of this plugin that need `unsafe`, and small wrappers around others.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use criu_plugin_api::message::{FileTarget, Purpose};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+/// The descriptor of a file to be dumped, for as long as its target is at hand.
+pub(crate) fn local(file: &FileTarget) -> BorrowedFd<'_> {
+    // SAFETY: the host keeps `local_fd` open during the call in which it lends the target, and a
+    // target is never kept beyond that call.
+    unsafe { BorrowedFd::borrow_raw(file.local_fd) }
+}
+
+/// Opens a path with exactly these flags and `O_CLOEXEC`.
+pub(crate) fn open_with<P: AsRef<Path>>(path: P, flags: i32) -> nix::Result<OwnedFd> {
+    open(
+        path.as_ref(),
+        OFlag::from_bits_retain(flags) | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+/// A description of its own, for reading, of the file behind a descriptor: also when that one was
+/// opened for writing only, is an `O_PATH` one, or its file has lost all names. It never blocks.
+pub(crate) fn reopen_for_reading(fd: BorrowedFd<'_>) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    Ok(File::from(open_with(
+        &path,
+        libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY,
+    )?))
+}
+
+/// Whether the description of a target may be read from as it is.
+pub(crate) fn is_readable(file: &FileTarget) -> bool {
+    let flags = file.flags.cast_signed();
+    let by_descriptor = matches!(file.purpose(), Purpose::Descriptor | Purpose::InFlight);
+    by_descriptor && flags & libc::O_PATH == 0 && flags & libc::O_ACCMODE != libc::O_WRONLY
+}
+
+/// pread(2).
+pub(crate) fn read_at(fd: BorrowedFd<'_>, into: &mut [u8], offset: i64) -> nix::Result<usize> {
+    nix::sys::uio::pread(fd, into, offset)
+}
+
+/// `struct fiemap_extent` of linux/fiemap.h.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct FiemapExtent {
+    logical: u64,
+    physical: u64,
+    length: u64,
+    reserved64: [u64; 2],
+    flags: u32,
+    reserved: [u32; 3],
+}
+
+const FIEMAP_BATCH: usize = 128;
+
+/// `struct fiemap` with room for a batch of extents.
+#[repr(C)]
+struct Fiemap {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped_extents: u32,
+    extent_count: u32,
+    reserved: u32,
+    extents: [FiemapExtent; FIEMAP_BATCH],
+}
+
+const FS_IOC_FIEMAP: libc::Ioctl = 0xc020_660b;
+const FIEMAP_FLAG_SYNC: u32 = 1;
+const FIEMAP_EXTENT_LAST: u32 = 1;
+const FIEMAP_EXTENT_UNWRITTEN: u32 = 0x800;
+
+/// The extents of a file that hold data (offset and length in bytes), by `FS_IOC_FIEMAP`.
+pub(crate) fn fiemap(file: &File) -> nix::Result<Vec<(u64, u64)>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    loop {
+        let mut map = Fiemap {
+            start,
+            length: u64::MAX - start,
+            flags: FIEMAP_FLAG_SYNC,
+            mapped_extents: 0,
+            extent_count: FIEMAP_BATCH as u32,
+            reserved: 0,
+            extents: [FiemapExtent::default(); FIEMAP_BATCH],
+        };
+        // SAFETY: `map` has the layout of `struct fiemap` and room for `extent_count` extents, and the
+        // kernel writes no more than that.
+        Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP, &raw mut map) })?;
+        let mapped = usize::try_from(map.mapped_extents).unwrap_or(0).min(FIEMAP_BATCH);
+        for extent in &map.extents[..mapped] {
+            let end = extent.logical.saturating_add(extent.length);
+            if end <= start {
+                return Err(Errno::EIO);
+            }
+            if extent.flags & FIEMAP_EXTENT_UNWRITTEN == 0 {
+                found.push((extent.logical, extent.length));
+            }
+            if extent.flags & FIEMAP_EXTENT_LAST != 0 {
+                return Ok(found);
+            }
+            start = end;
+        }
+        if mapped == 0 {
+            return Ok(found);
+        }
+    }
+}
+
+/// flock(2) without waiting, on a descriptor of this process by its number.
+pub(crate) fn flock(fd: RawFd, exclusive: bool) -> nix::Result<()> {
+    let operation = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
+    // SAFETY: flock takes plain numbers and reports a bad descriptor.
+    Errno::result(unsafe { libc::flock(fd, operation) }).map(drop)
+}
+
+/// `F_SETLEASE` of fcntl(2), on a descriptor of this process by its number.
+pub(crate) fn set_lease(fd: RawFd, write: bool) -> nix::Result<()> {
+    let kind = if write { libc::F_WRLCK } else { libc::F_RDLCK };
+    // SAFETY: this command takes plain numbers and reports a bad descriptor.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETLEASE, kind) }).map(drop)
+}
+
+/// `F_SETLK` or `F_OFD_SETLK` of fcntl(2) on `len` bytes (0: to the end) from `start`, on a descriptor
+/// of this process by its number.
+pub(crate) fn set_lock(
+    fd: RawFd,
+    write: bool,
+    start: i64,
+    len: i64,
+    of_description: bool,
+) -> nix::Result<()> {
+    let kind = if write { libc::F_WRLCK } else { libc::F_RDLCK };
+    let lock = libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: start,
+        l_len: len,
+        l_pid: 0,
+    };
+    let command = if of_description {
+        libc::F_OFD_SETLK
+    } else {
+        libc::F_SETLK
+    };
+    // SAFETY: `lock` lives during the call, which only reads it and reports a bad descriptor.
+    Errno::result(unsafe { libc::fcntl(fd, command, &raw const lock) }).map(drop)
+}
