@@ -38,12 +38,20 @@ pub enum ErrorCode {
 impl Error {
     /// A plain failure with this text.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { code: ErrorCode::Failed, message: message.into(), remedy: None }
+        Self {
+            code: ErrorCode::Failed,
+            message: message.into(),
+            remedy: None,
+        }
     }
 
     /// The failure of a callback or service that the other side does not have.
     pub fn unsupported(what: impl fmt::Display) -> Self {
-        Self { code: ErrorCode::Unsupported, message: format!("{what} is not available"), remedy: None }
+        Self {
+            code: ErrorCode::Unsupported,
+            message: format!("{what} is not available"),
+            remedy: None,
+        }
     }
 
     /// The same failure with what can be done about it.
@@ -135,11 +143,23 @@ pub enum Verdict<T> {
 impl<T> Verdict<T> {
     /// A refusal without a remedy.
     pub fn refused(object: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Refused(Refusal { object: object.into(), what: what.into(), remedy: None })
+        Self::Refused(Refusal {
+            object: object.into(),
+            what: what.into(),
+            remedy: None,
+        })
     }
 
     /// A refusal that names what would help.
-    pub fn refused_but(object: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Refused(Refusal { object: object.into(), what: what.into(), remedy: Some(remedy.into()) })
+    pub fn refused_but(
+        object: impl Into<String>,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Refused(Refusal {
+            object: object.into(),
+            what: what.into(),
+            remedy: Some(remedy.into()),
+        })
     }
 }

@@ -207,7 +207,10 @@ impl<'a> Host<'a> {
     /// # Errors
     /// The file system's.
     pub fn open_image(&self, name: &str) -> Result<Option<std::fs::File>> {
-        Ok(self.services.image(name, false)?.map(|fd| std::fs::File::from(own(fd))))
+        Ok(self
+            .services
+            .image(name, false)?
+            .map(|fd| std::fs::File::from(own(fd))))
     }
 
     /// A copy of a descriptor of a target.
@@ -255,8 +258,13 @@ impl<'a> Host<'a> {
     /// # Errors
     /// The call could not be made.
     pub fn remote_syscall(&self, pid: i32, nr: i64, args: &[u64]) -> Result<i64> {
-        let args =
-            args.iter().map(|&value| RemoteArg { value, ..RemoteArg::default() }).collect::<Vec<_>>();
+        let args = args
+            .iter()
+            .map(|&value| RemoteArg {
+                value,
+                ..RemoteArg::default()
+            })
+            .collect::<Vec<_>>();
         Ok(self.services.remote_call(&RemoteCall { pid, nr, args })?.value)
     }
 

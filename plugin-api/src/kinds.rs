@@ -35,14 +35,20 @@ impl Opened {
     /// Just this one.
     pub fn one(fd: std::os::fd::OwnedFd) -> Self {
         use std::os::fd::IntoRawFd;
-        Self { fd: fd.into_raw_fd(), also: Vec::new() }
+        Self {
+            fd: fd.into_raw_fd(),
+            also: Vec::new(),
+        }
     }
 
     /// The same, with another file that this call produced.
     #[must_use]
     pub fn with(mut self, id: u32, fd: std::os::fd::OwnedFd) -> Self {
         use std::os::fd::IntoRawFd;
-        self.also.push(AlsoOpened { id, fd: fd.into_raw_fd() });
+        self.also.push(AlsoOpened {
+            id,
+            fd: fd.into_raw_fd(),
+        });
         self
     }
 }
@@ -179,7 +185,7 @@ pub trait TaskKind {
 }
 
 /// The points in time of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
 pub enum Stage {
     /// Dump: nothing has been stopped yet.
@@ -209,3 +215,60 @@ pub trait StageHook {
     /// reported.
     fn at(&self, host: &Host<'_>, stage: Stage) -> Result<()>;
 }
+
+macro_rules! for_pointers {
+    ($($pointer:ty),*) => {$(
+        impl<T: FileKind + ?Sized> FileKind for $pointer {
+            fn dump(&self, host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
+                (**self).dump(host, file)
+            }
+            fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
+                (**self).finish_dump(host)
+            }
+            fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
+                (**self).prepare(host, files)
+            }
+            fn open(&self, host: &Host<'_>, request: &OpenRequest) -> Result<Progress<Opened>> {
+                (**self).open(host, request)
+            }
+            fn attach(&self, host: &Host<'_>, file: &FileRecord, fd: i32) -> Result<Progress<()>> {
+                (**self).attach(host, file, fd)
+            }
+            fn finish_restore(&self, host: &Host<'_>, outcome: Outcome) -> Result<()> {
+                (**self).finish_restore(host, outcome)
+            }
+        }
+
+        impl<T: MappingKind + ?Sized> MappingKind for $pointer {
+            fn dump(&self, host: &Host<'_>, mapping: &MappingTarget) -> Result<Verdict<MappingImage>> {
+                (**self).dump(host, mapping)
+            }
+            fn restore(&self, host: &Host<'_>, mapping: &MappingRecord) -> Result<()> {
+                (**self).restore(host, mapping)
+            }
+        }
+
+        impl<T: TaskKind + ?Sized> TaskKind for $pointer {
+            fn dump(&self, host: &Host<'_>, task: &TaskInfo) -> Result<Verdict<TaskImage>> {
+                (**self).dump(host, task)
+            }
+            fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
+                (**self).finish_dump(host)
+            }
+            fn prepare(&self, host: &Host<'_>) -> Result<()> {
+                (**self).prepare(host)
+            }
+            fn restore(&self, host: &Host<'_>, task: &TaskInfo, point: TaskPoint) -> Result<Progress<()>> {
+                (**self).restore(host, task, point)
+            }
+        }
+
+        impl<T: StageHook + ?Sized> StageHook for $pointer {
+            fn at(&self, host: &Host<'_>, stage: Stage) -> Result<()> {
+                (**self).at(host, stage)
+            }
+        }
+    )*};
+}
+
+for_pointers!(std::rc::Rc<T>, &T);

@@ -1,0 +1,9 @@
+//! Each trait over the wire: what answers the calls, and a client that makes them.
+
+mod kinds;
+mod services;
+
+pub use kinds::{FileClient, KindChannel, MappingClient, StageClient, TaskClient};
+pub(crate) use kinds::{serve_file, serve_mapping, serve_stage, serve_task};
+pub(crate) use services::ServicesClient;
+pub use services::serve_service;
