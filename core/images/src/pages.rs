@@ -202,6 +202,14 @@ impl PagesWriter {
             state.allocated = end;
             return Ok(());
         }
+        // Not all file systems take back what they gave before they ran out, so ask first.
+        if self
+            .available()
+            .is_some_and(|available| available < end - state.allocated)
+        {
+            return Err(self.no_room(Errno::ENOSPC.into(), end));
+        }
+        let before = state.allocated;
         while state.allocated < end {
             let step = (end - state.allocated).min(ALLOCATE_STEP);
             let (Ok(offset), Ok(length)) = (i64::try_from(state.allocated), i64::try_from(step)) else {
@@ -218,7 +226,14 @@ impl PagesWriter {
                     state.mode = Mode::Buffered;
                     state.allocated = end;
                 }
-                Err(e) => return Err(self.no_room(e.into(), end)),
+                Err(e) => {
+                    let error = self.no_room(e.into(), end);
+                    // Nothing beyond `before` is mapped yet. If this fails too, only room is lost.
+                    if self.file.set_len(before).is_ok() {
+                        state.allocated = before;
+                    }
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -259,19 +274,25 @@ impl PagesWriter {
         Ok(buffer)
     }
 
+    /// Free bytes of the file system; `None` when it does not say (an unlimited tmpfs has no blocks).
+    fn available(&self) -> Option<u64> {
+        let fs = fstatfs(&self.file).ok().filter(|fs| fs.blocks() > 0)?;
+        Some(
+            fs.blocks_available()
+                .saturating_mul(u64::try_from(fs.block_size()).ok()?),
+        )
+    }
+
     fn no_room(&self, source: io::Error, size: u64) -> Error {
         if matches!(
             source.raw_os_error(),
             Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG)
         ) {
-            let free = fstatfs(&self.file).map(|fs| {
-                fs.blocks_available()
-                    .saturating_mul(u64::try_from(fs.block_size()).unwrap_or(0))
-            });
+            let available = self.available().unwrap_or(0);
             return Error::NoSpace {
                 file: self.path.clone(),
                 size,
-                available: free.unwrap_or(0),
+                available,
                 source,
             };
         }
