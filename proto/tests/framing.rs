@@ -1,5 +1,12 @@
 //! The framing against damaged and hostile input.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
 use std::io::{self, Read};
 
 use criu_proto::framing::{FrameError, ImageReader, ImageWriter, MAX_ENTRY};

@@ -1,6 +1,13 @@
 //! Image sets of CRIU 4.2 (`golden/`, made of `guest.c` on Linux 6.18): all of their files are read to
 //! the last byte, written again byte for byte, and hold what their decoded form (`*.json`) says.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
 #[path = "golden/json.rs"]
 mod json;
 #[path = "golden/payload.rs"]

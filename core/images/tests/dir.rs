@@ -1,5 +1,12 @@
 //! The image directory.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -1,5 +1,12 @@
 //! Pages files and pagemaps.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
 use std::fs;
 use std::path::Path;
 
@@ -32,7 +39,7 @@ fn windows_become_the_file_in_the_order_they_were_taken() {
             let mut expected = Vec::new();
             std::thread::scope(|scope| {
                 for index in 0..40u8 {
-                    let length = page_size() * u64::from(index % 7 + 1) * if index == 20 { 5000 } else { 1 };
+                    let length = page_size() * u64::from(index % 7 + 1) * if index == 20 { 1000 } else { 1 };
                     let mut window = pages.take(length).unwrap();
                     assert_eq!(window.offset(), expected.len() as u64);
                     expected.extend(std::iter::repeat_n(index + 1, length as usize));
@@ -86,33 +93,34 @@ fn unfilled_windows_and_odd_lengths_are_refused() {
     );
 }
 
-/// Needs to mount: done where the tests run as root.
-#[test]
-fn a_full_disk_is_an_error_and_no_signal() {
+/// Runs `test` in a fresh file system of the given type. Needs to mount, so it is done only where the
+/// tests run as root; the mount namespace is the thread's own, so that the mount cannot outlive it.
+fn in_mount(kind: &'static str, options: &'static str, test: fn(&Path)) {
     use nix::mount::{MntFlags, MsFlags, mount, umount2};
     if !nix::unistd::geteuid().is_root() {
         eprintln!("not root: nothing tested");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // A mount namespace of this thread's own, so that the mount cannot outlive it.
     let path = folder.path().to_owned();
-    let test = std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         let none = None::<&str>;
         if let Err(e) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS) {
             eprintln!("no mount namespace ({e}): nothing tested");
             return;
         }
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        mount(
-            Some("none"),
-            &path,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some("size=1m"),
-        )
-        .unwrap();
-        let dir = ImageDir::open(&path).unwrap();
+        mount(Some("none"), &path, Some(kind), MsFlags::empty(), Some(options)).unwrap();
+        test(&path);
+        umount2(&path, MntFlags::MNT_DETACH).unwrap();
+    });
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_no_signal() {
+    in_mount("tmpfs", "size=1m", |path| {
+        let dir = ImageDir::open(path).unwrap();
         let pages = PagesWriter::create(&dir, 1, 512 << 10).unwrap();
         assert!(pages.is_mapped());
         // More than there is room for is refused at once, and takes none of it.
@@ -138,10 +146,24 @@ fn a_full_disk_is_an_error_and_no_signal() {
         assert!(taken >= 512 << 10, "{taken}");
         pages.finish().unwrap();
         assert_eq!(fs::metadata(path.join("pages-1.img")).unwrap().len(), taken);
-        drop(dir);
-        umount2(&path, MntFlags::MNT_DETACH).unwrap();
     });
-    test.join().unwrap();
+}
+
+#[test]
+fn a_file_system_that_is_not_known_to_keep_room_is_written_from_buffers() {
+    in_mount("ramfs", "", |path| {
+        let dir = ImageDir::open(path).unwrap();
+        let pages = PagesWriter::create(&dir, 1, 1 << 20).unwrap();
+        assert!(!pages.is_mapped());
+        let mut windows: Vec<_> = (0..3).map(|_| pages.take(2 * page_size()).unwrap()).collect();
+        while let Some(mut window) = windows.pop() {
+            window.fill(windows.len() as u8 + 1);
+            window.commit().unwrap();
+        }
+        pages.finish().unwrap();
+        let expected: Vec<u8> = (1..=3).flat_map(|b| vec![b; 2 * page_size() as usize]).collect();
+        assert!(fs::read(path.join("pages-1.img")).unwrap() == expected);
+    });
 }
 
 const BASE: u64 = 0x7f00_0000_0000;

@@ -174,7 +174,9 @@ fn quoted(text: &str) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, after @ ..] = rest {
         let digits = after.get(..2).and_then(|d| std::str::from_utf8(d).ok());
-        let escaped = digits.and_then(|d| u8::from_str_radix(d, 16).ok()).filter(|_| *first == b'=');
+        let escaped = digits
+            .and_then(|d| u8::from_str_radix(d, 16).ok())
+            .filter(|_| *first == b'=');
         out.push(escaped.unwrap_or(*first));
         rest = if escaped.is_some() { &after[2..] } else { after };
     }
