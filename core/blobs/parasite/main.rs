@@ -165,6 +165,11 @@ fn thread_info(t: &mut ThreadInfo) {
 extern "C" fn thread(slot: *mut Slot) -> ! {
     // SAFETY: the slot is this thread's alone.
     let s = unsafe { &mut *slot };
+    // The tracer sets this mask too, but it may have died before; a breakpoint with SIGTRAP blocked
+    // would kill the process.
+    let all_but_trap = !(1u64 << (SIGTRAP - 1));
+    // SAFETY: reads 8 bytes; the frames of the way out restore the mask.
+    unsafe { syscall!(nr::RT_SIGPROCMASK, 2, addr_of!(all_but_trap), 0, 8) };
     thread_info(&mut s.info);
     rt::breakpoint();
     leave_slot(s)

@@ -388,7 +388,7 @@ impl Core {
             args: [l.base, l.total, prot, flags, u64::MAX, 0],
         };
         let first = self.frames.at;
-        let got = self.outside_call(map, self.frames.last)?;
+        let got = self.outside_call(map, first)?;
         if self.result("mmap", got)? as u64 != l.base {
             return Err(Error::Answer { tid, doing: "mmap" });
         }
@@ -432,8 +432,10 @@ impl Core {
             l.stack[1]
         };
         let regs = arch::run_regs(&self.context.regs, l.base + entry as u64, top - 64, l.control);
-        self.tracee.set_regs(&regs)?;
+        // In this order: until the registers are set, the frames still restore the mask; behind
+        // them a breakpoint may be met, which must not find SIGTRAP blocked.
         self.tracee.set_sigmask(ALL_BUT_TRAP)?;
+        self.tracee.set_regs(&regs)?;
         self.run()
     }
 

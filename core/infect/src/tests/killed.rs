@@ -1,1 +1,199 @@
-//! Later.
+//! The master is killed at each of its operations: the target goes on as if it had never been.
+
+use super::*;
+use crate::{Infected, Tracee};
+
+/// What a master does between its start and its end; false when it got to the end alive.
+fn killed_at(n: i64, master: impl FnOnce()) -> bool {
+    let child = Child::new(|| {
+        die_at(n);
+        master();
+        die_at(-1);
+    });
+    let status = child.end();
+    if libc::WIFSIGNALED(status) {
+        assert_eq!(libc::WTERMSIG(status), libc::SIGKILL);
+        return true;
+    }
+    assert_eq!(status, 0, "the master failed by itself");
+    false
+}
+
+/// Kills masters at the 1st, 2nd, 3rd ... operation until one gets to the end; how many died.
+fn kill_everywhere(run: impl Fn(), check: impl Fn(i64)) -> i64 {
+    let mut n = 0;
+    while killed_at(n, &run) {
+        eprintln!("died at operation {n}");
+        check(n);
+        n += 1;
+        assert!(n < 1000);
+    }
+    check(n);
+    n
+}
+
+fn visit(pid: i32) {
+    let mut infected: Infected = Tracee::seize(pid).unwrap().infect().unwrap();
+    infected.push_undo(libc::SYS_getpid, [0; 6]).unwrap();
+    infected.process_info().unwrap();
+    infected.syscall(libc::SYS_getpid, [0; 6]).unwrap();
+    infected.leader().unwrap();
+    infected.pop_undo().unwrap();
+    infected.cure().unwrap().detach().unwrap();
+}
+
+/// Says what differs if the target, which must have run its own code since, is not as before.
+fn same_again(child: &Child, before: &(Vec<String>, Vec<String>), n: i64) {
+    let now = child.look();
+    let new: Vec<_> = now.0.iter().filter(|l| !before.0.contains(l)).collect();
+    assert!(new.is_empty(), "after death at operation {n}: mappings {new:?}");
+    assert_eq!(now, *before, "after death at operation {n}");
+}
+
+#[test]
+fn computing_target() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        while shared.get(2) == 0 {
+            let good = spin_with_vectors(shared.word(0), 20_000);
+            shared.add(if good { 1 } else { 3 });
+        }
+    });
+    shared.wait(0, |v| v > 0);
+    let before = child.look();
+    let died = kill_everywhere(
+        || visit(child.0),
+        |n| {
+            let rounds = shared.get(1);
+            shared.wait(1, |v| v > rounds + 2);
+            same_again(&child, &before, n);
+            assert_eq!(shared.get(3), 0, "vector registers changed at {n}");
+        },
+    );
+    assert!(died >= 50, "only {died} points");
+    shared.set(2, 1);
+    assert_eq!(child.end(), 0);
+}
+
+#[test]
+fn reading_target() {
+    let (shared, mut ends) = (Shared::new(), [0; 2]);
+    // SAFETY: room for two.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    let child = Child::new(|| {
+        loop {
+            let mut byte = [0u8; 4];
+            // SAFETY: the buffer is ours. The raw call: its result must be the bytes or nothing else.
+            let n = unsafe { libc::syscall(libc::SYS_read, ends[0], byte.as_mut_ptr(), 4) };
+            shared.add(if n == 1 { 0 } else { 1 });
+        }
+    });
+    child.wait_in(libc::SYS_read);
+    let before = child.look();
+    let died = kill_everywhere(
+        || visit(child.0),
+        |n| {
+            let seen = shared.get(0);
+            // SAFETY: one byte of ours.
+            assert_eq!(unsafe { libc::write(ends[1], b"x".as_ptr().cast(), 1) }, 1);
+            shared.wait(0, |v| v == seen + 1);
+            assert_eq!(shared.get(1), 0, "read failed at {n}");
+            child.wait_in(libc::SYS_read);
+            same_again(&child, &before, n);
+        },
+    );
+    assert!(died >= 50, "only {died} points");
+    // SAFETY: our own descriptors.
+    unsafe {
+        libc::close(ends[0]);
+        libc::close(ends[1]);
+    }
+}
+
+#[test]
+fn sleeping_target() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        loop {
+            match sleep_ms(100_000) {
+                0 | libc::EINTR => shared.add(0),
+                _ => shared.add(1),
+            }
+        }
+    });
+    child.wait_in(libc::SYS_nanosleep);
+    let before = child.look();
+    kill_everywhere(
+        || visit(child.0),
+        |n| {
+            wait_in_one_of(child.0, &[libc::SYS_nanosleep, libc::SYS_restart_syscall]);
+            same_again(&child, &before, n);
+            assert_eq!(shared.get(1), 0, "nanosleep failed at {n}");
+        },
+    );
+}
+
+#[test]
+fn the_undo_table_is_run() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        // SAFETY: changes this process alone.
+        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 0) };
+        loop {
+            let mut reaper = 0;
+            // SAFETY: writes one integer.
+            unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut reaper) };
+            shared.set(0, 1 + reaper as u64);
+            shared.add(1);
+        }
+    });
+    shared.wait(1, |v| v > 0);
+    let before = child.look();
+    let master = Child::new(|| {
+        let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
+        let set = |v| [libc::PR_SET_CHILD_SUBREAPER as u64, v, 0, 0, 0, 0];
+        // The last one pushed is run first.
+        infected.push_undo(libc::SYS_prctl, set(1)).unwrap();
+        infected.push_undo(libc::SYS_prctl, set(0)).unwrap();
+        infected.push_undo(libc::SYS_prctl, set(0)).unwrap();
+        infected.pop_undo().unwrap();
+        // SAFETY: ends this process.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    });
+    assert!(libc::WIFSIGNALED(master.end()));
+    let seen = shared.get(1);
+    shared.wait(1, |v| v > seen + 1);
+    same_again(&child, &before, 0);
+    assert_eq!(shared.get(0), 2, "the undo table was not run, or in the wrong order");
+}
+
+#[test]
+fn killed_at_any_time() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        loop {
+            let good = spin_with_vectors(shared.word(0), 5_000);
+            shared.add(if good { 1 } else { 3 });
+        }
+    });
+    shared.wait(0, |v| v > 0);
+    let before = child.look();
+    for n in 0..60 {
+        let master = Child::new(|| {
+            loop {
+                visit(child.0);
+                shared.add(2);
+            }
+        });
+        let visits = shared.get(2);
+        shared.wait(2, |v| v > visits);
+        for _ in 0..n * 997 {
+            std::hint::spin_loop();
+        }
+        drop(master);
+        let rounds = shared.get(1);
+        shared.wait(1, |v| v > rounds + 2);
+        same_again(&child, &before, n);
+        assert_eq!(shared.get(3), 0, "vector registers changed");
+    }
+}

@@ -64,6 +64,7 @@ impl Shared {
             if good(now) {
                 return now;
             }
+            if start.elapsed().as_secs() >= 20 { eprintln!("{}", std::process::Command::new("bash").arg("-c").arg("for p in $(pgrep criu_infect); do echo $p; cat /proc/$p/syscall /proc/$p/stack; grep -E 'State|Sig|Trac' /proc/$p/status; grep r-xp /proc/$p/maps; done").output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap()); }
             assert!(start.elapsed().as_secs() < 20, "word {i} stays {now:#x}");
             std::thread::yield_now();
         }
@@ -165,9 +166,13 @@ fn state(tid: i32) -> char {
 }
 
 fn wait_in(tid: i32, nr: i64) {
-    wait_for(&format!("{tid} in system call {nr}"), || {
+    wait_in_one_of(tid, &[nr]);
+}
+
+fn wait_in_one_of(tid: i32, nrs: &[i64]) {
+    wait_for(&format!("{tid} in system call {nrs:?}"), || {
         let text = std::fs::read_to_string(format!("/proc/{tid}/syscall")).unwrap_or_default();
-        text.split(' ').next().and_then(|n| n.parse().ok()) == Some(nr)
+        text.split(' ').next().and_then(|n| n.parse().ok()).is_some_and(|nr| nrs.contains(&nr))
     });
 }
 
