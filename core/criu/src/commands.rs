@@ -1,0 +1,83 @@
+//! Hands a command over to whoever does it.
+
+use std::ffi::OsString;
+
+use criu_engine::options::Options;
+
+use crate::cpuinfo::{self, CpuinfoError};
+use crate::help;
+use crate::scripts::ActionScripts;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error("{what}")]
+    Usage { what: String },
+    #[error("not implemented yet: {name}")]
+    Later { name: String },
+    #[error("comparing processors")]
+    Cpuinfo(#[from] CpuinfoError),
+    #[error("printing")]
+    Print(#[from] std::io::Error),
+}
+
+impl CommandError {
+    pub(crate) fn usage(what: impl Into<String>) -> CommandError {
+        CommandError::Usage { what: what.into() }
+    }
+
+    /// What the user can do, where the error itself does not say so.
+    pub(crate) fn remedy(&self) -> Option<&'static str> {
+        match self {
+            CommandError::Usage { .. } => Some("see `criu --help`"),
+            CommandError::Cpuinfo(error) => error.remedy(),
+            CommandError::Later { .. } | CommandError::Print(_) => None,
+        }
+    }
+}
+
+/// Runs `command` with `operands`, which have been counted already.
+pub(crate) fn run(command: &str, operands: &[OsString], options: &Options) -> Result<(), CommandError> {
+    let word = operands
+        .first()
+        .map(|operand| operand.to_string_lossy().into_owned());
+    match command {
+        "dump" | "restore" => {
+            let _scripts = ActionScripts::new(options);
+            Err(CommandError::Later {
+                name: command.to_owned(),
+            })
+        }
+        "check" => Err(CommandError::Later {
+            name: command.to_owned(),
+        }),
+        "cpuinfo" => match word.as_deref() {
+            Some("dump") => Ok(cpuinfo::dump(options)?),
+            Some("check") => Ok(cpuinfo::check(options)?),
+            _ => Err(CommandError::usage("cpuinfo is followed by dump or check")),
+        },
+        "plugin" => Err(CommandError::Later {
+            name: command.to_owned(),
+        }),
+        "completions" => {
+            let shell = word.as_deref().and_then(help::Shell::named);
+            let shell =
+                shell.ok_or_else(|| CommandError::usage("completions is followed by bash, zsh or fish"))?;
+            print(&help::completions(shell))
+        }
+        "man" => print(&help::man()),
+        other => Err(CommandError::Later {
+            name: other.to_owned(),
+        }),
+    }
+}
+
+/// Prints on standard output; a reader that has gone away is no error.
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
