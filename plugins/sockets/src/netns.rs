@@ -1,0 +1,76 @@
+//! The network namespace of a socket: its number in the images, and a way to ask it questions.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use criu_plugin_api::{Context, Error, Host, Result};
+
+use crate::sys;
+
+/// A network namespace.
+#[derive(Debug)]
+pub struct Namespace {
+    /// The inode of the namespace.
+    pub ino: u64,
+    /// Its number in the images.
+    pub id: u32,
+    handle: OwnedFd,
+}
+
+/// The namespace of a socket, which must be that of the process that holds it: the images have no
+/// place for a socket of yet another one.
+///
+/// # Errors
+/// It is another one, or could not be found out.
+pub fn of_socket(fd: i32, pid: i32, host: &Host<'_>) -> Result<Namespace> {
+    let handle = sys::namespace_of(fd).context(|| "finding its network namespace (SIOCGSKNS)")?;
+    let (ino, handle) = identify(handle).context(|| "fstat of its network namespace")?;
+    let host_pid = host_pid(host, pid)?;
+    let own = std::fs::metadata(format!("/proc/{host_pid}/ns/net"))
+        .context(|| format!("the network namespace of process {pid}"))?
+        .ino();
+    if own != ino {
+        return Err(Error::new(format!(
+            "the socket lives in the network namespace net:[{ino}], process {pid} in net:[{own}]: not supported"
+        )));
+    }
+    Ok(Namespace { ino, id: host.namespace_id(pid, "net")?, handle })
+}
+
+fn identify(handle: OwnedFd) -> io::Result<(u64, OwnedFd)> {
+    let file = File::from(handle);
+    Ok((file.metadata()?.ino(), file.into()))
+}
+
+/// The pid of a task of the tree in the eyes of this process.
+///
+/// # Errors
+/// The tree is not known.
+pub fn host_pid(host: &Host<'_>, pid: i32) -> Result<i32> {
+    let task = host.tasks()?.into_iter().find(|t| t.pid == pid);
+    Ok(task.map_or(pid, |t| t.host_pid))
+}
+
+impl Namespace {
+    /// A descriptor of the namespace.
+    pub fn handle(&self) -> &OwnedFd {
+        &self.handle
+    }
+
+    /// Runs `work`, which opens sockets, inside the namespace.
+    ///
+    /// # Errors
+    /// Those of `work`, or the namespace could not be entered or left.
+    pub fn within<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let home = File::open("/proc/thread-self/ns/net")?;
+        if home.metadata()?.ino() == self.ino {
+            return work();
+        }
+        sys::enter_net(self.handle.as_fd())?;
+        let result = work();
+        sys::enter_net(home.as_fd())?;
+        result
+    }
+}

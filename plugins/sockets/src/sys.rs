@@ -1,0 +1,344 @@
+//! The socket calls of this plugin, with typed arguments. All unsafe code of the plugin is here.
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn check_size(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// A value of a socket option without padding and without invalid bit patterns.
+///
+/// # Safety
+/// Every bit pattern is a valid value, and the type has no padding.
+pub unsafe trait Plain: Copy {}
+// SAFETY: plain integers.
+unsafe impl Plain for i32 {}
+// SAFETY: plain integers.
+unsafe impl Plain for u32 {}
+// SAFETY: plain integers.
+unsafe impl Plain for u64 {}
+// SAFETY: two integers of the same size.
+unsafe impl Plain for libc::linger {}
+// SAFETY: two integers of the same size.
+unsafe impl Plain for libc::timeval {}
+// SAFETY: five integers of the same size.
+unsafe impl Plain for crate::tcp::RepairWindow {}
+// SAFETY: two integers of the same size.
+unsafe impl Plain for crate::tcp::RepairOption {}
+
+/// `getsockopt(2)` of a fixed-size value.
+pub fn get<T: Plain>(fd: RawFd, level: i32, name: i32) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of the value.
+    check(unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &mut length) })?;
+    // SAFETY: zeroed, then partly written; every bit pattern is valid by the contract of `Plain`.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// `getsockopt(2)` of a value of unknown size; what the kernel returned, at most `room` bytes.
+pub fn get_bytes(fd: RawFd, level: i32, name: i32, room: usize) -> io::Result<Vec<u8>> {
+    let mut value = vec![0u8; room];
+    let mut length = room as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of the buffer.
+    check(unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &mut length) })?;
+    value.truncate(length as usize);
+    Ok(value)
+}
+
+/// `getsockopt(SO_GET_FILTER)`: the classic filter as its instructions, eight bytes each; empty when
+/// there is none. The length of this option counts instructions.
+pub fn get_filter(fd: RawFd) -> io::Result<Vec<u64>> {
+    let mut count: libc::socklen_t = 0;
+    // SAFETY: with a length of 0 the kernel writes no data, only the number of instructions.
+    check(unsafe {
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, std::ptr::null_mut(), &mut count)
+    })?;
+    let mut filter = vec![0u64; count as usize];
+    if count == 0 {
+        return Ok(filter);
+    }
+    // SAFETY: the buffer holds `count` instructions of eight bytes.
+    check(unsafe {
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, filter.as_mut_ptr().cast(), &mut count)
+    })?;
+    filter.truncate(count as usize);
+    Ok(filter)
+}
+
+/// `setsockopt(SO_ATTACH_FILTER)`.
+pub fn attach_filter(fd: RawFd, filter: &[u64]) -> io::Result<()> {
+    let len = u16::try_from(filter.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
+    // SAFETY: the program points to `len` instructions of eight bytes, which the kernel only reads.
+    check(unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
+/// `setsockopt(2)` of a fixed-size value.
+pub fn set<T: Plain>(fd: RawFd, level: i32, name: i32, value: T) -> io::Result<()> {
+    set_all(fd, level, name, &[value])
+}
+
+/// `setsockopt(2)` of an array.
+pub fn set_all<T: Plain>(fd: RawFd, level: i32, name: i32, values: &[T]) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as the slice has.
+    check(unsafe {
+        libc::setsockopt(fd, level, name, values.as_ptr().cast(), size_of_val(values) as libc::socklen_t)
+    })?;
+    Ok(())
+}
+
+/// `setsockopt(2)` of a string or an opaque value.
+pub fn set_bytes(fd: RawFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as the slice has.
+    check(unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), value.len() as libc::socklen_t) })?;
+    Ok(())
+}
+
+fn own(fd: libc::c_int) -> OwnedFd {
+    // SAFETY: only called with a descriptor that a system call has just returned.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// `socket(2)` with `SOCK_CLOEXEC`.
+pub fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) }).map(own)
+}
+
+/// `socketpair(2)` with `SOCK_CLOEXEC`.
+pub fn socketpair(family: i32, kind: i32) -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds = [-1; 2];
+    // SAFETY: the array has room for the two descriptors.
+    check(unsafe { libc::socketpair(family, kind | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr()) })?;
+    Ok((own(fds[0]), own(fds[1])))
+}
+
+/// A copy of a descriptor with `FD_CLOEXEC`.
+pub fn dup(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) }).map(own)
+}
+
+/// `fcntl(F_GETFL)`.
+pub fn status_flags(fd: RawFd) -> io::Result<i32> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFL) })
+}
+
+/// `fcntl(F_SETFL)`.
+pub fn set_status_flags(fd: RawFd, flags: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) })?;
+    Ok(())
+}
+
+/// `bind(2)` to an encoded address (family word included).
+pub fn bind(fd: RawFd, address: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as the slice has.
+    check(unsafe { libc::bind(fd, address.as_ptr().cast(), address.len() as libc::socklen_t) })?;
+    Ok(())
+}
+
+/// `connect(2)` to an encoded address (family word included).
+pub fn connect(fd: RawFd, address: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as the slice has.
+    check(unsafe { libc::connect(fd, address.as_ptr().cast(), address.len() as libc::socklen_t) })?;
+    Ok(())
+}
+
+/// `listen(2)`.
+pub fn listen(fd: RawFd, backlog: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::listen(fd, backlog) })?;
+    Ok(())
+}
+
+/// `accept4(2)` with `SOCK_CLOEXEC`, the address left out.
+pub fn accept(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: null pointers are allowed for the address.
+    check(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) }).map(own)
+}
+
+/// `shutdown(2)`.
+pub fn shutdown(fd: RawFd, how: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::shutdown(fd, how) })?;
+    Ok(())
+}
+
+fn name_of(
+    fd: RawFd,
+    call: unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int,
+) -> io::Result<Vec<u8>> {
+    let mut address = vec![0u8; size_of::<libc::sockaddr_storage>()];
+    let mut length = address.len() as libc::socklen_t;
+    // SAFETY: both calls write at most `length` bytes, the size of the buffer.
+    check(unsafe { call(fd, address.as_mut_ptr().cast(), &mut length) })?;
+    address.truncate(length as usize);
+    Ok(address)
+}
+
+/// `getsockname(2)`: the encoded address.
+pub fn local_name(fd: RawFd) -> io::Result<Vec<u8>> {
+    name_of(fd, libc::getsockname)
+}
+
+/// `getpeername(2)`: the encoded address; `None` without a peer.
+pub fn peer_name(fd: RawFd) -> io::Result<Option<Vec<u8>>> {
+    match name_of(fd, libc::getpeername) {
+        Ok(name) => Ok(Some(name)),
+        Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// An `int` that an ioctl(2) writes, e.g. `SIOCINQ`.
+pub fn ioctl_int(fd: RawFd, request: libc::Ioctl) -> io::Result<i32> {
+    let mut value: libc::c_int = 0;
+    // SAFETY: the requests used here write one int.
+    check(unsafe { libc::ioctl(fd, request, &mut value) })?;
+    Ok(value)
+}
+
+/// Descriptor of the file that a path-bound unix socket is bound to, `O_PATH` (`SIOCUNIXFILE`,
+/// Linux 4.13, unix(7)).
+pub fn bound_file(fd: RawFd) -> io::Result<OwnedFd> {
+    const SIOCUNIXFILE: libc::Ioctl = 0x89e0;
+    // SAFETY: the request takes no argument and returns a new descriptor.
+    check(unsafe { libc::ioctl(fd, SIOCUNIXFILE) }).map(own)
+}
+
+/// Descriptor of the network namespace of a socket (`SIOCGSKNS`, Linux 4.9).
+pub fn namespace_of(fd: RawFd) -> io::Result<OwnedFd> {
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // SAFETY: the request takes no argument and returns a new descriptor.
+    check(unsafe { libc::ioctl(fd, SIOCGSKNS) }).map(own)
+}
+
+/// Enters a network namespace with the calling thread.
+pub fn enter_net(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })?;
+    Ok(())
+}
+
+/// A descriptor for a process (`pidfd_open(2)`).
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    check(fd as libc::c_int).map(own)
+}
+
+/// A copy of a descriptor of another process (`pidfd_getfd(2)`).
+pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
+    check(fd as libc::c_int).map(own)
+}
+
+/// What `recvmsg(2)` said beside the data.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Bytes put into the buffer; with `MSG_TRUNC` among the flags of a datagram its full length.
+    pub length: usize,
+    /// `msg_flags`.
+    pub flags: i32,
+    /// Descriptors that came along (`SCM_RIGHTS`).
+    pub rights: Vec<OwnedFd>,
+    /// The address of the sender, empty when it has none.
+    pub from: Vec<u8>,
+}
+
+/// `recvmsg(2)` with room for the most descriptors that one message may carry (`SCM_MAX_FD`, 253).
+pub fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Received> {
+    let mut control = [0u64; 256];
+    let mut from = vec![0u8; size_of::<libc::sockaddr_un>()];
+    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: msghdr is plain data; zeroes are valid.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_name = from.as_mut_ptr().cast();
+    header.msg_namelen = from.len() as libc::socklen_t;
+    header.msg_iov = &mut vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control);
+    // SAFETY: all pointers of the header are to live buffers of the lengths given.
+    let length = check_size(unsafe { libc::recvmsg(fd, &mut header, flags | libc::MSG_CMSG_CLOEXEC) })?;
+    from.truncate(header.msg_namelen as usize);
+    let mut rights = Vec::new();
+    // SAFETY: the header is as the kernel left it, the control buffer is aligned and alive.
+    let mut message = unsafe { libc::CMSG_FIRSTHDR(&header) };
+    while !message.is_null() {
+        // SAFETY: a non-null result of CMSG_FIRSTHDR or CMSG_NXTHDR is within the control buffer.
+        let entry = unsafe { &*message };
+        if entry.cmsg_level == libc::SOL_SOCKET && entry.cmsg_type == libc::SCM_RIGHTS {
+            // SAFETY: the data of the entry follows its header, within the control buffer.
+            let data = unsafe { libc::CMSG_DATA(message) };
+            let head = data as usize - message as usize;
+            let count = (entry.cmsg_len - head) / size_of::<RawFd>();
+            for i in 0..count {
+                // SAFETY: the kernel wrote `count` descriptors there, which are new and ours.
+                rights.push(own(unsafe { data.cast::<RawFd>().add(i).read_unaligned() }));
+            }
+        }
+        // SAFETY: as for CMSG_FIRSTHDR.
+        message = unsafe { libc::CMSG_NXTHDR(&header, message) };
+    }
+    Ok(Received { length, flags: header.msg_flags, rights, from })
+}
+
+/// `sendmsg(2)` to an optional address, with descriptors.
+pub fn send(fd: RawFd, data: &[u8], to: Option<&[u8]>, rights: &[RawFd], flags: i32) -> io::Result<usize> {
+    let mut control = vec![0u64; (rights.len() * size_of::<RawFd>()).div_ceil(8) + 4];
+    let vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    // SAFETY: msghdr is plain data; zeroes are valid.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    if let Some(address) = to {
+        header.msg_name = address.as_ptr().cast_mut().cast();
+        header.msg_namelen = address.len() as libc::socklen_t;
+    }
+    header.msg_iov = (&raw const vector).cast_mut();
+    header.msg_iovlen = 1;
+    if !rights.is_empty() {
+        let bytes = size_of_val(rights) as u32;
+        header.msg_control = control.as_mut_ptr().cast();
+        // SAFETY: plain arithmetic.
+        header.msg_controllen = unsafe { libc::CMSG_SPACE(bytes) } as usize;
+        // SAFETY: the control buffer is aligned, zeroed and larger than msg_controllen.
+        let message = unsafe { &mut *libc::CMSG_FIRSTHDR(&header) };
+        message.cmsg_level = libc::SOL_SOCKET;
+        message.cmsg_type = libc::SCM_RIGHTS;
+        // SAFETY: plain arithmetic.
+        message.cmsg_len = unsafe { libc::CMSG_LEN(bytes) } as usize;
+        // SAFETY: CMSG_DATA points behind the header, where CMSG_SPACE left room for the descriptors.
+        unsafe {
+            std::ptr::copy_nonoverlapping(rights.as_ptr(), libc::CMSG_DATA(message).cast(), rights.len());
+        }
+    }
+    // SAFETY: all pointers of the header are to live buffers of the lengths given; they are only read.
+    check_size(unsafe { libc::sendmsg(fd, &header, flags | libc::MSG_NOSIGNAL) })
+}
+
+/// Waits until a descriptor has one of `events`, at most `timeout_ms`; what it has.
+pub fn poll(fd: RawFd, events: i16, timeout_ms: i32) -> io::Result<i16> {
+    let mut entry = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: one entry, alive.
+    check(unsafe { libc::poll(&mut entry, 1, timeout_ms) })?;
+    Ok(entry.revents)
+}

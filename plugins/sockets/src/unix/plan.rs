@@ -1,0 +1,180 @@
+//! Reads the entries of unix sockets and their queues, and finds out which belong together.
+
+use std::collections::{BTreeMap, HashMap};
+
+use criu_plugin_api::message::{FilePlan, FileRecord};
+use criu_plugin_api::{image, Context, Error, Host, Result};
+use criu_proto::images::{FileEntry, SkPacketEntry, UnixSkEntry};
+use criu_proto::{Message, magic};
+
+use super::bind::{Files, NAME_MAX, has_path, path};
+use super::{EXTERNAL, LISTEN};
+
+/// A packet to be put into a queue.
+#[derive(Debug)]
+pub(super) struct Packet {
+    /// The bytes.
+    pub(super) data: Vec<u8>,
+    /// The ids of the files that travel with them.
+    pub(super) rights: Vec<u32>,
+}
+
+/// All unix sockets of the image set.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// By id.
+    entries: BTreeMap<u32, UnixSkEntry>,
+    by_ino: HashMap<u32, u32>,
+    /// By the id of the receiver.
+    queues: HashMap<u32, Vec<Packet>>,
+    /// Id to the representative of its group.
+    groups: BTreeMap<u32, u32>,
+    pub(super) files: Files,
+}
+
+impl Plan {
+    /// Reads and checks.
+    ///
+    /// # Errors
+    /// The images are damaged, or a name is taken.
+    pub(super) fn read(host: &Host<'_>, files: &[FileRecord]) -> Result<Self> {
+        let mut plan = Self::default();
+        for file in files {
+            let entry = decode(file).context(|| format!("unix socket with id {:#x}", file.id))?;
+            plan.by_ino.insert(entry.ino, entry.id);
+            plan.entries.insert(entry.id, entry);
+        }
+        if plan.entries.is_empty() {
+            return Ok(plan);
+        }
+        plan.read_queues(host)?;
+        plan.files = Files::check(plan.inside())?;
+        plan.group();
+        Ok(plan)
+    }
+
+    fn inside(&self) -> impl Iterator<Item = &UnixSkEntry> {
+        self.entries.values().filter(|e| e.uflags & EXTERNAL == 0)
+    }
+
+    fn read_queues(&mut self, host: &Host<'_>) -> Result<()> {
+        let Some(mut image) = image::open(host, &magic::SK_QUEUES)? else { return Ok(()) };
+        while let Some(packet) = image.next_entry::<SkPacketEntry>()? {
+            let data = image.payload(packet.length.into())?;
+            let mut rights = Vec::new();
+            for message in packet.scm {
+                if message.r#type != libc::SCM_RIGHTS.cast_unsigned() {
+                    return Err(Error::new(format!(
+                        "sk-queues.img: control message of type {} is not known",
+                        message.r#type
+                    )));
+                }
+                rights.extend(message.rights);
+            }
+            self.queues.entry(packet.id_for).or_default().push(Packet { data, rights });
+        }
+        Ok(())
+    }
+
+    /// Sockets that are connected to each other, or share a name, are made in one go.
+    fn group(&mut self) {
+        let mut joined: BTreeMap<u32, u32> = self.inside().map(|e| (e.id, e.id)).collect();
+        let mut names = HashMap::new();
+        for entry in self.entries.values().filter(|e| e.uflags & EXTERNAL == 0) {
+            if let Some(peer) = self.peer(entry) {
+                join(&mut joined, entry.id, peer.id);
+            }
+            if !entry.name.is_empty() {
+                let place = if has_path(entry) { path(entry).into_os_string() } else { Default::default() };
+                let first = *names.entry((place, entry.name.clone())).or_insert(entry.id);
+                join(&mut joined, entry.id, first);
+            }
+        }
+        let ids: Vec<u32> = joined.keys().copied().collect();
+        self.groups = ids.into_iter().map(|id| (id, root(&mut joined, id))).collect();
+    }
+
+    /// What the core is to know.
+    pub(super) fn file_plans(&self) -> Vec<FilePlan> {
+        let mut sizes: HashMap<u32, usize> = HashMap::new();
+        for group in self.groups.values() {
+            *sizes.entry(*group).or_default() += 1;
+        }
+        self.groups
+            .iter()
+            .filter(|(_, group)| sizes.get(group).is_some_and(|&s| s > 1))
+            .map(|(&id, &group)| FilePlan { id, group: Some(group.into()), ..FilePlan::default() })
+            .collect()
+    }
+
+    /// An entry by the id of the file.
+    pub(super) fn entry(&self, id: u32) -> Option<&UnixSkEntry> {
+        self.entries.get(&id)
+    }
+
+    /// All sockets that are made together with this one, itself included.
+    pub(super) fn members(&self, id: u32) -> Vec<&UnixSkEntry> {
+        let group = self.groups.get(&id);
+        self.entries.values().filter(|e| e.id == id || group.is_some() && self.groups.get(&e.id) == group).collect()
+    }
+
+    /// The socket in the tree that one is connected to (or waits to be accepted by).
+    pub(super) fn peer(&self, entry: &UnixSkEntry) -> Option<&UnixSkEntry> {
+        let id = self.by_ino.get(&entry.peer).filter(|_| entry.peer != 0)?;
+        self.entries.get(id).filter(|p| p.uflags & EXTERNAL == 0)
+    }
+
+    /// The socket outside of the tree that one is to be connected to by name.
+    pub(super) fn outside(&self, entry: &UnixSkEntry) -> Option<&UnixSkEntry> {
+        let id = self.by_ino.get(&entry.peer).filter(|_| entry.peer != 0)?;
+        self.entries.get(id).filter(|p| p.uflags & EXTERNAL != 0)
+    }
+
+    /// What is to be put into the queue of a socket.
+    pub(super) fn queue(&self, id: u32) -> &[Packet] {
+        self.queues.get(&id).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn decode(file: &FileRecord) -> Result<UnixSkEntry> {
+    let entry = FileEntry::decode(file.entry.as_slice())
+        .map_err(|e| Error::new(format!("its entry does not decode: {e}")))?
+        .usk
+        .ok_or_else(|| Error::new("its entry has no unix_sk_entry"))?;
+    if entry.id != file.id {
+        return Err(Error::new(format!("its entry has another id, {:#x}", entry.id)));
+    }
+    let kind = entry.r#type.cast_signed();
+    if ![libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET].contains(&kind) {
+        return Err(Error::new(format!("type {kind} is none of stream, datagram, seqpacket")));
+    }
+    if entry.name.len() > NAME_MAX {
+        return Err(Error::new(format!("a name of {} bytes, over {NAME_MAX}", entry.name.len())));
+    }
+    if entry.shutdown.is_some_and(|how| !(0..=3).contains(&how)) {
+        return Err(Error::new("a shutdown state that is not known"));
+    }
+    if has_path(&entry) && !path(&entry).is_absolute() {
+        return Err(Error::new("a relative name without its directory (name_dir)"));
+    }
+    if entry.state == u32::from(LISTEN) && (kind == libc::SOCK_DGRAM || entry.name.is_empty()) {
+        return Err(Error::new("listens, but is a datagram socket or has no name"));
+    }
+    Ok(entry)
+}
+
+fn root(joined: &mut BTreeMap<u32, u32>, mut id: u32) -> u32 {
+    while let Some(&next) = joined.get(&id)
+        && next != id
+    {
+        let after = joined.get(&next).copied().unwrap_or(next);
+        joined.insert(id, after);
+        id = after;
+    }
+    id
+}
+
+fn join(joined: &mut BTreeMap<u32, u32>, a: u32, b: u32) {
+    let (a, b) = (root(joined, a), root(joined, b));
+    joined.insert(a.max(b), a.min(b));
+}

@@ -1,0 +1,346 @@
+//! Makes unix sockets again, a group at a time: all that are connected to each other or share a name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use criu_plugin_api::message::OpenRequest;
+use criu_plugin_api::{Context, Error, Host, Opened, Progress, Result};
+use criu_proto::images::UnixSkEntry;
+
+use super::bind::{Bound, bind};
+use super::plan::{Packet, Plan};
+use super::{ESTABLISHED, EXTERNAL, LISTEN};
+use crate::{descriptor, sockopt, sys};
+
+/// Opens a socket and all others of its group.
+pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Result<Progress<Opened>> {
+    let id = request.file.id;
+    let entry = plan.entry(id).ok_or_else(|| Error::new(format!("unix socket {id:#x} is not prepared")))?;
+    if let Some(fd) = inherited(host, entry)? {
+        return Ok(Progress::Done(Opened::one(fd)));
+    }
+    if entry.uflags & EXTERNAL != 0 {
+        let fd = socket(entry)?;
+        return Ok(Progress::Done(Opened::one(fd)));
+    }
+    let members = plan.members(id);
+    let Some(travelling) = travelling(host, plan, &members)? else {
+        return Ok(Progress::NotYet("a file that travels in the queue of a unix socket".to_owned()));
+    };
+    let mut group = Group { plan, members, travelling, fds: BTreeMap::new(), names: HashMap::new() };
+    group.make().context(|| format!("restoring unix socket {} ({})", entry.ino, super::dump::show(&entry.name)))?;
+    let mut fds = group.fds;
+    let own = fds.remove(&id).ok_or_else(|| Error::new(format!("unix socket {id:#x} was not made")))?;
+    let opened = fds.into_iter().fold(Opened::one(own), |opened, (id, fd)| opened.with(id, fd));
+    Ok(Progress::Done(opened))
+}
+
+/// A socket that the user hands over in place of one whose peer is outside.
+fn inherited(host: &Host<'_>, entry: &UnixSkEntry) -> Result<Option<OwnedFd>> {
+    if let Some(fd) = host.inherited(&format!("socket:[{}]", entry.ino))? {
+        return Ok(Some(fd));
+    }
+    if entry.peer != 0 { host.inherited(&format!("socket:[{}]", entry.peer)) } else { Ok(None) }
+}
+
+/// The files of other kinds and groups that are in the queues; `None` while one is not open yet.
+fn travelling(
+    host: &Host<'_>,
+    plan: &Plan,
+    members: &[&UnixSkEntry],
+) -> Result<Option<HashMap<u32, OwnedFd>>> {
+    let mut files = HashMap::new();
+    for packet in members.iter().flat_map(|m| plan.queue(m.id)) {
+        for &right in &packet.rights {
+            if files.contains_key(&right) || members.iter().any(|m| m.id == right) {
+                continue;
+            }
+            let Some(fd) = host.opened(right)? else { return Ok(None) };
+            files.insert(right, fd);
+        }
+    }
+    Ok(Some(files))
+}
+
+fn socket(entry: &UnixSkEntry) -> Result<OwnedFd> {
+    sys::socket(libc::AF_UNIX, entry.r#type.cast_signed(), 0).context(|| "socket(AF_UNIX)")
+}
+
+fn pair(entry: &UnixSkEntry) -> Result<(OwnedFd, OwnedFd)> {
+    sys::socketpair(libc::AF_UNIX, entry.r#type.cast_signed()).context(|| "socketpair(AF_UNIX)")
+}
+
+fn datagram(entry: &UnixSkEntry) -> bool {
+    entry.r#type.cast_signed() == libc::SOCK_DGRAM
+}
+
+fn established(entry: &UnixSkEntry) -> bool {
+    entry.state == u32::from(ESTABLISHED)
+}
+
+/// A name, and whether its file had been deleted: then another socket may have the same.
+type Key = (Vec<u8>, Option<Vec<u8>>, bool);
+
+fn key(entry: &UnixSkEntry) -> Key {
+    let directory = entry.name_dir.as_ref().map(|d| d.to_vec());
+    (entry.name.clone(), directory, entry.deleted == Some(true))
+}
+
+/// A name in use.
+struct Name {
+    bound: Bound,
+    /// Who accepts connections to it, if it listens: a socket of the group, or one made for the time
+    /// being because the listening socket had been closed.
+    listener: Option<Listener>,
+}
+
+enum Listener {
+    Member(u32),
+    Temporary(OwnedFd),
+}
+
+struct Group<'a> {
+    plan: &'a Plan,
+    members: Vec<&'a UnixSkEntry>,
+    travelling: HashMap<u32, OwnedFd>,
+    fds: BTreeMap<u32, OwnedFd>,
+    names: HashMap<Key, Name>,
+}
+
+impl<'a> Group<'a> {
+    fn make(&mut self) -> Result<()> {
+        let members = self.members.clone();
+        self.listeners(&members)?;
+        // Those that hold the far end of a connection only until the queues are full.
+        let mut far = HashMap::new();
+        for &entry in members.iter().filter(|e| e.state != u32::from(LISTEN)) {
+            if !self.fds.contains_key(&entry.id) {
+                self.connection(entry, &mut far)?;
+            }
+        }
+        for &entry in &members {
+            self.fill(entry, far.get(&entry.id)).context(|| format!("filling the queue of unix socket {}", entry.ino))?;
+        }
+        drop(far);
+        for &entry in &members {
+            self.connect_datagram(entry)?;
+            self.wait_to_be_accepted(entry)?;
+        }
+        for &entry in &members {
+            self.complete(entry).context(|| format!("completing unix socket {}", entry.ino))?;
+        }
+        Ok(())
+    }
+
+    fn fd(&self, id: u32) -> Result<RawFd> {
+        self.fds.get(&id).map(AsRawFd::as_raw_fd).ok_or_else(|| Error::new(format!("unix socket {id:#x} is missing")))
+    }
+
+    fn listeners(&mut self, members: &[&'a UnixSkEntry]) -> Result<()> {
+        for &entry in members.iter().filter(|e| e.state == u32::from(LISTEN)) {
+            let fd = socket(entry)?;
+            let bound = bind(&fd, entry)?.ok_or_else(|| Error::new("a listening socket without a name"))?;
+            // Room for all that wait; the backlog proper is set in the end.
+            sys::listen(fd.as_raw_fd(), i32::MAX).context(|| "listen")?;
+            self.names.insert(key(entry), Name { bound, listener: Some(Listener::Member(entry.id)) });
+            self.fds.insert(entry.id, fd);
+        }
+        Ok(())
+    }
+
+    /// Makes a socket that does not listen, with its peer if that is one of the tree.
+    fn connection(&mut self, entry: &'a UnixSkEntry, far: &mut HashMap<u32, OwnedFd>) -> Result<()> {
+        let peer = self.plan.peer(entry).filter(|p| p.peer == entry.ino && p.id != entry.id);
+        if datagram(entry) {
+            return self.datagram(entry, peer, far);
+        }
+        match peer {
+            Some(peer) => {
+                let (server, client) = self.roles(entry, peer);
+                let (near, other) = self.stream_pair(server, Some(client))?;
+                self.fds.insert(server.id, near);
+                self.fds.insert(client.id, other);
+            }
+            None if self.plan.peer(entry).is_none() && established(entry) => {
+                let (near, other) = self.stream_pair(entry, None)?;
+                self.fds.insert(entry.id, near);
+                far.insert(entry.id, other);
+            }
+            // Not connected, or its connection waits to be accepted.
+            None => {
+                let fd = socket(entry)?;
+                self.bind_plain(&fd, entry)?;
+                self.fds.insert(entry.id, fd);
+            }
+        }
+        Ok(())
+    }
+
+    fn datagram(
+        &mut self,
+        entry: &'a UnixSkEntry,
+        peer: Option<&'a UnixSkEntry>,
+        far: &mut HashMap<u32, OwnedFd>,
+    ) -> Result<()> {
+        // Being connected to makes a datagram socket established too: only one without a name must have
+        // had a peer of its own.
+        let lost_peer = established(entry)
+            && entry.name.is_empty()
+            && self.plan.peer(entry).is_none()
+            && self.plan.outside(entry).is_none();
+        let fd = if let Some(peer) = peer {
+            let (near, other) = pair(entry)?;
+            self.bind_plain(&other, peer)?;
+            self.fds.insert(peer.id, other);
+            near
+        } else if lost_peer {
+            let (near, other) = pair(entry)?;
+            far.insert(entry.id, other);
+            near
+        } else {
+            socket(entry)?
+        };
+        self.bind_plain(&fd, entry)?;
+        self.fds.insert(entry.id, fd);
+        Ok(())
+    }
+
+    fn bind_plain(&mut self, fd: &OwnedFd, entry: &UnixSkEntry) -> Result<()> {
+        if let Some(bound) = bind(fd, entry)? {
+            self.names.insert(key(entry), Name { bound, listener: None });
+        }
+        Ok(())
+    }
+
+    /// Which of two connected sockets was accepted: it has the name of a listening socket.
+    fn roles<'e>(&self, a: &'e UnixSkEntry, b: &'e UnixSkEntry) -> (&'e UnixSkEntry, &'e UnixSkEntry) {
+        let listens = |e: &UnixSkEntry| self.names.get(&key(e)).is_some_and(|n| n.listener.is_some());
+        let holders = |e: &UnixSkEntry| {
+            if e.name.is_empty() { 0 } else { self.members.iter().filter(|m| key(m) == key(e)).count() }
+        };
+        let weight = |e: &UnixSkEntry| (!e.name.is_empty() && listens(e), holders(e));
+        if weight(b) > weight(a) { (b, a) } else { (a, b) }
+    }
+
+    /// The accepted end and the connecting end of a connection. An accepted socket has the name of the
+    /// one that listened, which only accept(2) gives.
+    fn stream_pair(&mut self, server: &UnixSkEntry, client: Option<&UnixSkEntry>) -> Result<(OwnedFd, OwnedFd)> {
+        if server.name.is_empty() {
+            let (near, other) = pair(server)?;
+            return Ok((near, other));
+        }
+        if !self.names.contains_key(&key(server)) {
+            let listener = socket(server)?;
+            let bound = bind(&listener, server)?.ok_or_else(|| Error::new("an accepted socket without a name"))?;
+            sys::listen(listener.as_raw_fd(), i32::MAX).context(|| "listen")?;
+            self.names.insert(key(server), Name { bound, listener: Some(Listener::Temporary(listener)) });
+        }
+        let other = socket(server)?;
+        if let Some(client) = client {
+            self.bind_plain(&other, client)?;
+        }
+        let name = self.names.get(&key(server)).ok_or_else(|| Error::new("a name is missing"))?;
+        let listener = match &name.listener {
+            Some(Listener::Member(id)) => self.fd(*id)?,
+            Some(Listener::Temporary(fd)) => fd.as_raw_fd(),
+            None => return Err(Error::new("two unix sockets with one name, of which none listens")),
+        };
+        name.bound.connect(&other)?;
+        let near = sys::accept(listener).context(|| "accept")?;
+        Ok((near, other))
+    }
+
+    fn fill(&self, entry: &UnixSkEntry, far: Option<&OwnedFd>) -> Result<()> {
+        let packets = self.plan.queue(entry.id);
+        if packets.is_empty() {
+            return Ok(());
+        }
+        let receiver = self.fd(entry.id)?;
+        let mutual = self.plan.peer(entry).filter(|p| p.peer == entry.ino);
+        let temporary;
+        let sender = if let Some(far) = far {
+            far.as_raw_fd()
+        } else if let Some(peer) = mutual {
+            self.fd(peer.id)?
+        } else {
+            temporary = socket(entry)?;
+            let name = self.names.get(&key(entry)).ok_or_else(|| Error::new("it has packets, but neither peer nor name"))?;
+            name.bound.connect(&temporary)?;
+            temporary.as_raw_fd()
+        };
+        sockopt::widen_buffers(sender, packets.iter().map(|p| p.data.len() + 1024).sum())?;
+        // Otherwise the packets come without any credentials.
+        let credentials = entry.opts.so_passcred == Some(true);
+        sys::set(receiver, libc::SOL_SOCKET, libc::SO_PASSCRED, i32::from(credentials)).context(|| "SO_PASSCRED")?;
+        for packet in packets {
+            self.send(entry, sender, packet)?;
+        }
+        sys::set(receiver, libc::SOL_SOCKET, libc::SO_PASSCRED, 0i32).context(|| "SO_PASSCRED")
+    }
+
+    fn send(&self, entry: &UnixSkEntry, sender: RawFd, packet: &Packet) -> Result<()> {
+        let mut rights = Vec::with_capacity(packet.rights.len());
+        for id in &packet.rights {
+            rights.push(match self.travelling.get(id) {
+                Some(fd) => fd.as_raw_fd(),
+                None => self.fd(*id)?,
+            });
+        }
+        let action = || format!("sending {} bytes and {} descriptors", packet.data.len(), packet.rights.len());
+        let mut sent = sys::send(sender, &packet.data, None, &rights, libc::MSG_DONTWAIT).context(action)?;
+        while sent < packet.data.len() && entry.r#type.cast_signed() == libc::SOCK_STREAM {
+            let rest = &packet.data[sent..];
+            sent += sys::send(sender, rest, None, &[], libc::MSG_DONTWAIT).context(action)?;
+        }
+        if sent < packet.data.len() {
+            return Err(Error::new(format!("only {sent} bytes of a packet of {}", packet.data.len())));
+        }
+        Ok(())
+    }
+
+    /// A datagram socket that is connected one way.
+    fn connect_datagram(&self, entry: &UnixSkEntry) -> Result<()> {
+        if !datagram(entry) {
+            return Ok(());
+        }
+        let fd = &self.fd(entry.id)?;
+        if let Some(outside) = self.plan.outside(entry) {
+            return Bound::elsewhere(outside).connect(fd).map_err(|e| {
+                e.context(format!("unix socket {}", entry.ino)).with_remedy("start the service that is bound there")
+            });
+        }
+        let Some(peer) = self.plan.peer(entry) else { return Ok(()) };
+        if peer.peer == entry.ino && peer.id != entry.id {
+            return Ok(());
+        }
+        let name = self.names.get(&key(peer)).ok_or_else(|| {
+            Error::new(format!("unix socket {} is connected to one without a name", entry.ino))
+        })?;
+        name.bound.connect(fd)
+    }
+
+    /// A connection that the listening socket has not accepted yet.
+    fn wait_to_be_accepted(&self, entry: &UnixSkEntry) -> Result<()> {
+        let Some(listener) = self.plan.peer(entry).filter(|p| p.state == u32::from(LISTEN)) else { return Ok(()) };
+        let name = self.names.get(&key(listener)).ok_or_else(|| Error::new("a name is missing"))?;
+        name.bound.connect(&self.fd(entry.id)?)
+    }
+
+    fn complete(&self, entry: &UnixSkEntry) -> Result<()> {
+        let fd = self.fd(entry.id)?;
+        if entry.state == u32::from(LISTEN) {
+            sys::listen(fd, entry.backlog.cast_signed()).context(|| "listen")?;
+        }
+        if let Some(how) = entry.shutdown.filter(|&how| how != 0) {
+            match sys::shutdown(fd, how - 1) {
+                // A datagram socket that lost its peer; there is nothing to shut down any more.
+                Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => {}
+                result => result.context(|| "shutdown")?,
+            }
+        }
+        sockopt::restore(fd, &entry.opts)?;
+        sockopt::restore_reuse(fd, &entry.opts)?;
+        let fd = self.fds.get(&entry.id).ok_or_else(|| Error::new("a socket is missing"))?;
+        descriptor::complete(fd, entry.flags, &entry.fown)
+    }
+}
