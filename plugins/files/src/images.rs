@@ -27,7 +27,7 @@ pub(crate) fn open(
         return Ok(None);
     };
     let meta = file.metadata().context(|| format!("looking at image {name}"))?;
-    let size = meta.is_file().then(|| meta.len());
+    let size = meta.is_file().then_some(meta.len());
     Ok(Some(ImageReader::new(BufReader::new(file), name, size, kind)?))
 }
 

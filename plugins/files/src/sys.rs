@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use criu_plugin_api::message::{FileTarget, Purpose};
@@ -114,44 +114,4 @@ pub(crate) fn fiemap(file: &File) -> nix::Result<Vec<(u64, u64)>> {
             return Ok(found);
         }
     }
-}
-
-/// flock(2) without waiting, on a descriptor of this process by its number.
-pub(crate) fn flock(fd: RawFd, exclusive: bool) -> nix::Result<()> {
-    let operation = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
-    // SAFETY: flock takes plain numbers and reports a bad descriptor.
-    Errno::result(unsafe { libc::flock(fd, operation) }).map(drop)
-}
-
-/// `F_SETLEASE` of fcntl(2), on a descriptor of this process by its number.
-pub(crate) fn set_lease(fd: RawFd, write: bool) -> nix::Result<()> {
-    let kind = if write { libc::F_WRLCK } else { libc::F_RDLCK };
-    // SAFETY: this command takes plain numbers and reports a bad descriptor.
-    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETLEASE, kind) }).map(drop)
-}
-
-/// `F_SETLK` or `F_OFD_SETLK` of fcntl(2) on `len` bytes (0: to the end) from `start`, on a descriptor
-/// of this process by its number.
-pub(crate) fn set_lock(
-    fd: RawFd,
-    write: bool,
-    start: i64,
-    len: i64,
-    of_description: bool,
-) -> nix::Result<()> {
-    let kind = if write { libc::F_WRLCK } else { libc::F_RDLCK };
-    let lock = libc::flock {
-        l_type: kind as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: start,
-        l_len: len,
-        l_pid: 0,
-    };
-    let command = if of_description {
-        libc::F_OFD_SETLK
-    } else {
-        libc::F_SETLK
-    };
-    // SAFETY: `lock` lives during the call, which only reads it and reports a bad descriptor.
-    Errno::result(unsafe { libc::fcntl(fd, command, &raw const lock) }).map(drop)
 }

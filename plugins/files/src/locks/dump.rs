@@ -1,6 +1,7 @@
 //! Finds and saves the locks that the tree holds.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 
 use criu_plugin_api::message::{FileTarget, TaskInfo};
 use criu_plugin_api::{Context, Error, Host, Refusal, Result};
@@ -83,8 +84,8 @@ impl Locked {
             return Ok(Vec::new());
         };
         let tasks = host.tasks()?;
-        let elsewhere = self.may_be_on_other_kinds(system, &tasks);
-        if self.files.is_empty() && !elsewhere {
+        let elsewhere = self.elsewhere(system, &tasks);
+        if self.files.is_empty() && elsewhere.is_empty() {
             return Ok(Vec::new());
         }
         let mut found = Vec::new();
@@ -93,11 +94,13 @@ impl Locked {
             if !tables.insert(task.files_id) {
                 continue;
             }
-            // A POSIX lock is shown at the descriptions through which it was taken: at each number
-            // where one of these stands.
+            // A POSIX lock shows at the description through which it was taken: once a table, however
+            // many numbers that has there.
             let mut seen_here = HashSet::new();
             for slot in host.descriptors(task.pid)? {
-                if !(self.files.contains(&slot.file_id) || elsewhere) || !seen_here.insert(slot.file_id) {
+                let may_hold =
+                    self.files.contains(&slot.file_id) || leads_to(task.host_pid, slot.fd, &elsewhere);
+                if !may_hold || !seen_here.insert(slot.file_id) {
                     continue;
                 }
                 let is_first = descriptions.insert(slot.file_id);
@@ -111,15 +114,23 @@ impl Locked {
         Ok(found)
     }
 
-    /// Whether a task of the tree, or somebody unnamed, holds a lock on an inode that no file of this
-    /// plugin has: on a fifo, a memfd.
-    fn may_be_on_other_kinds(&self, system: &System, tasks: &[TaskInfo]) -> bool {
+    /// Inodes that no file of this plugin has (a fifo, a memfd), with a lock of a task of the tree or of
+    /// somebody whom the kernel does not name.
+    fn elsewhere(&self, system: &System, tasks: &[TaskInfo]) -> HashSet<u64> {
         let pids: HashSet<i32> = tasks.iter().flat_map(|t| [t.pid, t.host_pid]).collect();
-        system
-            .holders
-            .iter()
-            .any(|(inode, pid)| !self.inodes.contains(inode) && pids.contains(pid))
+        let holders = system.holders.iter();
+        holders
+            .filter(|(inode, pid)| !self.inodes.contains(inode) && (*pid < 0 || pids.contains(pid)))
+            .map(|(inode, _)| *inode)
+            .collect()
     }
+}
+
+fn leads_to(pid: i32, fd: i32, inodes: &HashSet<u64>) -> bool {
+    if inodes.is_empty() {
+        return false;
+    }
+    std::fs::metadata(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|m| inodes.contains(&m.ino()))
 }
 
 fn of_descriptor(host: &Host<'_>, pid: i32, fd: i32) -> Result<Vec<Lock>> {

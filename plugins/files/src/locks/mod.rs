@@ -1,12 +1,14 @@
 //! Locks on files: flock(2), POSIX and open file description locks of fcntl(2), and leases.
 //!
 //! They hang on descriptors and processes alike, so they are found at the end of a dump, when all
-//! descriptor tables are known, and taken again by each task once its descriptors stand. All of them
-//! lie in `filelocks.img`.
+//! descriptor tables are known, and taken again when each task is complete. All of them lie in
+//! `filelocks.img`.
 
 pub(crate) mod dump;
 mod parse;
 mod restore;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 
@@ -38,10 +40,10 @@ impl TaskKind for Locks {
         Ok(())
     }
 
-    fn restore(&self, _host: &Host<'_>, task: &TaskInfo, point: TaskPoint) -> Result<Progress<()>> {
-        if point == TaskPoint::AfterFiles {
+    fn restore(&self, host: &Host<'_>, task: &TaskInfo, point: TaskPoint) -> Result<Progress<()>> {
+        if point == TaskPoint::Caught {
             for entry in self.entries.borrow().iter().filter(|e| e.pid == task.pid) {
-                restore::take(entry)?;
+                restore::take(host, entry)?;
             }
         }
         Ok(Progress::Done(()))

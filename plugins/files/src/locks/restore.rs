@@ -1,11 +1,17 @@
 //! Takes the locks again, in the task that held them.
+//!
+//! That is done at its very end, from outside: as long as the task still closes descriptors through
+//! which its mappings were made, each close(2) would drop its POSIX locks on that file, and each open(2)
+//! would break a lease.
 
-use criu_plugin_api::{Error, Host, Result};
+use criu_plugin_api::message::{RemoteArg, RemoteCall};
+use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::images::FileLockEntry;
 use criu_proto::magic;
+use nix::errno::Errno;
 
 use super::{FLOCK, LEASE, OFD, POSIX};
-use crate::{images, sys};
+use crate::images;
 
 /// Reads `filelocks.img` and checks that each entry can be meant.
 pub(super) fn read(host: &Host<'_>) -> Result<Vec<FileLockEntry>> {
@@ -26,27 +32,83 @@ pub(super) fn read(host: &Host<'_>) -> Result<Vec<FileLockEntry>> {
 }
 
 /// Takes one lock, without waiting: nobody else may hold it.
-pub(super) fn take(entry: &FileLockEntry) -> Result<()> {
+pub(super) fn take(host: &Host<'_>, entry: &FileLockEntry) -> Result<()> {
     let is_write = entry.r#type.cast_signed() == libc::F_WRLCK;
-    let taken = match entry.flag {
-        FLOCK => sys::flock(entry.fd, is_write),
-        LEASE => sys::set_lease(entry.fd, is_write),
-        flag => sys::set_lock(entry.fd, is_write, entry.start, entry.len, flag == OFD),
+    let (what, nr, args) = match entry.flag {
+        FLOCK => {
+            let operation = if is_write { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
+            (
+                "flock(2) lock",
+                libc::SYS_flock,
+                vec![number(entry.fd), number(operation)],
+            )
+        }
+        LEASE => {
+            let args = [entry.fd, libc::F_SETLEASE, entry.r#type.cast_signed()].map(number);
+            ("lease", libc::SYS_fcntl, args.to_vec())
+        }
+        flag => {
+            let (what, command) = if flag == OFD {
+                ("open file description lock", libc::F_OFD_SETLK)
+            } else {
+                ("POSIX lock", libc::F_SETLK)
+            };
+            let lock = RemoteArg {
+                data: Some(flock(entry)),
+                ..RemoteArg::default()
+            };
+            (
+                what,
+                libc::SYS_fcntl,
+                vec![number(entry.fd), number(command), lock],
+            )
+        }
     };
-    taken.map_err(|errno| {
-        let what = match entry.flag {
-            FLOCK => "flock(2) lock",
-            LEASE => "lease",
-            OFD => "open file description lock",
-            _ => "POSIX lock",
-        };
-        Error::new(format!(
-            "taking the {what} of pid {}, fd {} ({} bytes at {}): {}",
+    let action = || {
+        format!(
+            "taking the {what} of pid {}, fd {}, {}",
             entry.pid,
             entry.fd,
-            entry.len,
-            entry.start,
-            errno.desc()
-        ))
-    })
+            range(entry)
+        )
+    };
+    let result = host
+        .remote_call(&RemoteCall {
+            pid: entry.pid,
+            nr,
+            args,
+        })
+        .context(action)?
+        .value;
+    match i32::try_from(-result) {
+        Ok(errno) if errno > 0 => Err(Errno::from_raw(errno)).context(action),
+        _ => Ok(()),
+    }
+}
+
+fn number(value: i32) -> RemoteArg {
+    RemoteArg {
+        value: i64::from(value).cast_unsigned(),
+        ..RemoteArg::default()
+    }
+}
+
+/// `struct flock` of a 64-bit task: type and whence (16 bits each), start and length (64 bits each, on
+/// their boundary), pid (must be 0 for `F_OFD_SETLK`).
+fn flock(entry: &FileLockEntry) -> Vec<u8> {
+    let mut bytes = vec![0; 32];
+    let kind = entry.r#type as u16;
+    bytes[0..2].copy_from_slice(&kind.to_ne_bytes());
+    bytes[2..4].copy_from_slice(&(libc::SEEK_SET as u16).to_ne_bytes());
+    bytes[8..16].copy_from_slice(&entry.start.to_ne_bytes());
+    bytes[16..24].copy_from_slice(&entry.len.to_ne_bytes());
+    bytes
+}
+
+fn range(entry: &FileLockEntry) -> String {
+    match (entry.start, entry.len) {
+        (0, 0) => "the whole file".to_owned(),
+        (start, 0) => format!("from byte {start}"),
+        (start, len) => format!("{len} bytes at {start}"),
+    }
 }

@@ -14,6 +14,8 @@ mod name;
 mod restore;
 mod settings;
 mod sparse;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::cell::{RefCell, RefMut};

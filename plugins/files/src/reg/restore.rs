@@ -172,37 +172,44 @@ fn link_all(
 ) -> Result<()> {
     let mut made: HashMap<u32, PathBuf> = HashMap::new();
     for (remap, entry) in remaps {
-        if !made.contains_key(&remap.remap_id) {
-            let link = entries.get(&remap.remap_id).ok_or_else(|| {
-                let id = remap.remap_id;
-                let path = path_of(&entry.name).display();
-                Error::new(format!(
-                    "file {path}: its link, file {id}, is not in the image set: damaged"
-                ))
-            })?;
-            let (link, path) = (absolute(&link.name), absolute(&entry.name));
-            let what = || format!("file {}: its link {}", path.display(), link.display());
-            lstat(&link).context(what)?;
-            let usable = match linkat(AT_FDCWD, &link, AT_FDCWD, &path, AtFlags::empty()) {
-                Ok(()) => {
-                    shared.lock().created.push(Created {
-                        path: path.clone(),
-                        is_dir: false,
-                    });
-                    path
-                }
-                Err(Errno::EEXIST) => link.clone(),
-                Err(errno) => return Err(errno).context(what),
-            };
-            shared.lock().links.push(link);
-            made.insert(remap.remap_id, usable);
-        }
-        shared
-            .lock()
-            .paths
-            .insert(remap.orig_id, made[&remap.remap_id].clone());
+        let path = match made.get(&remap.remap_id) {
+            Some(path) => path.clone(),
+            None => link_one(shared, &absolute(&entry.name), remap.remap_id, entries)?,
+        };
+        made.insert(remap.remap_id, path.clone());
+        shared.lock().paths.insert(remap.orig_id, path);
     }
     Ok(())
+}
+
+/// The path at which the file that the link `id` holds can be opened.
+fn link_one(
+    shared: &Shared<Restore>,
+    path: &Path,
+    id: u32,
+    entries: &HashMap<u32, RegFileEntry>,
+) -> Result<PathBuf> {
+    let Some(entry) = entries.get(&id) else {
+        let path = path.display();
+        return Err(Error::new(format!(
+            "file {path}: its link, file {id}, is not in the image set: damaged"
+        )));
+    };
+    let link = absolute(&entry.name);
+    let what = || format!("file {}: its link {}", path.display(), link.display());
+    lstat(&link).context(what)?;
+    shared.lock().links.push(link.clone());
+    match linkat(AT_FDCWD, &link, AT_FDCWD, path, AtFlags::empty()) {
+        Ok(()) => {
+            shared.lock().created.push(Created {
+                path: path.to_path_buf(),
+                is_dir: false,
+            });
+            Ok(path.to_path_buf())
+        }
+        Err(Errno::EEXIST) => Ok(link),
+        Err(errno) => Err(errno).context(what),
+    }
 }
 
 impl Restore {
