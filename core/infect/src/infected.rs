@@ -740,6 +740,17 @@ impl Infected {
         Ok(core.tracee)
     }
 
+    /// Forgets the parasite of a process that has been killed, see [`Tracee::bury`].
+    ///
+    /// # Errors
+    /// The process cannot be waited for.
+    pub fn bury(mut self) -> Result<()> {
+        let Some(core) = self.core.take() else {
+            unreachable!("held until here")
+        };
+        core.tracee.bury()
+    }
+
     #[expect(
         clippy::expect_used,
         reason = "taken only by cure and drop, which consume the value"

@@ -314,6 +314,26 @@ impl Tracee {
         })
     }
 
+    /// Waits for the end of a task that has been killed, so that its parent learns of it: the death
+    /// of a traced task is reported to its tracer first.
+    ///
+    /// # Errors
+    /// [`Error::Sys`] if it cannot be waited for.
+    pub fn bury(mut self) -> Result<()> {
+        self.attached = false;
+        loop {
+            let status = match sys::wait(self.tid) {
+                Ok(status) => status,
+                // The last thread of a process takes the others with it.
+                Err(Error::Gone { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
+                return Ok(());
+            }
+        }
+    }
+
     /// A ptrace request without pointers.
     pub(crate) fn request(&self, doing: &'static str, request: u32, addr: usize, data: usize) -> Result<()> {
         // SAFETY: only requests that take integers are made through here.

@@ -1,0 +1,263 @@
+//! x86-64: `user_regs_struct`, the XSAVE area, and `thread_info_x86`.
+//!
+//! The layout of the XSAVE area is that of the Intel SDM, volume 1, chapter 13, in the standard
+//! (non-compacted) form in which ptrace(2) hands it out; component offsets come from CPUID leaf 0xD.
+
+use std::arch::x86_64::__cpuid_count;
+
+use criu_proto::images::{
+    UserDescT, UserX86CetEntry, UserX86FpregsEntry, UserX86RegsEntry, UserX86RegsMode, UserX86XsaveEntry,
+};
+
+use crate::error::{Error, Result};
+
+/// The words of a system call that was interrupted: what the kernel keeps to itself on a stop.
+const ERESTARTSYS: i64 = -512;
+const ERESTARTNOINTR: i64 = -513;
+const ERESTARTNOHAND: i64 = -514;
+const ERESTART_RESTARTBLOCK: i64 = -516;
+/// Length of the `syscall` instruction.
+const SYSCALL_LEN: u64 = 2;
+
+/// The general registers in the form of the image, as they must be when the task goes on.
+///
+/// A call that was interrupted by the stop is wound back so that the task repeats it. One that the
+/// kernel would go on with (a sleep with a timeout) ends with EINTR, as signal(7) describes for a call
+/// after which a handler ran: the kernel's note of what was left of the timeout cannot be saved.
+pub(crate) fn general_registers(regs: &libc::user_regs_struct) -> UserX86RegsEntry {
+    let mut entry = UserX86RegsEntry {
+        r15: regs.r15,
+        r14: regs.r14,
+        r13: regs.r13,
+        r12: regs.r12,
+        bp: regs.rbp,
+        bx: regs.rbx,
+        r11: regs.r11,
+        r10: regs.r10,
+        r9: regs.r9,
+        r8: regs.r8,
+        ax: regs.rax,
+        cx: regs.rcx,
+        dx: regs.rdx,
+        si: regs.rsi,
+        di: regs.rdi,
+        orig_ax: regs.orig_rax,
+        ip: regs.rip,
+        cs: regs.cs,
+        flags: regs.eflags,
+        sp: regs.rsp,
+        ss: regs.ss,
+        fs_base: regs.fs_base,
+        gs_base: regs.gs_base,
+        ds: regs.ds,
+        es: regs.es,
+        fs: regs.fs,
+        gs: regs.gs,
+        mode: Some(UserX86RegsMode::Native as i32),
+    };
+    if regs.orig_rax.cast_signed() >= 0 {
+        match regs.rax.cast_signed() {
+            ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND => {
+                entry.ax = regs.orig_rax;
+                entry.ip = regs.rip.wrapping_sub(SYSCALL_LEN);
+            }
+            ERESTART_RESTARTBLOCK => entry.ax = i64::from(-libc::EINTR).cast_unsigned(),
+            _ => {}
+        }
+    }
+    entry
+}
+
+/// Components of the XSAVE area by their bit in XCR0.
+mod component {
+    pub(super) const YMM: u32 = 2;
+    pub(super) const BNDREGS: u32 = 3;
+    pub(super) const BNDCSR: u32 = 4;
+    pub(super) const OPMASK: u32 = 5;
+    pub(super) const ZMM_HI256: u32 = 6;
+    pub(super) const HI16_ZMM: u32 = 7;
+    pub(super) const PKRU: u32 = 9;
+    /// Those that the image format can hold, the legacy area included.
+    pub(super) const KNOWN: u64 = 0b10_1111_1111;
+}
+
+/// Offset of the software-reserved bytes of the legacy area, where the kernel puts XCR0.
+const SW_RESERVED: usize = 464;
+const HEADER: usize = 512;
+const LEGACY: usize = 512;
+
+/// The floating point and vector registers in the form of the image, from the bytes of
+/// `PTRACE_GETREGSET` with `NT_X86_XSTATE`.
+///
+/// # Errors
+/// The area is too short, or it holds live state that the image format has no place for (AMX tiles).
+pub(crate) fn vector_registers(tid: i32, area: &[u8]) -> Result<UserX86FpregsEntry> {
+    let object = || format!("the XSAVE area of thread {tid}");
+    if area.len() < LEGACY {
+        return Err(Error::malformed(
+            object(),
+            format!("has only {} bytes", area.len()),
+        ));
+    }
+    let u16_at = |at: usize| u32::from(u16::from_le_bytes([area[at], area[at + 1]]));
+    let mut entry = UserX86FpregsEntry {
+        cwd: u16_at(0),
+        swd: u16_at(2),
+        twd: u16_at(4),
+        fop: u16_at(6),
+        rip: word64(area, 8),
+        rdp: word64(area, 16),
+        mxcsr: word32(area, 24),
+        mxcsr_mask: word32(area, 28),
+        st_space: words32(area, 32, 32),
+        xmm_space: words32(area, 160, 64),
+        padding: Vec::new(),
+        xsave: None,
+    };
+    if area.len() < HEADER + 64 {
+        return Ok(entry);
+    }
+    let xcr0 = word64(area, SW_RESERVED);
+    let live = word64(area, HEADER);
+    if live & !component::KNOWN != 0 {
+        return Err(Error::refused(
+            format!("thread {tid}"),
+            format!("has live processor state that the image format cannot hold (XSTATE_BV {live:#x})"),
+        ));
+    }
+    let part = |bit: u32, len: usize| -> Option<&[u8]> {
+        if xcr0 >> bit & 1 == 0 {
+            return None;
+        }
+        let offset = __cpuid_count(0xd, bit).ebx as usize;
+        area.get(offset..offset + len)
+    };
+    let longs = |bit: u32, count: usize| -> Vec<u64> {
+        part(bit, count * 8)
+            .map(|bytes| words64(bytes, 0, count))
+            .unwrap_or_default()
+    };
+    entry.xsave = Some(UserX86XsaveEntry {
+        xstate_bv: live,
+        ymmh_space: part(component::YMM, 256)
+            .map(|b| words32(b, 0, 64))
+            .unwrap_or_default(),
+        bndreg_state: longs(component::BNDREGS, 8),
+        bndcsr_state: longs(component::BNDCSR, 2),
+        opmask_reg: longs(component::OPMASK, 8),
+        zmm_upper: longs(component::ZMM_HI256, 64),
+        hi16_zmm: longs(component::HI16_ZMM, 128),
+        pkru: part(component::PKRU, 8)
+            .map(|b| words32(b, 0, 2))
+            .unwrap_or_default(),
+        cet: Some(UserX86CetEntry { cet: 0, ssp: 0 }),
+    });
+    Ok(entry)
+}
+
+fn word32(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(word)
+}
+
+fn word64(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(word)
+}
+
+fn words32(bytes: &[u8], at: usize, count: usize) -> Vec<u32> {
+    (0..count).map(|i| word32(bytes, at + i * 4)).collect()
+}
+
+fn words64(bytes: &[u8], at: usize, count: usize) -> Vec<u64> {
+    (0..count).map(|i| word64(bytes, at + i * 8)).collect()
+}
+
+/// The first of the three thread-local segments of the GDT, and their number.
+const GDT_TLS_MIN: u32 = 12;
+const GDT_TLS_ENTRIES: u32 = 3;
+const PTRACE_GET_THREAD_AREA: libc::c_uint = 25;
+
+/// `struct user_desc` of `<asm/ldt.h>`; `flags` holds its bit fields from the lowest bit on.
+#[repr(C)]
+#[derive(Default)]
+struct UserDesc {
+    entry_number: u32,
+    base_addr: u32,
+    limit: u32,
+    flags: u32,
+}
+
+/// The thread-local segment descriptors of a stopped thread, see set_thread_area(2).
+///
+/// # Errors
+/// The thread is not stopped by this thread's ptrace.
+pub(crate) fn thread_areas(tid: i32) -> Result<Vec<UserDescT>> {
+    (GDT_TLS_MIN..GDT_TLS_MIN + GDT_TLS_ENTRIES)
+        .map(|number| {
+            let mut desc = UserDesc::default();
+            // SAFETY: PTRACE_GET_THREAD_AREA writes one user_desc to `data`, which points at one.
+            let ret = unsafe { libc::ptrace(PTRACE_GET_THREAD_AREA, tid, number as usize, &raw mut desc) };
+            if ret < 0 {
+                return Err(Error::last_os(format!(
+                    "reading segment {number} of thread {tid}"
+                )));
+            }
+            let bit = |n: u32| desc.flags >> n & 1 == 1;
+            Ok(UserDescT {
+                entry_number: number,
+                base_addr: desc.base_addr,
+                limit: desc.limit,
+                seg_32bit: bit(0),
+                contents_l: bit(1),
+                contents_h: bit(2),
+                read_exec_only: bit(3),
+                limit_in_pages: bit(4),
+                seg_not_present: bit(5),
+                usable: bit(6),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn regs(orig: i64, ax: i64) -> libc::user_regs_struct {
+        // SAFETY: user_regs_struct is plain integers; all zero is a value of it.
+        let mut regs: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        regs.orig_rax = orig.cast_unsigned();
+        regs.rax = ax.cast_unsigned();
+        regs.rip = 0x1002;
+        regs
+    }
+
+    #[test]
+    fn an_interrupted_call_is_wound_back() {
+        let entry = general_registers(&regs(34, ERESTARTNOHAND));
+        assert_eq!((entry.ax, entry.ip), (34, 0x1000));
+    }
+
+    #[test]
+    fn a_call_with_a_restart_block_ends_with_eintr() {
+        let entry = general_registers(&regs(35, ERESTART_RESTARTBLOCK));
+        assert_eq!((entry.ax.cast_signed(), entry.ip), (-4, 0x1002));
+    }
+
+    #[test]
+    fn what_is_no_call_stays() {
+        let entry = general_registers(&regs(-1, ERESTARTSYS));
+        assert_eq!((entry.ax.cast_signed(), entry.ip), (ERESTARTSYS, 0x1002));
+    }
+
+    #[test]
+    fn state_without_a_place_is_refused() {
+        let mut area = vec![0u8; 4096];
+        area[HEADER + 2] = 2; // bit 17: AMX tile configuration
+        assert!(vector_registers(1, &area).is_err());
+        assert!(vector_registers(1, &area[..100]).is_err());
+    }
+}

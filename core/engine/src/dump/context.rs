@@ -1,0 +1,316 @@
+//! What all steps of a dump share, and the services it offers to the kinds.
+//!
+//! A dump is one thread's work (only the copying of memory is shared out), so plain cells do. No
+//! borrow is held across a call into a kind: a kind may call back.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::rc::{Rc, Weak};
+
+use criu_images::ImageDir;
+use criu_infect::Infected;
+use criu_plugin_api::message::{FileRecord, FileTarget, RemoteCall, RemoteResult, Slot, TaskInfo};
+use criu_plugin_api::{Error as ApiError, Host, Result as ApiResult, Services};
+
+use super::files::Files;
+use super::ids::Namespaces;
+use super::shared;
+use super::stats::Stats;
+use crate::error::{Error, Result};
+use crate::kinds::{Kind, Kinds};
+use crate::options::Options;
+use crate::{proc, remote};
+
+/// The type of entries that third-party kinds write: they are listed in the inventory.
+const FD_TYPE_EXT: u32 = 16;
+
+/// The state of one dump.
+pub(crate) struct Context {
+    pub(crate) opts: Options,
+    pub(crate) images: ImageDir,
+    pub(crate) kinds: Kinds,
+    pub(crate) files: Files,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) stats: Stats,
+    /// The processes, the root first; empty before the seizure.
+    pub(crate) tasks: RefCell<Vec<TaskInfo>>,
+    /// The parasites by pid.
+    pub(crate) infected: RefCell<HashMap<i32, Infected>>,
+    pidfds: RefCell<HashMap<i32, Rc<OwnedFd>>>,
+    sequences: RefCell<HashMap<String, u32>>,
+    pages_ids: Cell<u32>,
+    shared_memory: RefCell<BTreeSet<u64>>,
+    acted: RefCell<BTreeSet<String>>,
+    memory_owners: RefCell<HashMap<u32, i32>>,
+}
+
+impl Context {
+    pub(crate) fn new(opts: &Options, images: ImageDir, kinds: Kinds, files: Files) -> Result<Rc<Self>> {
+        Ok(Rc::new(Self {
+            opts: opts.clone(),
+            images,
+            kinds,
+            files,
+            namespaces: Namespaces::of_this_process()?,
+            stats: Stats::default(),
+            tasks: RefCell::default(),
+            infected: RefCell::default(),
+            pidfds: RefCell::default(),
+            sequences: RefCell::default(),
+            pages_ids: Cell::new(0),
+            shared_memory: RefCell::default(),
+            acted: RefCell::default(),
+            memory_owners: RefCell::default(),
+        }))
+    }
+
+    /// The host as a kind sees it.
+    pub(crate) fn host<'a>(&'a self, kind: &'a Kind) -> Host<'a> {
+        Host::new(self, kind.plugin())
+    }
+
+    /// The number of the next pages file.
+    pub(crate) fn next_pages_id(&self) -> u32 {
+        self.pages_ids.set(self.pages_ids.get() + 1);
+        self.pages_ids.get()
+    }
+
+    /// Remembers that the image set needs this plugin.
+    pub(crate) fn plugin_acted(&self, kind: &Kind, fd_type: u32) {
+        if fd_type == FD_TYPE_EXT {
+            self.acted.borrow_mut().insert(kind.plugin().to_owned());
+        }
+    }
+
+    /// The plugins that the image set needs beside those that any reader of the format has.
+    pub(crate) fn needed_plugins(&self) -> Vec<String> {
+        self.acted.borrow().iter().cloned().collect()
+    }
+
+    /// A copy of a descriptor of a target, by pidfd_getfd(2) (Linux 5.6).
+    ///
+    /// # Errors
+    /// No such process or descriptor, or no permission to trace the process.
+    pub(crate) fn target_descriptor(&self, pid: i32, fd: i32) -> Result<OwnedFd> {
+        let pidfd = self.pidfd(pid)?;
+        // SAFETY: pidfd_getfd takes plain numbers.
+        let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
+        if got < 0 {
+            return Err(Error::last_os(format!(
+                "copying descriptor {fd} of process {pid}"
+            )));
+        }
+        // SAFETY: the call returned a new descriptor, which nobody else knows.
+        Ok(unsafe { OwnedFd::from_raw_fd(got as RawFd) })
+    }
+
+    /// A pidfd of a process of the tree.
+    pub(crate) fn pidfd(&self, pid: i32) -> Result<Rc<OwnedFd>> {
+        if let Some(pidfd) = self.pidfds.borrow().get(&pid) {
+            return Ok(Rc::clone(pidfd));
+        }
+        // SAFETY: pidfd_open takes plain numbers.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        if fd < 0 {
+            return Err(Error::last_os(format!("opening a pidfd of process {pid}")));
+        }
+        // SAFETY: the call returned a new descriptor, which nobody else knows.
+        let pidfd = Rc::new(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+        self.pidfds.borrow_mut().insert(pid, Rc::clone(&pidfd));
+        Ok(pidfd)
+    }
+
+    /// The process that was dumped with this memory first; `pid` if there was none.
+    pub(crate) fn memory_owner(&self, vm_id: u32, pid: i32) -> i32 {
+        *self.memory_owners.borrow_mut().entry(vm_id).or_insert(pid)
+    }
+
+    /// Drops the pidfd of a process whose turn is over, so that a large tree does not use up the
+    /// descriptors.
+    pub(crate) fn forget_pidfd(&self, pid: i32) {
+        self.pidfds.borrow_mut().remove(&pid);
+    }
+}
+
+/// What plugins get at their start: the context, once there is one, and as long as it lives.
+#[derive(Default)]
+pub(crate) struct Door(OnceCell<Weak<Context>>);
+
+impl Door {
+    /// Opens it.
+    pub(crate) fn lead_to(&self, context: &Rc<Context>) {
+        // A door is opened once, by the dump that made it.
+        _ = self.0.set(Rc::downgrade(context));
+    }
+}
+
+impl crate::kinds::Hall for Door {
+    fn with(&self, call: &mut dyn FnMut(&dyn Services)) -> bool {
+        match self.0.get().and_then(Weak::upgrade) {
+            Some(context) => {
+                call(&*context);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+fn api(error: impl Into<Error>) -> ApiError {
+    match error.into() {
+        Error::Plugin(error) => error,
+        error => ApiError::new(error.to_string()),
+    }
+}
+
+fn restore_only<T>(service: &str) -> ApiResult<T> {
+    Err(ApiError::unsupported(format_args!(
+        "service {service} during a dump"
+    )))
+}
+
+impl Services for Context {
+    fn log(&self, level: u32, target: &str, text: &str) {
+        crate::kinds::log(level, target, text);
+    }
+
+    fn settings(&self, name: &str) -> ApiResult<Vec<String>> {
+        crate::kinds::settings(&self.opts, name)
+    }
+
+    fn plugin_option(&self, plugin: &str, name: &str) -> ApiResult<Option<String>> {
+        self.kinds.plugin_option(&self.opts, plugin, name)
+    }
+
+    fn progress(&self, text: &str) {
+        tracing::info!("{text}");
+    }
+
+    fn image(&self, name: &str, create: bool) -> ApiResult<Option<RawFd>> {
+        if create {
+            return self
+                .images
+                .create_raw(name)
+                .map(|file| Some(file.into_raw_fd()))
+                .map_err(api);
+        }
+        Ok(self
+            .images
+            .open_raw_if_exists(name)
+            .map_err(api)?
+            .map(IntoRawFd::into_raw_fd))
+    }
+
+    fn tasks(&self) -> ApiResult<Vec<TaskInfo>> {
+        Ok(self.tasks.borrow().clone())
+    }
+
+    fn descriptors(&self, pid: i32) -> ApiResult<Vec<Slot>> {
+        let tasks = self.tasks.borrow();
+        let files_id = tasks.iter().find(|t| t.pid == pid).map(|t| t.files_id);
+        // Tasks that share a table: it was walked for the first of them.
+        let owner = tasks
+            .iter()
+            .find(|t| Some(t.files_id) == files_id && !t.dead)
+            .map_or(pid, |t| t.pid);
+        drop(tasks);
+        Ok(self.files.table(owner).unwrap_or_default())
+    }
+
+    fn namespace_id(&self, pid: i32, kind: &str) -> ApiResult<u32> {
+        self.namespaces.id(pid, kind).map_err(api)
+    }
+
+    fn target_fd(&self, pid: i32, fd: i32) -> ApiResult<RawFd> {
+        self.target_descriptor(pid, fd)
+            .map(IntoRawFd::into_raw_fd)
+            .map_err(api)
+    }
+
+    fn fdinfo(&self, pid: i32, fd: i32) -> ApiResult<Vec<u8>> {
+        proc::read(&format!("/proc/{pid}/fdinfo/{fd}")).map_err(api)
+    }
+
+    fn dump_file(&self, pid: i32, local_fd: i32) -> ApiResult<u32> {
+        // SAFETY: by the contract of Services a descriptor passed in is open for the call.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(local_fd) };
+        let copy = borrowed
+            .try_clone_to_owned()
+            .map_err(|e| ApiError::new(format!("copying descriptor {local_fd}: {e}")))?;
+        self.files
+            .in_flight(self, pid, copy)
+            .map(|file| file.id)
+            .map_err(api)
+    }
+
+    fn dump_path(&self, file: &FileTarget) -> ApiResult<u32> {
+        self.files.path_of(self, file).map(|file| file.id).map_err(api)
+    }
+
+    fn file_at(&self, pid: i32, fd: i32) -> ApiResult<Option<u32>> {
+        Ok(self
+            .descriptors(pid)?
+            .iter()
+            .find(|slot| slot.fd == fd)
+            .map(|slot| slot.file_id))
+    }
+
+    fn next_id(&self, sequence: &str) -> ApiResult<u32> {
+        let mut sequences = self.sequences.borrow_mut();
+        let next = sequences.entry(sequence.to_owned()).or_insert(0);
+        *next += 1;
+        Ok(*next)
+    }
+
+    fn dump_shared_memory(&self, id: u64, local_fd: i32, size: u64) -> ApiResult<()> {
+        if !self.shared_memory.borrow_mut().insert(id) {
+            return Ok(());
+        }
+        // SAFETY: by the contract of Services a descriptor passed in is open for the call.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(local_fd) };
+        let copy: File = borrowed
+            .try_clone_to_owned()
+            .map_err(|e| ApiError::new(format!("copying descriptor {local_fd}: {e}")))?
+            .into();
+        shared::dump(self, id, &copy, size).map_err(api)
+    }
+
+    fn restore_shared_memory(&self, _: u64, _: i32, _: u64) -> ApiResult<()> {
+        restore_only("restore_shared_memory")
+    }
+
+    fn remote_call(&self, call: &RemoteCall) -> ApiResult<RemoteResult> {
+        let mut infected = self.infected.borrow_mut();
+        let target = infected
+            .get_mut(&call.pid)
+            .ok_or_else(|| ApiError::new(format!("process {} has no parasite", call.pid)))?;
+        remote::call(target, call).map_err(api)
+    }
+
+    fn undo_on_death(&self, call: &RemoteCall) -> ApiResult<()> {
+        let mut infected = self.infected.borrow_mut();
+        let target = infected
+            .get_mut(&call.pid)
+            .ok_or_else(|| ApiError::new(format!("process {} has no parasite", call.pid)))?;
+        let args = remote::plain_args(call).map_err(api)?;
+        target.push_undo(call.nr, args).map_err(api)
+    }
+
+    fn file(&self, _: u32) -> ApiResult<FileRecord> {
+        restore_only("file")
+    }
+
+    fn opened(&self, _: u32) -> ApiResult<Option<RawFd>> {
+        restore_only("opened")
+    }
+
+    fn open_path(&self, _: u32, _: Option<u32>) -> ApiResult<RawFd> {
+        restore_only("open_path")
+    }
+
+    fn inherited(&self, _: &str) -> ApiResult<Option<RawFd>> {
+        restore_only("inherited")
+    }
+}

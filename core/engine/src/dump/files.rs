@@ -1,0 +1,556 @@
+//! Descriptor tables and the files behind them: each open file description is dumped once, by the kind
+//! that claims it.
+
+use std::cell::RefCell;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use criu_images::FileWriter;
+use criu_plugin_api::Verdict;
+use criu_plugin_api::message::{FileTarget, Purpose, Slot};
+use criu_proto::images::{FdinfoEntry, FownEntry};
+use criu_proto::{Message, magic};
+
+use super::context::Context as Dump;
+use super::vmas;
+use crate::error::{Context, Error, Result};
+use crate::kinds::FileQuery;
+use crate::proc::{self, Mapping};
+
+/// A file that has its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Its id in `files.img`.
+    pub(crate) id: u32,
+    /// Its `fd_types` number.
+    pub(crate) fd_type: u32,
+    /// What its kind adds to the status of a mapping of it.
+    pub(crate) vma_status: u32,
+}
+
+/// Descriptions that agree in this may be the same one; only then is the kernel asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Likeness {
+    dev: u64,
+    ino: u64,
+    flags: u32,
+    pos: u64,
+}
+
+/// Where a description was seen: enough for kcmp(2).
+#[derive(Debug)]
+struct Sighting {
+    pid: i32,
+    fd: i32,
+    /// Keeps a description alive that has no number in any target.
+    _held: Option<OwnedFd>,
+    file: Known,
+}
+
+/// Everything known about the files of the tree so far.
+pub(crate) struct Files {
+    state: RefCell<State>,
+}
+
+struct State {
+    next_id: u32,
+    /// Until the end of the dump.
+    writer: Option<FileWriter>,
+    by_inode: HashMap<((u32, u32), u64), Known>,
+    /// Sorted by the order that kcmp(2) imposes.
+    sightings: HashMap<Likeness, Vec<Sighting>>,
+    tables: BTreeMap<i32, Vec<Slot>>,
+    /// The text of one fdinfo file, reused.
+    buffer: Vec<u8>,
+}
+
+impl Files {
+    /// With `files.img` ready to be written.
+    pub(crate) fn new(writer: FileWriter) -> Self {
+        Self {
+            state: RefCell::new(State {
+                next_id: 1,
+                writer: Some(writer),
+                by_inode: HashMap::new(),
+                sightings: HashMap::new(),
+                tables: BTreeMap::new(),
+                buffer: Vec::new(),
+            }),
+        }
+    }
+
+    /// Completes `files.img`.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub(crate) fn finish(&self, dump: &Dump) -> Result<()> {
+        if let Some(writer) = self.state.borrow_mut().writer.take() {
+            writer
+                .finish()
+                .map_err(|e| Error::from(dump.images.frame_error(e)))?;
+        }
+        Ok(())
+    }
+
+    /// The table of a process as far as it has been walked.
+    pub(crate) fn table(&self, pid: i32) -> Option<Vec<Slot>> {
+        self.state.borrow().tables.get(&pid).cloned()
+    }
+
+    /// Dumps the descriptor table of a process and writes `fdinfo-ID.img`.
+    ///
+    /// `parent` is a process whose table may share descriptions at the same numbers.
+    ///
+    /// # Errors
+    /// A descriptor that cannot be saved, named.
+    pub(crate) fn dump_table(&self, dump: &Dump, pid: i32, parent: Option<i32>, files_id: u32) -> Result<()> {
+        let numbers = proc::descriptors(pid)?;
+        let inherited: HashMap<i32, Known> = parent
+            .and_then(|parent| self.table(parent))
+            .map(|slots| {
+                let known = |s: &Slot| Known {
+                    id: s.file_id,
+                    fd_type: s.fd_type,
+                    vma_status: 0,
+                };
+                slots.iter().map(|s| (s.fd, known(s))).collect()
+            })
+            .unwrap_or_default();
+        self.state
+            .borrow_mut()
+            .tables
+            .insert(pid, Vec::with_capacity(numbers.len()));
+        for fd in numbers {
+            let info = self.fdinfo(pid, fd)?;
+            let mut known = None;
+            if let (Some(parent), Some(&candidate)) = (parent, inherited.get(&fd))
+                && kcmp_file(pid, fd, parent, fd)? == Ordering::Equal
+            {
+                known = Some(candidate);
+            }
+            let file = match known {
+                Some(file) => file,
+                None => self.descriptor(dump, pid, fd, &info)?,
+            };
+            let slot = Slot {
+                fd,
+                file_id: file.id,
+                flags: u32::from(info.cloexec),
+                fd_type: file.fd_type,
+            };
+            if let Some(table) = self.state.borrow_mut().tables.get_mut(&pid) {
+                table.push(slot);
+            }
+        }
+        let entries: Vec<FdinfoEntry> = self
+            .table(pid)
+            .unwrap_or_default()
+            .iter()
+            .map(fdinfo_entry)
+            .collect();
+        dump.images
+            .write_all(&magic::FDINFO, u64::from(files_id), &entries)?;
+        Ok(())
+    }
+
+    /// Dumps what stands at a number of a process.
+    fn descriptor(&self, dump: &Dump, pid: i32, fd: i32, info: &FdInfo) -> Result<Known> {
+        let doing = || format!("dumping descriptor {fd} of process {pid}");
+        let local = dump.target_descriptor(pid, fd).context(doing)?;
+        let link = proc::read_link(&format!("/proc/{pid}/fd/{fd}"))?;
+        let mut target = target_of(local.as_fd(), link).context(doing)?;
+        target.pid = pid;
+        target.fd = fd;
+        target.flags = info.flags;
+        target.pos = info.pos;
+        target.mnt_id = info.mnt_id;
+        target.cloexec = info.cloexec;
+        self.description(dump, target, local, false)
+    }
+
+    /// Dumps a description that a plugin came by, which may have no number anywhere.
+    ///
+    /// # Errors
+    /// As for any descriptor.
+    pub(crate) fn in_flight(&self, dump: &Dump, pid: i32, local: OwnedFd) -> Result<Known> {
+        let me = std::process::id() as i32;
+        let fd = local.as_raw_fd();
+        let info = self.fdinfo(me, fd)?;
+        let link = proc::read_link(&format!("/proc/self/fd/{fd}"))?;
+        let mut target = target_of(local.as_fd(), link).context(|| "looking at a descriptor in a queue")?;
+        target.pid = pid;
+        target.fd = -1;
+        target.purpose = Purpose::InFlight as i32;
+        target.flags = info.flags;
+        target.pos = info.pos;
+        target.mnt_id = info.mnt_id;
+        self.description(dump, target, local, true)
+    }
+
+    fn description(&self, dump: &Dump, mut target: FileTarget, local: OwnedFd, hold: bool) -> Result<Known> {
+        let like = Likeness {
+            dev: target.dev,
+            ino: target.ino,
+            flags: target.flags,
+            pos: target.pos,
+        };
+        let (pid, fd) = if hold {
+            (std::process::id() as i32, local.as_raw_fd())
+        } else {
+            (target.pid, target.fd)
+        };
+        if let Ok(found) = self.search(&like, pid, fd)? {
+            return Ok(found);
+        }
+        target.local_fd = local.as_raw_fd();
+        target.fown = owner_of(local.as_fd())?.encode_to_vec();
+        let file = self.dispatch(dump, target)?;
+        // The dump of this one may have led to others: the place is looked for again.
+        if let Err(place) = self.search(&like, pid, fd)? {
+            let sighting = Sighting {
+                pid,
+                fd,
+                _held: hold.then_some(local),
+                file,
+            };
+            self.state
+                .borrow_mut()
+                .sightings
+                .entry(like)
+                .or_default()
+                .insert(place, sighting);
+        }
+        Ok(file)
+    }
+
+    /// The known file behind this description, or where its sighting belongs.
+    fn search(&self, like: &Likeness, pid: i32, fd: i32) -> Result<std::result::Result<Known, usize>> {
+        let state = self.state.borrow();
+        let Some(sightings) = state.sightings.get(like) else {
+            return Ok(Err(0));
+        };
+        let mut failure = None;
+        let place = sightings.binary_search_by(|seen| match kcmp_file(seen.pid, seen.fd, pid, fd) {
+            Ok(order) => order,
+            Err(error) => {
+                failure.get_or_insert(error);
+                Ordering::Equal
+            }
+        });
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(place.map(|index| sightings[index].file)),
+        }
+    }
+
+    /// Dumps the file behind a mapping, once per inode.
+    ///
+    /// # Errors
+    /// The file cannot be saved.
+    pub(crate) fn mapping(&self, dump: &Dump, pid: i32, mapping: &Mapping) -> Result<Known> {
+        let path = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+        self.by_inode(dump, pid, (mapping.dev, mapping.ino), &path, vmas::PURPOSE)
+    }
+
+    /// Dumps the executable of a process.
+    ///
+    /// # Errors
+    /// The file cannot be saved.
+    pub(crate) fn executable(&self, dump: &Dump, pid: i32, mappings: &[Mapping]) -> Result<Known> {
+        let path = format!("/proc/{pid}/exe");
+        let link = proc::read_link(&path)?;
+        // Usually it is mapped, and its inode known by the name of that mapping.
+        let mapped = mappings
+            .iter()
+            .find(|m| m.ino != 0 && m.name == link)
+            .map(|m| (m.dev, m.ino));
+        match mapped {
+            Some(key) => self.by_inode(dump, pid, key, &path, Purpose::Exe),
+            None => self.path(dump, pid, &path, Purpose::Exe),
+        }
+    }
+
+    fn by_inode(
+        &self,
+        dump: &Dump,
+        pid: i32,
+        key: ((u32, u32), u64),
+        path: &str,
+        purpose: Purpose,
+    ) -> Result<Known> {
+        if let Some(&known) = self.state.borrow().by_inode.get(&key) {
+            return Ok(known);
+        }
+        let file = self.path(dump, pid, path, purpose)?;
+        self.state.borrow_mut().by_inode.insert(key, file);
+        Ok(file)
+    }
+
+    /// Dumps what a link of `/proc` leads to: a directory of a task, an executable.
+    ///
+    /// # Errors
+    /// It cannot be saved.
+    pub(crate) fn path(&self, dump: &Dump, pid: i32, path: &str, purpose: Purpose) -> Result<Known> {
+        let link = proc::read_link(path)?;
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH)
+            .open(path)
+            .context(|| format!("opening {path}"))?;
+        let mut target = target_of(file.as_fd(), link).context(|| format!("looking at {path}"))?;
+        target.pid = pid;
+        target.fd = -1;
+        target.purpose = purpose as i32;
+        target.local_fd = file.as_raw_fd();
+        target.fown = FownEntry::default().encode_to_vec();
+        target.mnt_id = -1;
+        self.dispatch(dump, target)
+    }
+
+    /// Dumps the path under which a file of another kind was opened.
+    ///
+    /// # Errors
+    /// It cannot be saved.
+    pub(crate) fn path_of(&self, dump: &Dump, file: &FileTarget) -> Result<Known> {
+        self.dispatch(
+            dump,
+            FileTarget {
+                purpose: Purpose::Path as i32,
+                ..file.clone()
+            },
+        )
+    }
+
+    /// Gives the file an id and has the kind that claims it write its entry.
+    fn dispatch(&self, dump: &Dump, mut target: FileTarget) -> Result<Known> {
+        target.id = {
+            let mut state = self.state.borrow_mut();
+            let id = state.next_id;
+            state.next_id += 1;
+            id
+        };
+        let query = FileQuery::of(&target);
+        for kind in dump.kinds.file(&query)? {
+            let verdict = kind
+                .file()?
+                .dump(&dump.host(&kind), &target)
+                .context(|| format!("dumping {}", describe(&target)))?;
+            match verdict {
+                Verdict::NotMine => {}
+                Verdict::Refused(refusal) => {
+                    return Err(Error::from(criu_plugin_api::Error::from(refusal)))
+                        .context(|| format!("dumping {}", describe(&target)));
+                }
+                Verdict::Entry(image) => {
+                    if let Some(writer) = &mut self.state.borrow_mut().writer {
+                        writer
+                            .entry_bytes(&image.entry)
+                            .map_err(|e| dump.images.frame_error(e))?;
+                    }
+                    dump.plugin_acted(&kind, image.fd_type);
+                    return Ok(Known {
+                        id: target.id,
+                        fd_type: image.fd_type,
+                        vma_status: image.vma_status,
+                    });
+                }
+            }
+        }
+        let (what, remedy) = dump.kinds.nobody(&query);
+        Err(Error::refused_but(describe(&target), what, remedy))
+    }
+
+    /// What `/proc/PID/fdinfo/FD` says in general.
+    fn fdinfo(&self, pid: i32, fd: i32) -> Result<FdInfo> {
+        let path = format!("/proc/{pid}/fdinfo/{fd}");
+        let buffer = &mut self.state.borrow_mut().buffer;
+        proc::read_into(&path, buffer)?;
+        FdInfo::parse(buffer).ok_or_else(|| Error::malformed(path, "does not parse"))
+    }
+}
+
+fn fdinfo_entry(slot: &Slot) -> FdinfoEntry {
+    FdinfoEntry {
+        id: slot.file_id,
+        flags: slot.flags,
+        r#type: slot.fd_type.cast_signed(),
+        fd: slot.fd.cast_unsigned(),
+        xattr_security_selinux: None,
+    }
+}
+
+/// The first lines of an fdinfo file, see proc_pid_fdinfo(5).
+#[derive(Debug, Default, PartialEq, Eq)]
+struct FdInfo {
+    pos: u64,
+    flags: u32,
+    cloexec: bool,
+    mnt_id: i32,
+}
+
+impl FdInfo {
+    fn parse(text: &[u8]) -> Option<Self> {
+        let mut info = Self {
+            mnt_id: -1,
+            ..Self::default()
+        };
+        for line in text.split(|&b| b == b'\n').take(4) {
+            if let Some(pos) = line.strip_prefix(b"pos:\t") {
+                info.pos = proc::parse(pos)?;
+            } else if let Some(flags) = line.strip_prefix(b"flags:\t") {
+                let flags = u32::from_str_radix(std::str::from_utf8(flags).ok()?, 8).ok()?;
+                info.cloexec = flags & libc::O_CLOEXEC as u32 != 0;
+                info.flags = flags & !(libc::O_CLOEXEC as u32);
+            } else if let Some(mnt_id) = line.strip_prefix(b"mnt_id:\t") {
+                info.mnt_id = proc::parse(mnt_id)?;
+            }
+        }
+        Some(info)
+    }
+}
+
+/// What fstat(2) says of a descriptor of ours.
+fn target_of(local: BorrowedFd<'_>, link: Vec<u8>) -> Result<FileTarget> {
+    let stat = nix::sys::stat::fstat(local).context(|| "asking for its status")?;
+    Ok(FileTarget {
+        link,
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        mode: stat.st_mode,
+        nlink: stat.st_nlink,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        rdev: stat.st_rdev,
+        size: stat.st_size.cast_unsigned(),
+        ..FileTarget::default()
+    })
+}
+
+const F_GETSIG: libc::c_int = 11;
+const F_GETOWN_EX: libc::c_int = 16;
+const F_GETOWNER_UIDS: libc::c_int = 17;
+
+/// `struct f_owner_ex` of `<fcntl.h>`.
+#[repr(C)]
+#[derive(Default)]
+struct OwnerEx {
+    kind: libc::c_int,
+    pid: libc::pid_t,
+}
+
+/// The owner for SIGIO and SIGURG, see fcntl(2). An `O_PATH` descriptor has none.
+fn owner_of(local: BorrowedFd<'_>) -> Result<FownEntry> {
+    let mut entry = FownEntry::default();
+    let mut owner = OwnerEx::default();
+    // SAFETY: F_GETOWN_EX writes one f_owner_ex to the address given, which is one.
+    if unsafe { libc::fcntl(local.as_raw_fd(), F_GETOWN_EX, &raw mut owner) } < 0 {
+        return Ok(entry);
+    }
+    // SAFETY: F_GETSIG takes no argument.
+    let signal = unsafe { libc::fcntl(local.as_raw_fd(), F_GETSIG) };
+    entry.signum = u32::try_from(signal).unwrap_or(0);
+    if owner.pid != 0 {
+        let mut uids = [0u32; 2];
+        // SAFETY: F_GETOWNER_UIDS writes two uid_t to the address given, which holds two.
+        if unsafe { libc::fcntl(local.as_raw_fd(), F_GETOWNER_UIDS, uids.as_mut_ptr()) } < 0 {
+            return Err(Error::last_os("asking for the user ids of a descriptor's owner"));
+        }
+        entry.uid = uids[0];
+        entry.euid = uids[1];
+        entry.pid_type = owner.kind.cast_unsigned();
+        entry.pid = owner.pid.cast_unsigned();
+    }
+    Ok(entry)
+}
+
+/// Orders two descriptions by kcmp(2); equal means the same one.
+fn kcmp_file(pid1: i32, fd1: i32, pid2: i32, fd2: i32) -> Result<Ordering> {
+    const KCMP_FILE: libc::c_int = 0;
+    // SAFETY: kcmp only compares; it takes no pointers with KCMP_FILE.
+    let order = unsafe {
+        libc::syscall(
+            libc::SYS_kcmp,
+            pid1,
+            pid2,
+            KCMP_FILE,
+            fd1 as libc::c_ulong,
+            fd2 as libc::c_ulong,
+        )
+    };
+    match order {
+        0 => Ok(Ordering::Equal),
+        1 => Ok(Ordering::Less),
+        2 => Ok(Ordering::Greater),
+        _ => Err(Error::last_os(format!(
+            "comparing descriptor {fd1} of process {pid1} with descriptor {fd2} of process {pid2}"
+        ))),
+    }
+}
+
+/// The file in words, for messages.
+fn describe(target: &FileTarget) -> String {
+    let link = String::from_utf8_lossy(&target.link);
+    let pid = target.pid;
+    match target.purpose() {
+        Purpose::Descriptor => format!("descriptor {} of process {pid} ({link})", target.fd),
+        Purpose::Mapping => format!("the mapped file {link} of process {pid}"),
+        Purpose::Exe => format!("the executable {link} of process {pid}"),
+        Purpose::Cwd => format!("the working directory {link} of process {pid}"),
+        Purpose::Root => format!("the root directory {link} of process {pid}"),
+        Purpose::Path => format!("the path {link} of descriptor {} of process {pid}", target.fd),
+        Purpose::InFlight => format!("a descriptor in a queue of process {pid} ({link})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_fdinfo() {
+        let info =
+            FdInfo::parse(b"pos:\t42\nflags:\t02100002\nmnt_id:\t15\nino:\t7\neventfd-count: 1\n").unwrap();
+        assert_eq!(
+            info,
+            FdInfo {
+                pos: 42,
+                flags: 0o100_002,
+                cloexec: true,
+                mnt_id: 15
+            }
+        );
+        assert_eq!(FdInfo::parse(b"pos:\tx\n"), None);
+    }
+
+    #[test]
+    fn the_kernel_tells_descriptions_apart() {
+        let me = std::process::id() as i32;
+        let a = File::open("/dev/null").unwrap();
+        let b = a.try_clone().unwrap();
+        let c = File::open("/dev/null").unwrap();
+        let order = |x: &File, y: &File| kcmp_file(me, x.as_raw_fd(), me, y.as_raw_fd()).unwrap();
+        assert_eq!(order(&a, &b), Ordering::Equal);
+        assert_ne!(order(&a, &c), Ordering::Equal);
+        assert_eq!(order(&a, &c), order(&c, &a).reverse());
+    }
+
+    #[test]
+    fn an_owner_is_read_back() {
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        assert_eq!(owner_of(read.as_fd()).unwrap(), FownEntry::default());
+        let me = std::process::id();
+        // SAFETY: F_SETOWN and F_SETSIG take plain numbers.
+        unsafe {
+            libc::fcntl(read.as_raw_fd(), libc::F_SETOWN, me as libc::c_int);
+            libc::fcntl(read.as_raw_fd(), 10, libc::SIGUSR1);
+        }
+        let owner = owner_of(read.as_fd()).unwrap();
+        assert_eq!(
+            (owner.pid, owner.pid_type, owner.signum),
+            (me, 1, libc::SIGUSR1 as u32)
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! Numbers for what tasks share: memory, tables, namespaces (`task_kobj_ids_entry`).
+
+use std::cell::RefCell;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+
+use criu_proto::images::TaskKobjIdsEntry;
+
+use crate::error::{Error, Result};
+
+/// The namespaces in the order in which the images number them; the names of `/proc/PID/ns`.
+const NAMESPACES: [&str; 8] = ["pid", "net", "ipc", "uts", "time", "mnt", "user", "cgroup"];
+
+/// Numbers namespaces from 1, this process's own first.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    own: [Option<u64>; 8],
+    numbers: RefCell<HashMap<(usize, u64), u32>>,
+}
+
+impl Namespaces {
+    /// With the namespaces of this process numbered.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub(crate) fn of_this_process() -> Result<Self> {
+        let own = read("self");
+        if own.iter().all(Option::is_none) {
+            return Err(Error::refused_but(
+                "/proc/self/ns",
+                "cannot be read",
+                "mount /proc",
+            ));
+        }
+        let namespaces = Self {
+            own,
+            numbers: RefCell::default(),
+        };
+        own.iter().enumerate().for_each(|(kind, &inode)| {
+            namespaces.number(kind, inode);
+        });
+        Ok(namespaces)
+    }
+
+    /// The ids of the namespaces of a process, which must be this process's.
+    ///
+    /// # Errors
+    /// It lives in another one, named.
+    pub(crate) fn of(&self, pid: i32) -> Result<TaskKobjIdsEntry> {
+        let inodes = read(&pid.to_string());
+        for (kind, name) in NAMESPACES.iter().enumerate() {
+            if inodes[kind] != self.own[kind] {
+                return Err(Error::refused(
+                    format!("process {pid}"),
+                    format!("lives in a {name} namespace of its own, which is not implemented yet"),
+                ));
+            }
+        }
+        let [pid_ns, net, ipc, uts, time, mnt, user, cgroup] =
+            std::array::from_fn(|kind| self.number(kind, inodes[kind]));
+        Ok(TaskKobjIdsEntry {
+            pid_ns_id: pid_ns,
+            net_ns_id: net,
+            ipc_ns_id: ipc,
+            uts_ns_id: uts,
+            mnt_ns_id: mnt,
+            user_ns_id: user,
+            cgroup_ns_id: cgroup,
+            time_ns_id: time,
+            ..TaskKobjIdsEntry::default()
+        })
+    }
+
+    /// The number of one namespace of a process, 0 where the kernel has no such namespace.
+    ///
+    /// # Errors
+    /// The name is not one of a namespace.
+    pub(crate) fn id(&self, pid: i32, name: &str) -> Result<u32> {
+        let kind = NAMESPACES
+            .iter()
+            .position(|&n| n == name)
+            .ok_or_else(|| Error::malformed(format!("namespace {name}"), "is not known"))?;
+        let inode = inode(&pid.to_string(), name);
+        Ok(self.number(kind, inode).unwrap_or(0))
+    }
+
+    fn number(&self, kind: usize, inode: Option<u64>) -> Option<u32> {
+        let mut numbers = self.numbers.borrow_mut();
+        let next = numbers.len() as u32 + 1;
+        Some(*numbers.entry((kind, inode?)).or_insert(next))
+    }
+}
+
+fn read(pid: &str) -> [Option<u64>; 8] {
+    NAMESPACES.map(|name| inode(pid, name))
+}
+
+fn inode(pid: &str, name: &str) -> Option<u64> {
+    std::fs::metadata(format!("/proc/{pid}/ns/{name}"))
+        .ok()
+        .map(|meta| meta.ino())
+}
+
+/// What tasks may share, by its number for kcmp(2).
+#[derive(Debug, Clone, Copy)]
+#[repr(i32)]
+enum Object {
+    Memory = 1,
+    Files = 2,
+    Fs = 3,
+    Sighand = 4,
+}
+
+/// Numbers the shared objects of tasks; equal numbers mean one object.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    memory: Sorted,
+    files: Sorted,
+    fs: Sorted,
+    sighand: Sorted,
+}
+
+impl Objects {
+    pub(crate) fn new() -> Self {
+        let sorted = |object| Sorted {
+            object,
+            seen: Vec::new(),
+        };
+        Self {
+            memory: sorted(Object::Memory),
+            files: sorted(Object::Files),
+            fs: sorted(Object::Fs),
+            sighand: sorted(Object::Sighand),
+        }
+    }
+
+    /// Fills in the numbers of a task.
+    ///
+    /// # Errors
+    /// The kernel will not compare (CONFIG_KCMP, ptrace permission).
+    pub(crate) fn number(&mut self, pid: i32, ids: &mut TaskKobjIdsEntry) -> Result<()> {
+        ids.vm_id = self.memory.number(pid)?;
+        ids.files_id = self.files.number(pid)?;
+        ids.fs_id = self.fs.number(pid)?;
+        ids.sighand_id = self.sighand.number(pid)?;
+        Ok(())
+    }
+}
+
+/// The tasks seen so far, one for each distinct object, in the kernel's order.
+#[derive(Debug)]
+struct Sorted {
+    object: Object,
+    seen: Vec<(i32, u32)>,
+}
+
+impl Sorted {
+    /// Number 1 is this program's own object, as in the inventory.
+    fn number(&mut self, pid: i32) -> Result<u32> {
+        let mut failure = None;
+        let place = self.seen.binary_search_by(|&(other, _)| {
+            compare(other, pid, self.object).unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                Ordering::Equal
+            })
+        });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        match place {
+            Ok(index) => Ok(self.seen[index].1),
+            Err(index) => {
+                let number = self.seen.len() as u32 + 2;
+                self.seen.insert(index, (pid, number));
+                Ok(number)
+            }
+        }
+    }
+}
+
+fn compare(a: i32, b: i32, object: Object) -> Result<Ordering> {
+    // SAFETY: kcmp only compares; it takes no pointers with these types.
+    match unsafe { libc::syscall(libc::SYS_kcmp, a, b, object as i32, 0, 0) } {
+        0 => Ok(Ordering::Equal),
+        1 => Ok(Ordering::Less),
+        2 => Ok(Ordering::Greater),
+        _ => Err(Error::last_os(format!(
+            "comparing the {object:?} of processes {a} and {b}"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_namespaces_are_numbered_in_order() {
+        let namespaces = Namespaces::of_this_process().unwrap();
+        let ids = namespaces.of(std::process::id() as i32).unwrap();
+        assert_eq!(ids.pid_ns_id, Some(1));
+        assert_eq!(ids.net_ns_id, Some(2));
+        assert_eq!(namespaces.id(std::process::id() as i32, "net").unwrap(), 2);
+        assert!(namespaces.id(1, "nonsense").is_err());
+    }
+
+    #[test]
+    fn the_same_object_has_the_same_number() {
+        let me = std::process::id() as i32;
+        let mut objects = Objects::new();
+        let (mut a, mut b) = (TaskKobjIdsEntry::default(), TaskKobjIdsEntry::default());
+        objects.number(me, &mut a).unwrap();
+        objects.number(me, &mut b).unwrap();
+        assert_eq!((a.vm_id, a.files_id, a.fs_id, a.sighand_id), (2, 2, 2, 2));
+        assert_eq!(a, b);
+    }
+}

@@ -1,0 +1,422 @@
+//! The dump, as a list of steps.
+//!
+//! 1. Look at the running tree: which kinds will be needed, how much memory there is.
+//! 2. Load the plugins, make room for the memory.
+//! 3. Stop every task ([`crate::seize`]).
+//! 4. Put the parasite into every process ([`parasite`]).
+//! 5. Dump each process: mappings, memory, descriptors, state.
+//! 6. Let the kinds finish, write what is about the whole set, complete it.
+//! 7. Cure, then kill, stop or resume, as asked.
+//!
+//! Whatever fails, the tree goes on as it was: every stopped task and every parasite is held by a value
+//! whose drop undoes it.
+
+mod context;
+mod files;
+mod ids;
+mod memory;
+mod pages;
+mod parasite;
+mod seccomp;
+mod shared;
+mod stats;
+mod survey;
+mod task;
+mod vmas;
+
+use std::rc::Rc;
+
+use criu_images::ImageDir;
+use criu_plugin_api::message::TaskInfo;
+use criu_plugin_api::{Stage, Verdict};
+use criu_proto::images::{
+    InventoryEntry, PluginsEntry, PstreeEntry, TaskKobjIdsEntry, TimensEntry, Timespec,
+};
+use criu_proto::magic;
+
+use self::context::{Context as Dump, Door};
+use self::files::Files;
+use self::ids::Objects;
+use self::pages::{Job, Room};
+use self::parasite::Infection;
+use self::seccomp::Seccomp;
+use self::task::Subject;
+use crate::error::{Context, Error, Result};
+use crate::kinds::Kinds;
+use crate::options::{FinalState, Notify, Options};
+use crate::proc;
+use crate::seize::{self, Seized, State};
+
+/// Saves the tree below `--tree` into the images directory.
+///
+/// # Errors
+/// The first thing that failed; the tree then goes on as before, and the images directory holds no
+/// inventory, by which an incomplete set is told.
+pub fn dump(opts: &Options, notify: &dyn Notify) -> Result<()> {
+    let root = opts.tree.ok_or_else(|| {
+        Error::refused_but(
+            "dump",
+            "does not know which process",
+            "name the root of the tree with --tree PID",
+        )
+    })?;
+    if root == std::process::id().cast_signed() {
+        return Err(Error::refused(format!("process {root}"), "is criu itself"));
+    }
+    crate::limits::raise_open_files();
+
+    let images = ImageDir::open(&opts.images_dir)?;
+    images.begin_dump()?;
+    let survey = survey::look(root)?;
+    let door = Rc::new(Door::default());
+    let kinds = Kinds::find(opts, Rc::clone(&door) as _)?;
+    kinds.load_for(&survey.queries, &survey.mappings)?;
+    let files = Files::new(images.create(&magic::FILES, 0)?);
+    let dump = Dump::new(opts, images, kinds, files)?;
+    door.lead_to(&dump);
+
+    told(notify, "pre-dump", root)?;
+    let mut room = Room::default();
+    room.reserve(&dump, &survey.pids)?;
+    at_stage(&dump, Stage::BeforeFreeze)?;
+
+    dump.stats.freezing_began();
+    let infection = match freeze_and_dump(&dump, notify, root, &mut room) {
+        Ok(infection) => infection,
+        Err(error) => {
+            give_up(&dump, notify, root);
+            return Err(error);
+        }
+    };
+    release(&dump, notify, root, infection)?;
+    dump.stats.write(&ImageDir::open(opts.work_dir())?)?;
+    if opts.display_stats {
+        dump.stats.print();
+    }
+    Ok(())
+}
+
+/// Steps 3 to 6: from a running tree to a stopped one and its complete image set.
+fn freeze_and_dump(dump: &Rc<Dump>, notify: &dyn Notify, root: i32, room: &mut Room) -> Result<Infection> {
+    let seized = seize::seize(root, dump.opts.timeout)?;
+    dump.stats.frozen();
+    check_session(dump, &seized)?;
+    let ids = number(dump, &seized)?;
+    told(notify, "network-lock", root)?;
+    at_stage(dump, Stage::Frozen)?;
+    let infection = parasite::infect(dump, seized)?;
+    let seccomp = Seccomp::default();
+    infection.read_seccomp(dump, &seccomp)?;
+    dump_processes(dump, &infection, &ids, &seccomp, room)?;
+    finish_kinds(dump)?;
+    write_set(dump, &infection, &seccomp)?;
+    told(notify, "post-dump", root)?;
+    Ok(infection)
+}
+
+/// A tree whose root belongs to a session or group outside of it can only be saved as a shell job.
+fn check_session(dump: &Dump, seized: &Seized) -> Result<()> {
+    if dump.opts.shell_job {
+        return Ok(());
+    }
+    let pids: Vec<i32> = seized.processes.iter().map(|p| p.pid).collect();
+    let root = &seized.processes[0];
+    for process in &seized.processes {
+        let stat = &process.stat;
+        // A dead leader inside the tree is fine; one outside of it cannot be made again.
+        if stat.sid == root.stat.sid && !pids.contains(&stat.sid) && root.pid != stat.sid {
+            return Err(Error::refused_but(
+                format!("process {}", process.pid),
+                format!("belongs to session {}, whose leader is not in the tree", stat.sid),
+                "dump the session leader's tree, or use --shell-job",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Numbers what tasks share and tells the kinds of the tree.
+fn number(dump: &Dump, seized: &Seized) -> Result<Vec<TaskKobjIdsEntry>> {
+    let mut objects = Objects::new();
+    let mut all = Vec::with_capacity(seized.processes.len());
+    let mut tasks = Vec::with_capacity(seized.processes.len());
+    for process in &seized.processes {
+        let mut ids = TaskKobjIdsEntry::default();
+        if process.leader.is_some() {
+            ids = dump.namespaces.of(process.pid)?;
+            objects.number(process.pid, &mut ids)?;
+        }
+        tasks.push(TaskInfo {
+            pid: process.pid,
+            ppid: if tasks.is_empty() { 0 } else { process.stat.ppid },
+            pgid: process.stat.pgid,
+            sid: process.stat.sid,
+            threads: process.tids(),
+            files_id: ids.files_id,
+            dead: process.leader.is_none(),
+            host_pid: process.pid,
+        });
+        all.push(ids);
+    }
+    *dump.tasks.borrow_mut() = tasks;
+    Ok(all)
+}
+
+/// Step 5 for every process.
+fn dump_processes(
+    dump: &Dump,
+    infection: &Infection,
+    ids: &[TaskKobjIdsEntry],
+    seccomp: &Seccomp,
+    room: &mut Room,
+) -> Result<()> {
+    let mut jobs = Vec::new();
+    let mut buffer = Vec::new();
+    for (process, ids) in infection.processes.iter().zip(ids) {
+        let pid = process.pid;
+        match process.state {
+            State::Dead(code) => task::dump_zombie(dump, pid, code),
+            _ => dump_process(dump, process, ids, seccomp, room, &mut jobs, &mut buffer),
+        }
+        .context(|| format!("dumping process {pid}"))?;
+        dump.forget_pidfd(pid);
+    }
+    pages::copy(dump, jobs)
+}
+
+fn dump_process(
+    dump: &Dump,
+    process: &parasite::Process,
+    ids: &TaskKobjIdsEntry,
+    seccomp: &Seccomp,
+    room: &mut Room,
+    jobs: &mut Vec<Job>,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
+    let pid = process.pid;
+    let info = dump
+        .infected
+        .borrow_mut()
+        .get_mut(&pid)
+        .map(|i| i.process_info())
+        .transpose()?;
+    let info = info.ok_or_else(|| Error::malformed(format!("process {pid}"), "lost its parasite"))?;
+    refuse_shared_memory(dump, pid, ids)?;
+
+    let parasite = dump
+        .infected
+        .borrow()
+        .get(&pid)
+        .map(|i| i.mapping())
+        .unwrap_or(0..0);
+    let mut mappings = proc::read_mappings(pid, buffer)?;
+    mappings.retain(|m| m.start != parasite.start);
+    let mut vmas = vmas::collect(dump, pid, &mappings)?;
+    let scan = memory::scan(pid, &vmas.regions)?;
+    vmas::add_guards(&mut vmas.entries, &scan.guards);
+    let job = Job::new(dump, room, pid, scan)?;
+    if job.is_small() {
+        pages::copy(dump, vec![job])?;
+    } else {
+        jobs.push(job);
+    }
+    let exe = dump.files.executable(dump, pid, &mappings)?;
+
+    if first_with_table(dump, pid, ids.files_id) {
+        dump.files.dump_table(dump, pid, process.parent, ids.files_id)?;
+    }
+    task::dump_fs(dump, pid, ids, buffer)?;
+    let core_fields = dump_task_kinds(dump, pid)?;
+    let subject = Subject {
+        pid,
+        stat: &process.stat,
+        state: process.state,
+        info: &info,
+        core_fields: &core_fields,
+    };
+    task::dump_mm(dump, &subject, exe.id, vmas)?;
+    let mut infected = dump.infected.borrow_mut();
+    let Some(infected) = infected.get_mut(&pid) else {
+        return Err(Error::malformed(format!("process {pid}"), "lost its parasite"));
+    };
+    task::dump_leader(dump, &subject, infected, seccomp, buffer)?;
+    let mut threads = process.threads.borrow_mut();
+    let states = infected.threads(&mut threads, &process.ns_tids)?;
+    task::dump_threads(dump, pid, &threads, &states, seccomp, buffer)
+}
+
+/// Two processes in one memory (vfork(2), CLONE_VM) cannot be rebuilt from two images of it.
+fn refuse_shared_memory(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry) -> Result<()> {
+    if dump.memory_owner(ids.vm_id, pid) == pid {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("process {pid}"),
+        format!(
+            "shares its memory with process {} (vfork or CLONE_VM), which is not supported",
+            dump.memory_owner(ids.vm_id, pid)
+        ),
+    ))
+}
+
+/// Whether this is the first process with this descriptor table.
+fn first_with_table(dump: &Dump, pid: i32, files_id: u32) -> bool {
+    dump.tasks
+        .borrow()
+        .iter()
+        .find(|t| t.files_id == files_id && !t.dead)
+        .is_some_and(|t| t.pid == pid)
+}
+
+fn dump_task_kinds(dump: &Dump, pid: i32) -> Result<Vec<u8>> {
+    let task = dump
+        .tasks
+        .borrow()
+        .iter()
+        .find(|t| t.pid == pid)
+        .cloned()
+        .unwrap_or_default();
+    let mut fields = Vec::new();
+    for kind in dump.kinds.tasks()? {
+        match kind.task()?.dump(&dump.host(&kind), &task)? {
+            Verdict::Entry(image) => fields.extend_from_slice(&image.core_fields),
+            Verdict::NotMine => {}
+            Verdict::Refused(refusal) => return Err(criu_plugin_api::Error::from(refusal).into()),
+        }
+    }
+    Ok(fields)
+}
+
+/// Step 6: the kinds write what needed the whole picture.
+fn finish_kinds(dump: &Dump) -> Result<()> {
+    for kind in dump.kinds.loaded()? {
+        let host = dump.host(&kind);
+        if let Some(file) = kind.as_file() {
+            file.finish_dump(&host)
+                .context(|| format!("finishing kind {}", kind.name()))?;
+        }
+        if let Some(task) = kind.as_task() {
+            task.finish_dump(&host)
+                .context(|| format!("finishing kind {}", kind.name()))?;
+        }
+    }
+    dump.files.finish(dump)
+}
+
+/// The images about the whole set; the inventory, written last, makes it complete.
+fn write_set(dump: &Dump, infection: &Infection, seccomp: &Seccomp) -> Result<()> {
+    let tree: Vec<PstreeEntry> = dump.tasks.borrow().iter().map(pstree_entry).collect();
+    dump.images.write_all(&magic::PSTREE, 0, &tree)?;
+    seccomp.write(dump)?;
+    dump.images.write_one(&magic::TIMENS, 0, &clocks()?)?;
+    let mut root_ids = dump.namespaces.of(infection.processes[0].pid)?;
+    (
+        root_ids.vm_id,
+        root_ids.files_id,
+        root_ids.fs_id,
+        root_ids.sighand_id,
+    ) = (1, 1, 1, 1);
+    dump.images.finish_dump(&InventoryEntry {
+        img_version: 2,
+        fdinfo_per_id: Some(true),
+        root_ids: Some(root_ids),
+        ns_per_id: Some(true),
+        root_cg_set: Some(task::CG_SET),
+        lsmtype: Some(0),
+        network_lock_method: Some(0),
+        plugins_entry: Some(PluginsEntry {
+            plugins: dump.needed_plugins(),
+        }),
+        dump_criu_run_id: Some(run_id()?),
+        ..InventoryEntry::default()
+    })?;
+    Ok(())
+}
+
+fn pstree_entry(task: &TaskInfo) -> PstreeEntry {
+    PstreeEntry {
+        pid: task.pid.cast_unsigned(),
+        ppid: task.ppid.cast_unsigned(),
+        pgid: task.pgid.cast_unsigned(),
+        sid: task.sid.cast_unsigned(),
+        // A zombie has no thread left to be made again.
+        threads: if task.dead {
+            vec![0]
+        } else {
+            task.threads.iter().map(|t| t.cast_unsigned()).collect()
+        },
+    }
+}
+
+/// The clocks that a time namespace can shift, as they stood at the dump.
+fn clocks() -> Result<TimensEntry> {
+    let read = |clock: libc::clockid_t| {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: clock_gettime writes one timespec to the address given, which is one.
+        if unsafe { libc::clock_gettime(clock, &raw mut time) } < 0 {
+            return Err(Error::last_os(format!("reading clock {clock}")));
+        }
+        Ok(Timespec {
+            tv_sec: time.tv_sec.cast_unsigned(),
+            tv_nsec: time.tv_nsec.cast_unsigned(),
+        })
+    };
+    Ok(TimensEntry {
+        monotonic: read(libc::CLOCK_MONOTONIC)?,
+        boottime: read(libc::CLOCK_BOOTTIME)?,
+    })
+}
+
+/// A fresh random UUID, by which the images of one run are told.
+fn run_id() -> Result<String> {
+    let text = proc::read("/proc/sys/kernel/random/uuid")?;
+    Ok(String::from_utf8_lossy(text.trim_ascii()).into_owned())
+}
+
+/// Step 7.
+fn release(dump: &Dump, notify: &dyn Notify, root: i32, infection: Infection) -> Result<()> {
+    let state = dump.opts.final_state();
+    if state == FinalState::Kill {
+        at_stage(dump, Stage::Dumped)?;
+        infection.kill(dump)?;
+        dump.stats.thawed();
+        return Ok(());
+    }
+    at_stage(dump, Stage::BeforeThaw)?;
+    told(notify, "network-unlock", root)?;
+    infection.cure(dump, state == FinalState::Stopped)?;
+    dump.stats.thawed();
+    Ok(())
+}
+
+/// After a failure: the kinds undo what they did to the tree, then it is let go.
+fn give_up(dump: &Dump, notify: &dyn Notify, root: i32) {
+    if let Err(error) = at_stage(dump, Stage::BeforeThaw) {
+        tracing::warn!("undoing after a failure: {error}");
+    }
+    if let Err(error) = told(notify, "network-unlock", root) {
+        tracing::warn!("undoing after a failure: {error}");
+    }
+    // Each parasite leaves as it is dropped; the other threads were let go with the seizure.
+    dump.infected.borrow_mut().clear();
+    dump.stats.thawed();
+}
+
+fn at_stage(dump: &Dump, stage: Stage) -> Result<()> {
+    for kind in dump.kinds.hooks(stage)? {
+        kind.hook()?
+            .at(&dump.host(&kind), stage)
+            .context(|| format!("kind {} at stage {stage:?}", kind.name()))?;
+    }
+    Ok(())
+}
+
+fn told(notify: &dyn Notify, action: &str, root: i32) -> Result<()> {
+    notify.notify(action, Some(root)).map_err(|why| Error::Notify {
+        action: action.to_owned(),
+        why,
+    })
+}

@@ -1,0 +1,232 @@
+//! The memory of all processes of the tree: room made before the freeze, filled during it.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use criu_images::{PagemapWriter, PagesWriter};
+use criu_proto::magic;
+
+use super::context::Context as Dump;
+use super::memory::{self, PAGE, Run, Scan};
+use super::vmas::pagemap;
+use crate::error::{Error, Result};
+use crate::proc::Status;
+
+/// Memory below this is not worth making room for ahead: a freeze is over sooner.
+const WORTH_RESERVING: u64 = 1 << 20;
+/// The copying is shared out in parts of about this size.
+const PART: u64 = 16 << 20;
+/// Below this, one thread is done before a second would have begun.
+const WORTH_SHARING: u64 = 8 << 20;
+/// More writers than this get into each other's way.
+const MAX_THREADS: usize = 8;
+
+/// Pages files with room, by pid.
+#[derive(Debug, Default)]
+pub(crate) struct Room(HashMap<i32, PagesWriter>);
+
+impl Room {
+    /// Makes room for the memory of processes that still run, as far as their counters tell.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub(crate) fn reserve(&mut self, dump: &Dump, pids: &[i32]) -> Result<()> {
+        let mut buffer = Vec::new();
+        for &pid in pids {
+            // One that ends meanwhile needs none.
+            let Ok(status) = Status::read(pid, pid, &mut buffer) else {
+                continue;
+            };
+            let bytes = (status.rss_anon + status.swap).next_multiple_of(PAGE);
+            if bytes >= WORTH_RESERVING {
+                let writer = PagesWriter::create(&dump.images, dump.next_pages_id(), bytes)?;
+                self.0.insert(pid, writer);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, dump: &Dump, pid: i32, bytes: u64) -> Result<PagesWriter> {
+        match self.0.remove(&pid) {
+            Some(writer) => Ok(writer),
+            None => Ok(PagesWriter::create(&dump.images, dump.next_pages_id(), bytes)?),
+        }
+    }
+}
+
+/// The pages of one process that wait to be copied.
+pub(crate) struct Job {
+    pid: i32,
+    scan: Scan,
+    writer: PagesWriter,
+    parts: Vec<Vec<Run>>,
+}
+
+impl Job {
+    /// Prepares the copy of what a scan of a process found.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub(crate) fn new(dump: &Dump, room: &mut Room, pid: i32, scan: Scan) -> Result<Self> {
+        let writer = room.take(dump, pid, scan.bytes())?;
+        let parts = split(&scan.runs);
+        Ok(Self {
+            pid,
+            scan,
+            writer,
+            parts,
+        })
+    }
+
+    /// Whether it is done at once rather than kept until there is enough to share out.
+    pub(crate) fn is_small(&self) -> bool {
+        self.scan.bytes() < WORTH_SHARING / 2
+    }
+}
+
+/// Cuts runs into parts of about [`PART`] bytes each.
+fn split(runs: &[Run]) -> Vec<Vec<Run>> {
+    let mut parts = Vec::new();
+    let mut part = Vec::new();
+    let mut room = PART;
+    for run in runs {
+        let mut start = run.start;
+        while start < run.end {
+            let end = run.end.min(start + room);
+            part.push(Run { start, end, ..*run });
+            room -= end - start;
+            start = end;
+            if room == 0 {
+                parts.push(std::mem::take(&mut part));
+                room = PART;
+            }
+        }
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
+}
+
+/// Copies all pages and writes the page maps.
+///
+/// # Errors
+/// A page cannot be read, named by process and address, or the disk is full.
+pub(crate) fn copy(dump: &Dump, jobs: Vec<Job>) -> Result<()> {
+    let began = Instant::now();
+    // Windows are handed out in the order of the runs: the n-th page of the map is the n-th of the file.
+    let mut work = Vec::new();
+    for job in &jobs {
+        for part in &job.parts {
+            let bytes = part.iter().map(|run| run.end - run.start).sum();
+            work.push((job.pid, part, job.writer.take(bytes)?));
+        }
+    }
+    let total: u64 = jobs.iter().map(|job| job.scan.bytes()).sum();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if total < WORTH_SHARING {
+        1
+    } else {
+        cores.min(MAX_THREADS).min(work.len())
+    };
+    share_out(work, threads)?;
+    for job in jobs {
+        finish(dump, job)?;
+    }
+    dump.stats.memory_took(began.elapsed());
+    Ok(())
+}
+
+type Work<'a> = (i32, &'a Vec<Run>, criu_images::Window<'a>);
+
+fn share_out(work: Vec<Work<'_>>, threads: usize) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let work: Vec<Mutex<Option<Work<'_>>>> = work.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    let run = || -> Result<()> {
+        while let Some(slot) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let item = slot
+                .lock()
+                .map_err(|_| Error::malformed("a thread that copies memory", "panicked"))?
+                .take();
+            let Some((pid, runs, mut window)) = item else {
+                continue;
+            };
+            memory::copy(pid, runs, &mut window)?;
+            window.commit()?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        let mut result = run();
+        for other in others {
+            let theirs = other
+                .join()
+                .unwrap_or_else(|_| Err(Error::malformed("a thread that copies memory", "panicked")));
+            result = result.and(theirs);
+        }
+        result
+    })
+}
+
+fn finish(dump: &Dump, job: Job) -> Result<()> {
+    let mut map = PagemapWriter::create(
+        &dump.images,
+        &magic::PAGEMAP,
+        job.pid.cast_unsigned().into(),
+        job.writer.id(),
+    )?;
+    let mut lazy = 0;
+    for run in &job.scan.runs {
+        let pages = (run.end - run.start) / PAGE;
+        map.run(run.start, pages, run.flags)?;
+        if run.flags & pagemap::LAZY != 0 {
+            lazy += pages;
+        }
+    }
+    let written = map.present_pages();
+    map.finish()?;
+    job.writer.finish()?;
+    dump.stats
+        .pages_scanned
+        .fetch_add(job.scan.scanned, Ordering::Relaxed);
+    dump.stats.pages_written.fetch_add(written, Ordering::Relaxed);
+    // Without --lazy-pages no page is left out for later.
+    tracing::debug!(pid = job.pid, written, lazy, "memory saved");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(start: u64, end: u64) -> Run {
+        Run {
+            start,
+            end,
+            readable: true,
+            flags: 4,
+        }
+    }
+
+    #[test]
+    fn parts_cover_the_runs_in_order() {
+        let runs = [
+            run(0, 4096),
+            run(8192, 8192 + 3 * PART),
+            run(1 << 40, (1 << 40) + 4096),
+        ];
+        let parts = split(&runs);
+        assert_eq!(parts.len(), 4);
+        let sizes: Vec<u64> = parts
+            .iter()
+            .map(|part| part.iter().map(|run| run.end - run.start).sum())
+            .collect();
+        assert_eq!(sizes, [PART, PART, PART, 8192]);
+        let joined: u64 = parts.concat().iter().map(|run| run.end - run.start).sum();
+        assert_eq!(joined, runs.iter().map(|run| run.end - run.start).sum::<u64>());
+        assert!(parts.concat().windows(2).all(|pair| pair[0].end <= pair[1].start));
+    }
+}

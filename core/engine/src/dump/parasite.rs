@@ -1,0 +1,166 @@
+//! The second stage: a parasite in every process of a stopped tree.
+
+use std::cell::RefCell;
+use std::os::fd::AsRawFd;
+
+use criu_infect::Tracee;
+
+use super::context::Context as Dump;
+use super::seccomp::Seccomp;
+use crate::error::{Context, Error, Result};
+use crate::proc::{Stat, Status};
+use crate::seize::{Seized, State};
+
+/// A stopped process whose leader stands in the parasite (held by the context, by pid).
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    /// The process whose table it may have inherited.
+    pub(crate) parent: Option<i32>,
+    pub(crate) stat: Stat,
+    pub(crate) state: State,
+    /// The other threads.
+    pub(crate) threads: RefCell<Vec<Tracee>>,
+    /// Their ids as the process itself sees them.
+    pub(crate) ns_tids: Vec<i32>,
+    /// Seccomp modes of all threads, the leader first.
+    modes: Vec<u32>,
+}
+
+/// A tree with parasites. Dropping it lets the further threads go; the leaders are cured when the
+/// context lets go of their parasites.
+#[derive(Debug)]
+pub(crate) struct Infection {
+    pub(crate) processes: Vec<Process>,
+}
+
+/// Enters every process that is not a zombie.
+///
+/// # Errors
+/// A process that cannot be entered, named; those entered before are cured when `dump` drops them.
+pub(crate) fn infect(dump: &Dump, seized: Seized) -> Result<Infection> {
+    let mut processes: Vec<Process> = Vec::with_capacity(seized.processes.len());
+    let mut buffer = Vec::new();
+    for process in seized.processes {
+        let pid = process.pid;
+        let mut ns_tids = Vec::with_capacity(process.threads.len());
+        let mut modes = Vec::new();
+        if process.leader.is_some() {
+            modes.push(Status::read(pid, pid, &mut buffer)?.seccomp);
+        }
+        for thread in &process.threads {
+            let status = Status::read(pid, thread.tid(), &mut buffer)?;
+            ns_tids.push(status.ns_pids.last().copied().unwrap_or(thread.tid()));
+            modes.push(status.seccomp);
+        }
+        if let Some(leader) = process.leader {
+            let infected = leader
+                .infect()
+                .map_err(|failed| failed.error)
+                .context(|| format!("entering process {pid}"))?;
+            dump.infected.borrow_mut().insert(pid, infected);
+        }
+        let known = |ppid: i32| processes.iter().any(|p| p.pid == ppid);
+        processes.push(Process {
+            pid,
+            parent: known(process.stat.ppid).then_some(process.stat.ppid),
+            stat: process.stat,
+            state: process.state,
+            threads: RefCell::new(process.threads),
+            ns_tids,
+            modes,
+        });
+    }
+    Ok(Infection { processes })
+}
+
+impl Infection {
+    /// Reads the seccomp filters of all threads.
+    ///
+    /// # Errors
+    /// The kernel will not tell.
+    pub(crate) fn read_seccomp(&self, dump: &Dump, seccomp: &Seccomp) -> Result<()> {
+        for process in &self.processes {
+            let Some((&leader, others)) = process.modes.split_first() else {
+                continue;
+            };
+            if let Some(infected) = dump.infected.borrow().get(&process.pid) {
+                seccomp.read(infected.tracee(), leader)?;
+            }
+            for (thread, &mode) in process.threads.borrow().iter().zip(others) {
+                seccomp.read(thread, mode)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the parasites and lets every task go on as it was, or stopped.
+    ///
+    /// # Errors
+    /// The first process that could not be cured; the others are, all the same.
+    pub(crate) fn cure(self, dump: &Dump, stopped: bool) -> Result<()> {
+        let mut result = Ok(());
+        for process in &self.processes {
+            let infected = dump.infected.borrow_mut().remove(&process.pid);
+            let Some(infected) = infected else { continue };
+            if stopped && process.state == State::Alive {
+                stop(process.pid);
+            }
+            let cured = infected
+                .cure()
+                .and_then(Tracee::detach)
+                .context(|| format!("letting process {} go", process.pid));
+            result = result.and(cured);
+            for thread in process.threads.borrow_mut().drain(..) {
+                let tid = thread.tid();
+                result = result.and(thread.detach().context(|| format!("letting thread {tid} go")));
+            }
+        }
+        result
+    }
+
+    /// Kills the tree, parents first so that none of them sees a child die, and waits for the end.
+    ///
+    /// # Errors
+    /// A process that could not be killed.
+    pub(crate) fn kill(self, dump: &Dump) -> Result<()> {
+        let living = || {
+            self.processes
+                .iter()
+                .filter(|p| !matches!(p.state, State::Dead(_)))
+        };
+        let mut pidfds = Vec::new();
+        for process in living() {
+            let pidfd = dump.pidfd(process.pid)?;
+            // SAFETY: sends a signal by a pidfd; no pointer but a null siginfo.
+            let ret = unsafe {
+                libc::syscall(
+                    libc::SYS_pidfd_send_signal,
+                    pidfd.as_raw_fd(),
+                    libc::SIGKILL,
+                    std::ptr::null::<libc::siginfo_t>(),
+                    0,
+                )
+            };
+            if ret < 0 {
+                return Err(Error::last_os(format!("killing process {}", process.pid)));
+            }
+            pidfds.push(pidfd);
+        }
+        for process in living() {
+            for thread in process.threads.borrow_mut().drain(..) {
+                thread.bury()?;
+            }
+            if let Some(infected) = dump.infected.borrow_mut().remove(&process.pid) {
+                infected.bury()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Has a process stop as soon as it is let go.
+fn stop(pid: i32) {
+    // SAFETY: sends a signal to a process that cannot be another one while it is traced.
+    unsafe { libc::kill(pid, libc::SIGSTOP) };
+}

@@ -1,0 +1,97 @@
+//! What the dump took and did: `stats-dump`.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use criu_images::ImageDir;
+use criu_proto::images::{DumpStatsEntry, StatsEntry};
+use criu_proto::magic;
+
+use crate::error::Result;
+
+/// Counters and times of one dump. The counters may be touched by the threads that copy memory.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) pages_scanned: AtomicU64,
+    pub(crate) pages_written: AtomicU64,
+    pub(crate) pages_lazy: AtomicU64,
+    pub(crate) shared_scanned: AtomicU64,
+    pub(crate) shared_written: AtomicU64,
+    freezing: Cell<Duration>,
+    frozen: Cell<Duration>,
+    memory: Cell<Duration>,
+    frozen_since: Cell<Option<Instant>>,
+}
+
+impl Stats {
+    pub(crate) fn freezing_began(&self) {
+        self.frozen_since.set(Some(Instant::now()));
+    }
+
+    pub(crate) fn frozen(&self) {
+        if let Some(since) = self.frozen_since.get() {
+            self.freezing.set(since.elapsed());
+        }
+    }
+
+    pub(crate) fn memory_took(&self, time: Duration) {
+        self.memory.set(self.memory.get() + time);
+    }
+
+    pub(crate) fn thawed(&self) {
+        if let Some(since) = self.frozen_since.take() {
+            self.frozen.set(since.elapsed());
+        }
+    }
+
+    fn entry(&self) -> DumpStatsEntry {
+        let micros = |time: &Cell<Duration>| u32::try_from(time.get().as_micros()).unwrap_or(u32::MAX);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DumpStatsEntry {
+            freezing_time: micros(&self.freezing),
+            frozen_time: micros(&self.frozen),
+            memdump_time: micros(&self.memory),
+            // Pages are read straight into their file: the two are one.
+            memwrite_time: micros(&self.memory),
+            pages_scanned: count(&self.pages_scanned),
+            pages_skipped_parent: 0,
+            pages_written: count(&self.pages_written),
+            irmap_resolve: Some(0),
+            pages_lazy: count(&self.pages_lazy),
+            page_pipes: Some(0),
+            page_pipe_bufs: Some(0),
+            shpages_scanned: Some(count(&self.shared_scanned)),
+            shpages_skipped_parent: Some(0),
+            shpages_written: Some(count(&self.shared_written)),
+        }
+    }
+
+    /// Writes `stats-dump` into the work directory.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub(crate) fn write(&self, work_dir: &ImageDir) -> Result<()> {
+        let mut writer = work_dir.create_named(&magic::STATS, "stats-dump")?;
+        let entry = StatsEntry {
+            dump: Some(self.entry()),
+            restore: None,
+        };
+        writer.entry(&entry).map_err(|e| work_dir.frame_error(e))?;
+        writer.finish().map_err(|e| work_dir.frame_error(e))?;
+        Ok(())
+    }
+
+    /// The same for a person.
+    pub(crate) fn print(&self) {
+        let entry = self.entry();
+        let ms = |micros: u32| f64::from(micros) / 1000.0;
+        println!("Freezing time:     {:>10.3} ms", ms(entry.freezing_time));
+        println!("Frozen time:       {:>10.3} ms", ms(entry.frozen_time));
+        println!("Memory dump time:  {:>10.3} ms", ms(entry.memdump_time));
+        println!("Pages scanned:     {:>10}", entry.pages_scanned);
+        println!("Pages written:     {:>10}", entry.pages_written);
+        println!("Shared scanned:    {:>10}", entry.shpages_scanned.unwrap_or(0));
+        println!("Shared written:    {:>10}", entry.shpages_written.unwrap_or(0));
+    }
+}

@@ -1,0 +1,610 @@
+//! The state of a process and of its threads: `core-TID.img`, `mm-PID.img`, `fs-PID.img`.
+
+use criu_infect::{Infected, ProcessInfo, Queue, ThreadInfo, ThreadState, Tracee};
+use criu_proto::images::core_entry::March;
+use criu_proto::images::{
+    CoreEntry, CredsEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, RlimitEntry, RseqEntry, SaEntry,
+    SiginfoEntry, SignalQueueEntry, TaskCoreEntry, TaskKobjIdsEntry, TaskRlimitsEntry, TaskTimersEntry,
+    ThreadCoreEntry, ThreadInfoX86, ThreadSasEntry,
+};
+use criu_proto::{Message, magic};
+
+use super::context::Context as Dump;
+use super::seccomp::Seccomp;
+use super::vmas::Vmas;
+use crate::arch;
+use crate::error::{Context, Error, Result};
+use crate::proc::{self, Stat, Status};
+use crate::seize::State;
+
+/// `task_core_entry.task_state`.
+mod task_state {
+    pub(super) const ALIVE: u32 = 1;
+    pub(super) const DEAD: u32 = 2;
+    pub(super) const STOPPED: u32 = 3;
+}
+
+/// The one set of control groups that all tasks are in, as far as the core knows; a kind that saves
+/// membership overrides it.
+pub(crate) const CG_SET: u32 = 1;
+/// Size of `struct robust_list_head`, see get_robust_list(2).
+const ROBUST_LIST_HEAD: u32 = 24;
+
+/// The image of a zombie: its name and how it ended.
+///
+/// # Errors
+/// It is gone, or the image cannot be written.
+pub(crate) fn dump_zombie(dump: &Dump, pid: i32, exit_code: u32) -> Result<()> {
+    let status = Status::read(pid, pid, &mut Vec::new())?;
+    let core = CoreEntry {
+        mtype: March::X8664 as i32,
+        tc: Some(TaskCoreEntry {
+            task_state: task_state::DEAD,
+            exit_code,
+            comm: status.name,
+            ..TaskCoreEntry::default()
+        }),
+        ..CoreEntry::default()
+    };
+    dump.images
+        .write_one(&magic::CORE, pid.cast_unsigned().into(), &core)?;
+    Ok(())
+}
+
+/// A process in the middle of its dump.
+pub(crate) struct Subject<'a> {
+    pub(crate) pid: i32,
+    pub(crate) stat: &'a Stat,
+    pub(crate) state: State,
+    pub(crate) info: &'a ProcessInfo,
+    /// Fields of its `core_entry` that kinds added.
+    pub(crate) core_fields: &'a [u8],
+}
+
+/// Writes the leader's `core-PID.img`.
+///
+/// # Errors
+/// Something of its state cannot be read or saved.
+pub(crate) fn dump_leader(
+    dump: &Dump,
+    subject: &Subject<'_>,
+    infected: &mut Infected,
+    seccomp: &Seccomp,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
+    let pid = subject.pid;
+    let thread = infected.leader()?;
+    let (mut core, status) = thread_core(pid, pid, infected.tracee(), &thread, seccomp, buffer)?;
+    core.tc = Some(TaskCoreEntry {
+        task_state: if matches!(subject.state, State::Stopped(_)) {
+            task_state::STOPPED
+        } else {
+            task_state::ALIVE
+        },
+        exit_code: 0,
+        personality: personality(pid)?,
+        flags: subject.stat.flags,
+        blk_sigset: thread.sigmask,
+        comm: status.name,
+        timers: Some(timers(pid, subject.info, infected)?),
+        rlimits: Some(TaskRlimitsEntry {
+            rlimits: limits(pid)?,
+        }),
+        signals_s: Some(queue(infected.tracee(), Queue::Process)?),
+        loginuid: optional_number(&format!("/proc/{pid}/loginuid"))?,
+        oom_score_adj: Some(proc::read_number(&format!("/proc/{pid}/oom_score_adj"))?),
+        sigactions: actions(subject.info),
+        child_subreaper: Some(checked(subject.info.child_subreaper, "PR_GET_CHILD_SUBREAPER", pid)? != 0),
+        stop_signo: match subject.state {
+            State::Stopped(signal) => Some(signal.cast_unsigned()),
+            _ => None,
+        },
+        // The kernel has had the query since 6.3; before that nothing can be said.
+        membarrier_registration_mask: u32::try_from(subject.info.membarrier)
+            .ok()
+            .filter(|&mask| mask != 0),
+        ..TaskCoreEntry::default()
+    });
+    if let Some(thread_core) = &mut core.thread_core {
+        // The leader's mask stands in the task's part.
+        thread_core.blk_sigset = None;
+    }
+    core.merge(subject.core_fields)
+        .map_err(|e| Error::malformed(format!("what kinds added to process {pid}"), e.to_string()))?;
+    dump.images
+        .write_one(&magic::CORE, pid.cast_unsigned().into(), &core)?;
+    Ok(())
+}
+
+/// Writes the `core-TID.img` of each further thread.
+///
+/// # Errors
+/// Something of their state cannot be read or saved.
+pub(crate) fn dump_threads(
+    dump: &Dump,
+    pid: i32,
+    threads: &[Tracee],
+    states: &[ThreadState],
+    seccomp: &Seccomp,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
+    for (tracee, state) in threads.iter().zip(states) {
+        let (core, _) = thread_core(pid, tracee.tid(), tracee, state, seccomp, buffer)
+            .context(|| format!("dumping thread {} of process {pid}", tracee.tid()))?;
+        dump.images
+            .write_one(&magic::CORE, tracee.tid().cast_unsigned().into(), &core)?;
+    }
+    Ok(())
+}
+
+/// What every thread has.
+fn thread_core(
+    pid: i32,
+    tid: i32,
+    tracee: &Tracee,
+    state: &ThreadState,
+    seccomp: &Seccomp,
+    buffer: &mut Vec<u8>,
+) -> Result<(CoreEntry, Status)> {
+    let status = Status::read(pid, tid, buffer)?;
+    if tracee.user_dispatch()?.is_some_and(|dispatch| dispatch.mode != 0) {
+        return Err(Error::refused(
+            format!("thread {tid} of process {pid}"),
+            "dispatches its system calls to user space (PR_SET_SYSCALL_USER_DISPATCH), which is not supported",
+        ));
+    }
+    let scheduling = Scheduling::of(tid)?;
+    let info = &state.info;
+    let thread = ThreadCoreEntry {
+        futex_rla: robust_list(tid)?,
+        futex_rla_len: ROBUST_LIST_HEAD,
+        sched_nice: Some(scheduling.nice),
+        sched_policy: Some(scheduling.policy),
+        sched_prio: (scheduling.priority != 0).then_some(scheduling.priority),
+        blk_sigset: Some(state.sigmask),
+        sas: Some(ThreadSasEntry {
+            ss_sp: info.altstack[0],
+            ss_flags: info.altstack[1] as u32,
+            ss_size: info.altstack[2],
+        }),
+        pdeath_sig: u32::try_from(info.pdeathsig).ok().filter(|&signal| signal != 0),
+        signals_p: Some(queue(tracee, Queue::Thread)?),
+        creds: Some(credentials(&status, info)),
+        seccomp_mode: (status.seccomp != 0).then_some(status.seccomp.cast_signed()),
+        seccomp_filter: seccomp.of(tid),
+        comm: Some(status.name.clone()),
+        rseq_entry: rseq(tracee, tid)?,
+        cg_set: Some(CG_SET),
+        ..ThreadCoreEntry::default()
+    };
+    let core = CoreEntry {
+        mtype: March::X8664 as i32,
+        thread_info: Some(ThreadInfoX86 {
+            clear_tid_addr: info.tid_address,
+            gpregs: arch::general_registers(&state.regs),
+            fpregs: arch::vector_registers(tid, &state.xstate)?,
+            tls: arch::thread_areas(tid)?,
+        }),
+        thread_core: Some(thread),
+        ..CoreEntry::default()
+    };
+    Ok((core, status))
+}
+
+fn rseq(tracee: &Tracee, tid: i32) -> Result<Option<RseqEntry>> {
+    let Some(config) = tracee.rseq()?.filter(|config| config.address != 0) else {
+        return Ok(None);
+    };
+    // `rseq_cs` lies 8 bytes into `struct rseq`; a thread that stands in a critical section is sent to
+    // its abort handler by the restore, for which the section must be known.
+    let path = format!("/proc/{tid}/mem");
+    let mut pointer = [0; 8];
+    let mem = std::fs::File::open(&path).context(|| format!("opening {path}"))?;
+    std::os::unix::fs::FileExt::read_exact_at(&mem, &mut pointer, config.address + 8)
+        .context(|| format!("reading the rseq area of thread {tid} at {:#x}", config.address))?;
+    let section = u64::from_le_bytes(pointer);
+    Ok(Some(RseqEntry {
+        rseq_abi_pointer: config.address,
+        rseq_abi_size: config.size,
+        signature: config.signature,
+        rseq_cs_pointer: (section != 0).then_some(section),
+    }))
+}
+
+fn credentials(status: &Status, info: &ThreadInfo) -> CredsEntry {
+    let creds = &status.credentials;
+    let halves = |set: u64| vec![set as u32, (set >> 32) as u32];
+    CredsEntry {
+        uid: creds.uids[0],
+        euid: creds.uids[1],
+        suid: creds.uids[2],
+        fsuid: creds.uids[3],
+        gid: creds.gids[0],
+        egid: creds.gids[1],
+        sgid: creds.gids[2],
+        fsgid: creds.gids[3],
+        cap_inh: halves(creds.cap_inh),
+        cap_prm: halves(creds.cap_prm),
+        cap_eff: halves(creds.cap_eff),
+        cap_bnd: halves(creds.cap_bnd),
+        cap_amb: halves(creds.cap_amb),
+        secbits: info.securebits as u32,
+        groups: creds.groups.clone(),
+        no_new_privs: creds.no_new_privs.then_some(1),
+        ..CredsEntry::default()
+    }
+}
+
+fn queue(tracee: &Tracee, which: Queue) -> Result<SignalQueueEntry> {
+    let signals = tracee
+        .pending(which)?
+        .iter()
+        .map(|info| SiginfoEntry {
+            siginfo: info.to_vec(),
+        })
+        .collect();
+    Ok(SignalQueueEntry { signals })
+}
+
+/// The actions of all signals but SIGKILL and SIGSTOP, which have none.
+fn actions(info: &ProcessInfo) -> Vec<SaEntry> {
+    (1..=64)
+        .zip(&info.actions)
+        .filter(|(signal, _)| ![libc::SIGKILL, libc::SIGSTOP].contains(signal))
+        .map(|(_, action)| SaEntry {
+            sigaction: action.handler,
+            flags: action.flags,
+            restorer: action.restorer,
+            mask: action.mask,
+            compat_sigaction: Some(false),
+            mask_extended: None,
+        })
+        .collect()
+}
+
+fn timers(pid: i32, info: &ProcessInfo, infected: &mut Infected) -> Result<TaskTimersEntry> {
+    let interval = |which: usize| -> ItimerEntry {
+        let [isec, iusec, vsec, vusec] = info.itimers[which].map(i64::cast_unsigned);
+        ItimerEntry {
+            isec,
+            iusec,
+            vsec,
+            vusec,
+        }
+    };
+    Ok(TaskTimersEntry {
+        real: interval(0),
+        virt: interval(1),
+        prof: interval(2),
+        posix: posix_timers(pid, infected)?,
+    })
+}
+
+/// The POSIX timers: what they are from `/proc/PID/timers` (CONFIG_CHECKPOINT_RESTORE), how they stand
+/// from the process itself.
+fn posix_timers(pid: i32, infected: &mut Infected) -> Result<Vec<PosixTimerEntry>> {
+    let path = format!("/proc/{pid}/timers");
+    let text = proc::read(&path)?;
+    let mut timers = parse_timers(&text).ok_or_else(|| Error::malformed(&path, "does not parse"))?;
+    if timers.is_empty() {
+        return Ok(timers);
+    }
+    let ids: Vec<i32> = timers.iter().map(|timer| timer.it_id.cast_signed()).collect();
+    for (timer, state) in timers.iter_mut().zip(infected.timers(&ids)?) {
+        checked(state.error, "timer_gettime", pid)?;
+        let [isec, insec, vsec, vnsec] = state.spec.map(i64::cast_unsigned);
+        (timer.isec, timer.insec, timer.vsec, timer.vnsec) = (isec, insec, vsec, vnsec);
+        timer.overrun = u32::try_from(state.overrun).unwrap_or(0);
+    }
+    Ok(timers)
+}
+
+fn parse_timers(text: &[u8]) -> Option<Vec<PosixTimerEntry>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut timers: Vec<PosixTimerEntry> = Vec::new();
+    for line in text.lines() {
+        let (key, value) = line.split_once(": ")?;
+        if key == "ID" {
+            timers.push(PosixTimerEntry {
+                it_id: value.parse().ok()?,
+                ..PosixTimerEntry::default()
+            });
+            continue;
+        }
+        let timer = timers.last_mut()?;
+        match key {
+            "signal" => {
+                let (signal, pointer) = value.split_once('/')?;
+                timer.si_signo = signal.parse().ok()?;
+                timer.sival_ptr = u64::from_str_radix(pointer, 16).ok()?;
+            }
+            "notify" => {
+                let (how, whom) = value.split_once('/')?;
+                let (target, id) = whom.split_once('.')?;
+                timer.it_sigev_notify = match how {
+                    "signal" => libc::SIGEV_SIGNAL,
+                    "none" => libc::SIGEV_NONE,
+                    "thread" => libc::SIGEV_THREAD,
+                    _ => return None,
+                }
+                .cast_unsigned();
+                if target == "tid" {
+                    timer.it_sigev_notify |= libc::SIGEV_THREAD_ID.cast_unsigned();
+                    timer.notify_thread_id = Some(id.parse().ok()?);
+                }
+            }
+            "ClockID" => timer.clock_id = value.parse::<i32>().ok()?.cast_unsigned(),
+            _ => {}
+        }
+    }
+    Some(timers)
+}
+
+/// All limits: by prlimit(2), or as text where that is not permitted (another user's process, without
+/// CAP_SYS_RESOURCE).
+fn limits(pid: i32) -> Result<Vec<RlimitEntry>> {
+    (0..16u32)
+        .map(|resource| {
+            let mut limit = libc::rlimit64 {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            // SAFETY: prlimit64 writes one rlimit64 to `old`, which is one; nothing is set.
+            let ret = unsafe {
+                libc::syscall(
+                    libc::SYS_prlimit64,
+                    pid,
+                    resource,
+                    std::ptr::null::<libc::rlimit64>(),
+                    &raw mut limit,
+                )
+            };
+            if ret == 0 {
+                return Ok(RlimitEntry {
+                    cur: limit.rlim_cur,
+                    max: limit.rlim_max,
+                });
+            }
+            let error = std::io::Error::last_os_error();
+            if error.raw_os_error() == Some(libc::EPERM) {
+                return limit_from_text(pid, resource as usize);
+            }
+            Err(error).context(|| format!("reading limit {resource} of process {pid}"))
+        })
+        .collect()
+}
+
+/// The lines of `/proc/PID/limits`, in the order of the resource numbers.
+const LIMIT_NAMES: [&str; 16] = [
+    "Max cpu time",
+    "Max file size",
+    "Max data size",
+    "Max stack size",
+    "Max core file size",
+    "Max resident set",
+    "Max processes",
+    "Max open files",
+    "Max locked memory",
+    "Max address space",
+    "Max file locks",
+    "Max pending signals",
+    "Max msgqueue size",
+    "Max nice priority",
+    "Max realtime priority",
+    "Max realtime timeout",
+];
+
+fn limit_from_text(pid: i32, resource: usize) -> Result<RlimitEntry> {
+    let path = format!("/proc/{pid}/limits");
+    let text = proc::read(&path)?;
+    let find = || {
+        let text = std::str::from_utf8(&text).ok()?;
+        let rest = text
+            .lines()
+            .find_map(|line| line.strip_prefix(LIMIT_NAMES[resource]))?;
+        let mut words = rest.split_whitespace();
+        let mut value = || match words.next()? {
+            "unlimited" => Some(u64::MAX),
+            number => number.parse().ok(),
+        };
+        Some(RlimitEntry {
+            cur: value()?,
+            max: value()?,
+        })
+    };
+    find().ok_or_else(|| Error::malformed(&path, format!("has no line {:?}", LIMIT_NAMES[resource])))
+}
+
+fn personality(pid: i32) -> Result<u32> {
+    let path = format!("/proc/{pid}/personality");
+    let text = proc::read(&path)?;
+    proc::parse_hex(text.trim_ascii())
+        .and_then(|value| u32::try_from(value).ok())
+        .ok_or_else(|| Error::malformed(path, "is not a number"))
+}
+
+fn robust_list(tid: i32) -> Result<u64> {
+    let (mut head, mut len) = (0u64, 0usize);
+    // SAFETY: get_robust_list writes a pointer and a size to the two addresses given.
+    let ret = unsafe { libc::syscall(libc::SYS_get_robust_list, tid, &raw mut head, &raw mut len) };
+    if ret < 0 {
+        return Err(Error::last_os(format!(
+            "reading the robust futex list of thread {tid}"
+        )));
+    }
+    Ok(head)
+}
+
+struct Scheduling {
+    policy: u32,
+    nice: i32,
+    priority: u32,
+}
+
+/// `struct sched_attr`, first version, see sched_setattr(2).
+#[repr(C)]
+#[derive(Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+const SCHED_DEADLINE: u32 = 6;
+
+impl Scheduling {
+    fn of(tid: i32) -> Result<Self> {
+        let mut attr = SchedAttr::default();
+        let size = std::mem::size_of::<SchedAttr>();
+        // SAFETY: sched_getattr writes at most `size` bytes to the struct given.
+        let ret = unsafe { libc::syscall(libc::SYS_sched_getattr, tid, &raw mut attr, size, 0) };
+        if ret < 0 {
+            return Err(Error::last_os(format!("reading the scheduling of thread {tid}")));
+        }
+        if attr.policy == SCHED_DEADLINE {
+            return Err(Error::refused(
+                format!("thread {tid}"),
+                "is scheduled by SCHED_DEADLINE, which the image format cannot hold",
+            ));
+        }
+        Ok(Self {
+            policy: attr.policy,
+            nice: attr.nice,
+            priority: attr.priority,
+        })
+    }
+}
+
+/// A number that newer or differently built kernels have; none where the file does not exist.
+fn optional_number(path: &str) -> Result<Option<u32>> {
+    match proc::read_number(path) {
+        Ok(number) => Ok(Some(number)),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A result of a call that the parasite made.
+fn checked(value: i64, call: &str, pid: i32) -> Result<i64> {
+    if value >= 0 {
+        return Ok(value);
+    }
+    let source = std::io::Error::from_raw_os_error(i32::try_from(-value).unwrap_or(libc::EINVAL));
+    Err(Error::Io {
+        action: format!("asking process {pid} by {call}"),
+        source,
+    })
+}
+
+/// Writes `mm-PID.img`.
+///
+/// # Errors
+/// Something cannot be read, or the image cannot be written.
+pub(crate) fn dump_mm(dump: &Dump, subject: &Subject<'_>, exe: u32, vmas: Vmas) -> Result<()> {
+    let (pid, stat) = (subject.pid, subject.stat);
+    let auxv = proc::read(&format!("/proc/{pid}/auxv"))?;
+    let mut words: Vec<u64> = auxv
+        .chunks_exact(8)
+        .map(|bytes| u64::from_le_bytes(std::array::from_fn(|i| bytes[i])))
+        .collect();
+    // The end marker is not part of the image.
+    while words.len() >= 2 && words[words.len() - 2] == 0 {
+        words.truncate(words.len() - 2);
+    }
+    let mut mm = MmEntry {
+        mm_start_code: stat.start_code,
+        mm_end_code: stat.end_code,
+        mm_start_data: stat.start_data,
+        mm_end_data: stat.end_data,
+        mm_start_stack: stat.start_stack,
+        mm_start_brk: stat.start_brk,
+        mm_brk: checked(subject.info.brk, "brk", pid)?.cast_unsigned(),
+        mm_arg_start: stat.arg_start,
+        mm_arg_end: stat.arg_end,
+        mm_env_start: stat.env_start,
+        mm_env_end: stat.env_end,
+        exe_file_id: exe,
+        mm_saved_auxv: words,
+        vmas: vmas.entries,
+        dumpable: Some(i32::try_from(checked(subject.info.dumpable, "PR_GET_DUMPABLE", pid)?).unwrap_or(0)),
+        aios: Vec::new(),
+        thp_disabled: Some(subject.info.thp_disable > 0),
+    };
+    mm.merge(vmas.mm_fields.as_slice()).map_err(|e| {
+        Error::malformed(
+            format!("what kinds added to the memory of process {pid}"),
+            e.to_string(),
+        )
+    })?;
+    dump.images
+        .write_one(&magic::MM, pid.cast_unsigned().into(), &mm)?;
+    Ok(())
+}
+
+/// Writes `fs-PID.img` and `ids-PID.img`.
+///
+/// # Errors
+/// A directory cannot be saved, or an image cannot be written.
+pub(crate) fn dump_fs(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry, buffer: &mut Vec<u8>) -> Result<()> {
+    use criu_plugin_api::message::Purpose;
+    let cwd = dump
+        .files
+        .path(dump, pid, &format!("/proc/{pid}/cwd"), Purpose::Cwd)?;
+    let root = dump
+        .files
+        .path(dump, pid, &format!("/proc/{pid}/root"), Purpose::Root)?;
+    let umask = Status::read(pid, pid, buffer)?.umask;
+    let fs = FsEntry {
+        cwd_id: cwd.id,
+        root_id: root.id,
+        umask: Some(umask),
+    };
+    dump.images
+        .write_one(&magic::FS, pid.cast_unsigned().into(), &fs)?;
+    dump.images
+        .write_one(&magic::IDS, pid.cast_unsigned().into(), ids)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_timers() {
+        let text = b"ID: 1\nsignal: 60/00007fff86e452a8\nnotify: signal/tid.2634\nClockID: 0\n\
+            ID: 7\nsignal: 12/0\nnotify: none/pid.2634\nClockID: -6\n";
+        let timers = parse_timers(text).unwrap();
+        assert_eq!(
+            (timers[0].it_id, timers[0].si_signo, timers[0].sival_ptr),
+            (1, 60, 0x7fff_86e4_52a8)
+        );
+        assert_eq!(
+            (timers[0].it_sigev_notify, timers[0].notify_thread_id),
+            (4, Some(2634))
+        );
+        assert_eq!((timers[1].it_sigev_notify, timers[1].notify_thread_id), (1, None));
+        assert_eq!(timers[1].clock_id.cast_signed(), -6);
+        assert!(parse_timers(b"signal: 1/2\n").is_none());
+        assert_eq!(parse_timers(b"").unwrap(), []);
+    }
+
+    #[test]
+    fn limits_read_both_ways_agree() {
+        let me = std::process::id() as i32;
+        for (resource, limit) in limits(me).unwrap().iter().enumerate() {
+            assert_eq!(&limit_from_text(me, resource).unwrap(), limit);
+        }
+    }
+
+    #[test]
+    fn scheduling_of_this_thread() {
+        let scheduling = Scheduling::of(0).unwrap();
+        assert_eq!((scheduling.policy, scheduling.priority), (0, 0));
+    }
+}

@@ -1,0 +1,284 @@
+//! From the mappings of a process to the `vma_entry` messages of its image.
+
+use criu_plugin_api::Verdict;
+use criu_plugin_api::message::{MappingTarget, Purpose};
+use criu_proto::Message;
+use criu_proto::images::VmaEntry;
+
+use super::context::Context as Dump;
+use super::memory::{Content, Region};
+use crate::error::{Context, Error, Result};
+use crate::proc::Mapping;
+
+/// `vma_entry.status`: what a mapping is.
+pub(crate) mod status {
+    pub(crate) const REGULAR: u32 = 1 << 0;
+    pub(crate) const VSYSCALL: u32 = 1 << 2;
+    pub(crate) const VDSO: u32 = 1 << 3;
+    pub(crate) const HEAP: u32 = 1 << 5;
+    pub(crate) const FILE_PRIVATE: u32 = 1 << 6;
+    pub(crate) const FILE_SHARED: u32 = 1 << 7;
+    pub(crate) const ANON_PRIVATE: u32 = 1 << 9;
+    pub(crate) const VVAR: u32 = 1 << 12;
+    pub(crate) const GUARD: u32 = 1 << 16;
+}
+
+/// Flags of a pagemap entry.
+pub(crate) mod pagemap {
+    pub(crate) const LAZY: u32 = 1 << 1;
+    pub(crate) const PRESENT: u32 = 1 << 2;
+}
+
+const MAP_DROPPABLE: u32 = 0x08;
+const MAP_HUGE_SHIFT: u32 = 26;
+
+/// The mappings of a process as the image holds them, and the ranges whose pages belong to it.
+#[derive(Debug, Default)]
+pub(crate) struct Vmas {
+    pub(crate) entries: Vec<VmaEntry>,
+    pub(crate) regions: Vec<Region>,
+    /// Fields of `mm_entry` that kinds added.
+    pub(crate) mm_fields: Vec<u8>,
+}
+
+/// Describes all mappings of a process; files behind them are dumped on the way.
+///
+/// # Errors
+/// A mapping that cannot be saved is refused with its address.
+pub(crate) fn collect(dump: &Dump, pid: i32, mappings: &[Mapping]) -> Result<Vmas> {
+    let mut vmas = Vmas {
+        entries: Vec::with_capacity(mappings.len()),
+        ..Vmas::default()
+    };
+    for mapping in mappings {
+        describe(dump, pid, mapping, &mut vmas).context(|| {
+            format!(
+                "dumping mapping {:#x}-{:#x} {} of process {pid}",
+                mapping.start,
+                mapping.end,
+                String::from_utf8_lossy(&mapping.name)
+            )
+        })?;
+    }
+    Ok(vmas)
+}
+
+fn describe(dump: &Dump, pid: i32, mapping: &Mapping, vmas: &mut Vmas) -> Result<()> {
+    refuse_unsupported(mapping)?;
+    let mut entry = common(mapping);
+    match mapping.name.as_slice() {
+        b"[vsyscall]" => {
+            entry.status = status::VSYSCALL | status::ANON_PRIVATE;
+            entry.flags |= libc::MAP_ANONYMOUS as u32;
+        }
+        b"[vdso]" => {
+            entry.status |= status::VDSO | status::ANON_PRIVATE;
+            entry.flags |= libc::MAP_ANONYMOUS as u32;
+            vmas.regions
+                .push(region(mapping, Content::Whole, pagemap::PRESENT));
+        }
+        b"[vvar]" | b"[vvar_vclock]" => {
+            entry.status |= status::VVAR | status::ANON_PRIVATE;
+            entry.flags |= libc::MAP_ANONYMOUS as u32;
+            entry.pgoff = 0;
+            // The image has one entry for all parts of the kernel's variables.
+            if let Some(last) = vmas
+                .entries
+                .last_mut()
+                .filter(|l| l.status & status::VVAR != 0 && l.end == entry.start)
+            {
+                last.end = entry.end;
+                return Ok(());
+            }
+        }
+        _ if claimed(dump, pid, mapping, &mut entry, vmas)? => {}
+        _ if mapping.flags.has("io") || mapping.flags.has("pf") => {
+            return Err(Error::refused_but(
+                format!("mapping {:#x}-{:#x}", mapping.start, mapping.end),
+                "maps a device, which only a plugin can save",
+                "a plugin that claims this device is needed",
+            ));
+        }
+        _ if is_private_anonymous(mapping) => anonymous(mapping, &mut entry, vmas),
+        _ => file(dump, pid, mapping, &mut entry, vmas)?,
+    }
+    vmas.entries.push(entry);
+    Ok(())
+}
+
+/// A name in brackets, or none, or huge pages without a file.
+fn is_private_anonymous(mapping: &Mapping) -> bool {
+    !mapping.shared
+        && (!mapping.has_path() || (mapping.flags.has("ht") && mapping.name.starts_with(b"/anon_hugepage")))
+}
+
+fn anonymous(mapping: &Mapping, entry: &mut VmaEntry, vmas: &mut Vmas) {
+    entry.status |= status::ANON_PRIVATE;
+    entry.flags |= libc::MAP_ANONYMOUS as u32;
+    // The offset of anonymous memory is where it was first mapped; it means nothing to anyone else.
+    entry.pgoff = 0;
+    if mapping.name == b"[heap]" {
+        entry.status |= status::HEAP;
+    }
+    if mapping.flags.has("dp") {
+        entry.flags = entry.flags & !(libc::MAP_PRIVATE as u32) | MAP_DROPPABLE;
+    }
+    if mapping.flags.has("ht") {
+        entry.flags |= libc::MAP_HUGETLB as u32 | mapping.page_size.trailing_zeros() << MAP_HUGE_SHIFT;
+    }
+    vmas.regions.push(region(
+        mapping,
+        Content::Anonymous,
+        pagemap::PRESENT | pagemap::LAZY,
+    ));
+}
+
+fn file(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas: &mut Vmas) -> Result<()> {
+    let file = dump.files.mapping(dump, pid, mapping)?;
+    entry.shmid = u64::from(file.id);
+    entry.status |= file.vma_status;
+    // A shared mapping that may become writable needs a descriptor that can write.
+    let writable = mapping.shared && mapping.flags.has("mw");
+    entry.fdflags = Some(if writable {
+        libc::O_RDWR as u32
+    } else {
+        libc::O_RDONLY as u32
+    });
+    if mapping.shared {
+        entry.status |= status::FILE_SHARED;
+    } else {
+        entry.status |= status::FILE_PRIVATE;
+        vmas.regions
+            .push(region(mapping, Content::PrivateFile, pagemap::PRESENT));
+    }
+    Ok(())
+}
+
+/// Whether a kind has claimed and described the mapping.
+fn claimed(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas: &mut Vmas) -> Result<bool> {
+    if mapping.name.is_empty() {
+        return Ok(false);
+    }
+    for kind in dump.kinds.mapping(&mapping.name)? {
+        let target = MappingTarget {
+            pid,
+            vma: entry.encode_to_vec(),
+            name: mapping.name.clone(),
+        };
+        match kind.mapping()?.dump(&dump.host(&kind), &target)? {
+            Verdict::NotMine => {}
+            Verdict::Refused(refusal) => return Err(criu_plugin_api::Error::from(refusal).into()),
+            Verdict::Entry(image) => {
+                *entry = VmaEntry::decode(image.vma.as_slice()).map_err(|e| {
+                    Error::malformed(format!("the mapping from kind {}", kind.name()), e.to_string())
+                })?;
+                vmas.mm_fields.extend_from_slice(&image.mm_fields);
+                if image.dump_pages {
+                    vmas.regions
+                        .push(region(mapping, Content::Anonymous, pagemap::PRESENT));
+                }
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn region(mapping: &Mapping, content: Content, flags: u32) -> Region {
+    let readable = mapping.prot & libc::PROT_READ as u32 != 0;
+    Region {
+        start: mapping.start,
+        end: mapping.end,
+        content,
+        readable,
+        flags,
+    }
+}
+
+/// The fields that every mapping has.
+fn common(mapping: &Mapping) -> VmaEntry {
+    let flag = |name: &str, bit: i32| if mapping.flags.has(name) { bit as u32 } else { 0 };
+    VmaEntry {
+        start: mapping.start,
+        end: mapping.end,
+        pgoff: mapping.pgoff,
+        shmid: 0,
+        prot: mapping.prot,
+        flags: if mapping.shared {
+            libc::MAP_SHARED
+        } else {
+            libc::MAP_PRIVATE
+        } as u32
+            | flag("gd", libc::MAP_GROWSDOWN)
+            | flag("lo", libc::MAP_LOCKED)
+            | flag("nr", libc::MAP_NORESERVE),
+        status: status::REGULAR,
+        fd: -1,
+        madv: advice(mapping),
+        fdflags: None,
+    }
+}
+
+/// The madvise(2) advice in force, a bit each.
+fn advice(mapping: &Mapping) -> Option<u64> {
+    const ADVICE: [(&str, i32); 8] = [
+        ("rr", libc::MADV_RANDOM),
+        ("sr", libc::MADV_SEQUENTIAL),
+        ("dc", libc::MADV_DONTFORK),
+        ("mg", libc::MADV_MERGEABLE),
+        ("hg", libc::MADV_HUGEPAGE),
+        ("nh", libc::MADV_NOHUGEPAGE),
+        ("dd", libc::MADV_DONTDUMP),
+        ("wf", libc::MADV_WIPEONFORK),
+    ];
+    // MAP_DROPPABLE implies these two.
+    let implied = |name: &str| mapping.flags.has("dp") && matches!(name, "wf" | "dd");
+    let bits = ADVICE
+        .iter()
+        .filter(|(name, _)| mapping.flags.has(name) && !implied(name))
+        .fold(0u64, |bits, &(_, advice)| bits | 1 << advice);
+    (bits != 0).then_some(bits)
+}
+
+/// States of a mapping that cannot be brought back.
+fn refuse_unsupported(mapping: &Mapping) -> Result<()> {
+    const UNSUPPORTED: [(&str, &str); 5] = [
+        ("um", "is registered with a userfaultfd"),
+        ("uw", "is write-protected by a userfaultfd"),
+        ("ui", "is registered with a userfaultfd for minor faults"),
+        ("ss", "is a shadow stack"),
+        ("sl", "is sealed by mseal(2)"),
+    ];
+    let is_special = mapping.name.starts_with(b"[v");
+    for (flag, what) in UNSUPPORTED {
+        if mapping.flags.has(flag) && !(is_special && flag == "sl") {
+            return Err(Error::refused(
+                format!("mapping {:#x}-{:#x}", mapping.start, mapping.end),
+                format!("{what}, which is not supported"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Adds the guard ranges that a scan found, each behind the mapping it lies in.
+pub(crate) fn add_guards(entries: &mut Vec<VmaEntry>, guards: &[(u64, u64)]) {
+    let mut additions: Vec<VmaEntry> = Vec::new();
+    for &(start, end) in guards {
+        for entry in entries.iter().filter(|e| e.start < end && start < e.end) {
+            additions.push(VmaEntry {
+                start: start.max(entry.start),
+                end: end.min(entry.end),
+                status: status::GUARD,
+                fd: -1,
+                ..VmaEntry::default()
+            });
+        }
+    }
+    entries.extend(additions);
+    // A stable sort by start keeps a mapping before the guards that begin with it.
+    entries.sort_by_key(|entry| (entry.start, entry.status & status::GUARD));
+}
+
+/// The file behind a mapping, for [`super::files`].
+pub(crate) const PURPOSE: Purpose = Purpose::Mapping;

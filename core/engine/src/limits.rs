@@ -1,0 +1,16 @@
+//! The program's own resource limits.
+
+/// Raises the soft limit of open files to the hard one: a large tree needs many at once.
+///
+/// Failing is harmless: the limit is then met where it is, with an error that names what was opened.
+pub(crate) fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, hard)) if soft < hard => {
+            if let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+                tracing::debug!("raising the limit of open files: {errno}");
+            }
+        }
+        _ => {}
+    }
+}

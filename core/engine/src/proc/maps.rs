@@ -1,0 +1,185 @@
+//! `/proc/PID/smaps`: the mappings of a process and their flags.
+
+use super::{parse, parse_hex, read_into};
+use crate::error::{Error, Result};
+
+/// The two-letter flags of the `VmFlags` line, see proc_pid_smaps(5).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VmFlags(Vec<[u8; 2]>);
+
+impl VmFlags {
+    /// Whether a flag is there, e.g. `has("gd")` for a mapping that grows down.
+    pub fn has(&self, flag: &str) -> bool {
+        self.0.iter().any(|f| f == flag.as_bytes())
+    }
+}
+
+/// One line of `/proc/PID/maps` with what smaps adds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// First address after it.
+    pub end: u64,
+    /// `PROT_*` bits.
+    pub prot: u32,
+    /// Whether it is shared.
+    pub shared: bool,
+    /// Offset into the file in bytes.
+    pub pgoff: u64,
+    /// Device of the file: major and minor.
+    pub dev: (u32, u32),
+    /// Inode of the file, 0 for none.
+    pub ino: u64,
+    /// The name as printed (a path, escaped, or a name in brackets); empty for plain anonymous memory.
+    pub name: Vec<u8>,
+    /// The flags.
+    pub flags: VmFlags,
+    /// Size of its pages in bytes (`KernelPageSize`).
+    pub page_size: u64,
+}
+
+impl Mapping {
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether it is a path and not a name in brackets or nothing.
+    pub fn has_path(&self) -> bool {
+        self.name.first().is_some_and(|&b| b != b'[')
+    }
+}
+
+/// Reads the mappings of a process, ascending.
+///
+/// # Errors
+/// The process is gone, may not be looked into, or the text does not parse.
+pub fn read_mappings(pid: i32, buffer: &mut Vec<u8>) -> Result<Vec<Mapping>> {
+    let path = format!("/proc/{pid}/smaps");
+    read_into(&path, buffer)?;
+    parse_smaps(buffer).map_err(|line| Error::malformed(path, format!("line {line} does not parse")))
+}
+
+/// Parses the text of smaps; on failure the number of the line.
+fn parse_smaps(text: &[u8]) -> std::result::Result<Vec<Mapping>, usize> {
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for (number, line) in text.split(|&b| b == b'\n').enumerate() {
+        let fail = number + 1;
+        match line.first() {
+            None => {}
+            Some(b'0'..=b'9' | b'a'..=b'f') => {
+                let mapping = parse_header(line).ok_or(fail)?;
+                if mappings.last().is_some_and(|last| last.end > mapping.start)
+                    || mapping.start >= mapping.end
+                {
+                    return Err(fail);
+                }
+                mappings.push(mapping);
+            }
+            // Only these two of the many keys matter; comparing their first bytes keeps the rest cheap.
+            Some(b'V') => {
+                if let Some(flags) = line.strip_prefix(b"VmFlags:") {
+                    mappings.last_mut().ok_or(fail)?.flags = parse_flags(flags);
+                }
+            }
+            Some(b'K') => {
+                if let Some(size) = line.strip_prefix(b"KernelPageSize:") {
+                    let size = size
+                        .trim_ascii()
+                        .strip_suffix(b" kB")
+                        .and_then(parse::<u64>)
+                        .ok_or(fail)?;
+                    mappings.last_mut().ok_or(fail)?.page_size = size << 10;
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(mappings)
+}
+
+fn parse_flags(text: &[u8]) -> VmFlags {
+    VmFlags(
+        text.split(u8::is_ascii_whitespace)
+            .filter_map(|word| word.try_into().ok())
+            .collect(),
+    )
+}
+
+/// `start-end perms offset major:minor inode   name`.
+fn parse_header(line: &[u8]) -> Option<Mapping> {
+    let mut rest = line;
+    let mut word = || {
+        let end = rest.iter().position(|&b| b == b' ').unwrap_or(rest.len());
+        let (word, tail) = rest.split_at(end);
+        rest = tail.strip_prefix(b" ").unwrap_or(tail);
+        (!word.is_empty()).then_some(word)
+    };
+    let (range, perms, offset, dev, ino) = (word()?, word()?, word()?, word()?, word()?);
+    let dash = range.iter().position(|&b| b == b'-')?;
+    let colon = dev.iter().position(|&b| b == b':')?;
+    let [r, w, x, share] = perms.try_into().ok()?;
+    let bit = |letter: u8, bit: i32| if letter == b'-' { 0 } else { bit as u32 };
+    Some(Mapping {
+        start: parse_hex(&range[..dash])?,
+        end: parse_hex(&range[dash + 1..])?,
+        prot: bit(r, libc::PROT_READ) | bit(w, libc::PROT_WRITE) | bit(x, libc::PROT_EXEC),
+        shared: share == b's',
+        pgoff: parse_hex(offset)?,
+        dev: (
+            u32::try_from(parse_hex(&dev[..colon])?).ok()?,
+            u32::try_from(parse_hex(&dev[colon + 1..])?).ok()?,
+        ),
+        ino: parse(ino)?,
+        name: rest.trim_ascii_start().to_vec(),
+        flags: VmFlags::default(),
+        page_size: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &[u8] = b"00400000-00401000 r-xp 00001000 fe:00 42                         /bin/a b\n\
+        Size:                  4 kB\nKernelPageSize:        4 kB\nVmFlags: rd ex mr mw me sd \n\
+        7ffc0000-7ffc2000 rw-s 00000000 00:00 0 \nKernelPageSize:     2048 kB\nVmFlags: rd wr gd ht\n";
+
+    #[test]
+    fn parses_headers_and_flags() {
+        let mappings = parse_smaps(TEXT).unwrap();
+        assert_eq!(mappings.len(), 2);
+        assert_eq!(
+            (mappings[0].start, mappings[0].end, mappings[0].pgoff),
+            (0x40_0000, 0x40_1000, 0x1000)
+        );
+        assert_eq!((mappings[0].dev, mappings[0].ino), ((0xfe, 0), 42));
+        assert_eq!(mappings[0].name, b"/bin/a b");
+        assert_eq!(mappings[0].prot, (libc::PROT_READ | libc::PROT_EXEC) as u32);
+        assert!(mappings[0].flags.has("ex") && !mappings[0].flags.has("gd"));
+        assert!(mappings[1].shared && mappings[1].flags.has("gd"));
+        assert_eq!(mappings[1].page_size, 2 << 20);
+        assert!(mappings[1].name.is_empty());
+    }
+
+    #[test]
+    fn rejects_ranges_that_overlap_or_are_empty() {
+        assert_eq!(
+            parse_smaps(b"2000-3000 r--p 0 00:00 0\n1000-2000 r--p 0 00:00 0\n"),
+            Err(2)
+        );
+        assert_eq!(parse_smaps(b"2000-2000 r--p 0 00:00 0\n"), Err(1));
+        assert_eq!(parse_smaps(b"VmFlags: rd\n"), Err(1));
+    }
+
+    #[test]
+    fn reads_its_own() {
+        let mappings = read_mappings(std::process::id() as i32, &mut Vec::new()).unwrap();
+        assert!(
+            mappings
+                .iter()
+                .any(|m| m.name == b"[vdso]" && m.page_size == 4096)
+        );
+    }
+}

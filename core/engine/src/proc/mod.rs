@@ -1,0 +1,131 @@
+//! Reading `/proc`: each file once, into the fields the engine needs.
+//!
+//! See proc_pid_stat(5), proc_pid_status(5), proc_pid_smaps(5) and their neighbours. What the kernel
+//! writes is trusted no further than it parses: a line that does not fit is an error that names the
+//! file, except where a newer kernel may have added lines.
+
+mod maps;
+mod stat;
+mod status;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+
+use crate::error::{Context, Error, Result};
+
+pub use maps::{Mapping, VmFlags, read_mappings};
+pub use stat::Stat;
+pub use status::{Credentials, Status};
+
+/// Reads a whole file of `/proc` into `buffer`, which is cleared first.
+///
+/// # Errors
+/// The file does not exist (the process may be gone) or cannot be read.
+pub fn read_into(path: &str, buffer: &mut Vec<u8>) -> Result<()> {
+    buffer.clear();
+    let mut file = fs::File::open(path).context(|| format!("opening {path}"))?;
+    file.read_to_end(buffer).context(|| format!("reading {path}"))?;
+    Ok(())
+}
+
+/// Reads a whole file of `/proc`.
+///
+/// # Errors
+/// The file does not exist (the process may be gone) or cannot be read.
+pub fn read(path: &str) -> Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    read_into(path, &mut buffer)?;
+    Ok(buffer)
+}
+
+/// Reads a file of `/proc` that holds one decimal number.
+///
+/// # Errors
+/// The file cannot be read or holds something else.
+pub fn read_number<T: std::str::FromStr>(path: &str) -> Result<T> {
+    let text = read(path)?;
+    std::str::from_utf8(&text)
+        .ok()
+        .and_then(|t| t.trim().parse().ok())
+        .ok_or_else(|| Error::malformed(path, "is not a number"))
+}
+
+/// The target of a link of `/proc`, any bytes.
+///
+/// # Errors
+/// The link does not exist or may not be read.
+pub fn read_link(path: &str) -> Result<Vec<u8>> {
+    let target: OsString = fs::read_link(path)
+        .context(|| format!("reading the link {path}"))?
+        .into();
+    Ok(target.into_vec())
+}
+
+/// The ids of the threads of a process, its leader first, the others ascending.
+///
+/// # Errors
+/// The process is gone.
+pub fn threads(pid: i32) -> Result<Vec<i32>> {
+    let mut tids = numbered_entries(&format!("/proc/{pid}/task"))?;
+    tids.sort_unstable_by_key(|&tid| (tid != pid, tid));
+    Ok(tids)
+}
+
+/// The numbers of the open descriptors of a process, ascending.
+///
+/// # Errors
+/// The process is gone, or its descriptors may not be seen.
+pub fn descriptors(pid: i32) -> Result<Vec<i32>> {
+    let mut fds = numbered_entries(&format!("/proc/{pid}/fd"))?;
+    fds.sort_unstable();
+    Ok(fds)
+}
+
+/// The children of a process in the order of their birth, zombies included.
+///
+/// Read from `/proc/PID/task/TID/children` (CONFIG_PROC_CHILDREN) of each thread.
+///
+/// # Errors
+/// The process is gone, or the kernel lacks these files.
+pub fn children(pid: i32, threads: &[i32]) -> Result<Vec<i32>> {
+    let mut children = Vec::new();
+    for tid in threads {
+        let path = format!("/proc/{pid}/task/{tid}/children");
+        let text = read(&path)?;
+        for word in text.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()) {
+            children.push(parse(word).ok_or_else(|| Error::malformed(&path, "holds no list of pids"))?);
+        }
+    }
+    Ok(children)
+}
+
+fn numbered_entries(path: &str) -> Result<Vec<i32>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(path).context(|| format!("listing {path}"))? {
+        let entry = entry.context(|| format!("listing {path}"))?;
+        if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            numbers.push(number);
+        }
+    }
+    Ok(numbers)
+}
+
+/// A decimal number of ASCII bytes.
+pub(crate) fn parse<T: std::str::FromStr>(word: &[u8]) -> Option<T> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// A hexadecimal number of ASCII bytes, without a prefix.
+pub(crate) fn parse_hex(word: &[u8]) -> Option<u64> {
+    if word.is_empty() || word.len() > 16 {
+        return None;
+    }
+    let mut value = 0u64;
+    for &byte in word {
+        let digit = (byte as char).to_digit(16)?;
+        value = value << 4 | u64::from(digit);
+    }
+    Some(value)
+}

@@ -1,0 +1,380 @@
+//! Reads the image set and checks all that can be checked of it before anything is created.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use criu_images::{ImageDir, PagemapReader, Run, Source, magic};
+use criu_plugin_api::message::FileRecord;
+use criu_proto::Message;
+use criu_proto::images::{
+    CoreEntry, FdinfoEntry, FileEntry, FsEntry, InventoryEntry, MmEntry, PstreeEntry, RlimitEntry, SaEntry,
+    SeccompEntry, SeccompFilter, SiginfoEntry, SignalQueueEntry, TaskCoreEntry, TaskKobjIdsEntry,
+    TaskRlimitsEntry, ThreadCoreEntry, VmaEntry,
+};
+
+use super::vma::{self, Vma};
+use crate::error::{Error, Result};
+
+/// Most processes, and most threads of one, that a set may have.
+const MAX_PIDS: usize = 1 << 22;
+/// `march` of x86-64.
+const MTYPE_X86_64: i32 = 1;
+
+/// `task_state` of the images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It runs.
+    Alive,
+    /// It is a zombie.
+    Dead,
+    /// It is stopped by a signal.
+    Stopped,
+}
+
+/// A process as the images have it.
+#[derive(Debug)]
+pub(crate) struct TaskImages {
+    pub(crate) pid: i32,
+    /// 0 for the root.
+    pub(crate) ppid: i32,
+    pub(crate) pgid: i32,
+    pub(crate) sid: i32,
+    pub(crate) state: State,
+    pub(crate) tc: TaskCoreEntry,
+    /// What only a living process has.
+    pub(crate) live: Option<Live>,
+}
+
+/// What only a living process has.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) ids: TaskKobjIdsEntry,
+    /// The leader first.
+    pub(crate) threads: Vec<ThreadImages>,
+    pub(crate) mm: MmEntry,
+    pub(crate) vmas: Vec<Vma>,
+    pub(crate) pages: Pages,
+    pub(crate) fs: FsEntry,
+    pub(crate) fds: Rc<Vec<FdinfoEntry>>,
+}
+
+/// A thread.
+#[derive(Debug)]
+pub(crate) struct ThreadImages {
+    pub(crate) tid: i32,
+    pub(crate) core: CoreEntry,
+}
+
+impl ThreadImages {
+    /// Its `thread_core_entry`, checked to be there.
+    pub(crate) fn thread(&self) -> Result<&ThreadCoreEntry> {
+        let missing = || Error::malformed(format!("core-{}.img", self.tid), "has no thread_core");
+        self.core.thread_core.as_ref().ok_or_else(missing)
+    }
+}
+
+/// Where the pages of a process are.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    pub(crate) runs: Vec<Run>,
+    pub(crate) pages_id: u32,
+    /// Whether all pages are in this very set.
+    pub(crate) own: bool,
+}
+
+/// The image set.
+#[derive(Debug)]
+pub(crate) struct ImageSet {
+    pub(crate) dir: ImageDir,
+    pub(crate) tasks: Vec<TaskImages>,
+    pub(crate) files: BTreeMap<u32, FileRecord>,
+    pub(crate) filters: Vec<SeccompFilter>,
+}
+
+impl ImageSet {
+    /// Reads the set of a directory.
+    ///
+    /// # Errors
+    /// An image is missing or damaged, or refers to what is not there.
+    pub(crate) fn read(dir: ImageDir) -> Result<Self> {
+        let inventory = dir.inventory()?;
+        let entries: Vec<PstreeEntry> = dir.read_all(&magic::PSTREE, 0)?;
+        check_tree(&entries)?;
+        let files = read_files(&dir)?;
+        let seccomp: Vec<SeccompEntry> = dir.read_all(&magic::SECCOMP, 0)?;
+        let filters = seccomp.into_iter().flat_map(|entry| entry.seccomp_filters).collect();
+        let mut set = Self { dir, tasks: Vec::with_capacity(entries.len()), files, filters };
+        let mut tables = HashMap::new();
+        for entry in &entries {
+            let task = set.read_task(entry, &inventory, &mut tables)?;
+            set.tasks.push(task);
+        }
+        Ok(set)
+    }
+
+    fn read_task(
+        &self,
+        entry: &PstreeEntry,
+        inventory: &InventoryEntry,
+        tables: &mut HashMap<u32, Rc<Vec<FdinfoEntry>>>,
+    ) -> Result<TaskImages> {
+        let pid = number(entry.pid)?;
+        let leader = self.read_core(pid)?;
+        let name = || format!("core-{pid}.img");
+        let tc = leader.tc.clone().ok_or_else(|| Error::malformed(name(), "has no tc"))?;
+        let state = match tc.task_state {
+            1 => State::Alive,
+            2 => State::Dead,
+            3 => State::Stopped,
+            other => return Err(Error::malformed(name(), format!("has task_state {other}"))),
+        };
+        let mut task = TaskImages {
+            pid,
+            ppid: entry.ppid.cast_signed(),
+            pgid: entry.pgid.cast_signed(),
+            sid: entry.sid.cast_signed(),
+            state,
+            tc,
+            live: None,
+        };
+        if state != State::Dead {
+            task.live = Some(self.read_live(entry, leader, &mut task.tc, inventory, tables)?);
+        }
+        Ok(task)
+    }
+
+    fn read_core(&self, tid: i32) -> Result<CoreEntry> {
+        let core: CoreEntry = self.dir.read_one(&magic::CORE, id(tid))?;
+        if core.mtype != MTYPE_X86_64 {
+            let what = format!("is of machine type {}, and this is x86-64", core.mtype);
+            return Err(Error::refused(format!("core-{tid}.img"), what));
+        }
+        Ok(core)
+    }
+
+    fn read_live(
+        &self,
+        entry: &PstreeEntry,
+        leader: CoreEntry,
+        tc: &mut TaskCoreEntry,
+        inventory: &InventoryEntry,
+        tables: &mut HashMap<u32, Rc<Vec<FdinfoEntry>>>,
+    ) -> Result<Live> {
+        let (dir, pid) = (&self.dir, number(entry.pid)?);
+        let ids = match leader.ids {
+            Some(ids) => ids,
+            None => dir.read_one(&magic::IDS, id(pid))?,
+        };
+        self.complete(pid, tc)?;
+        let mut threads = Vec::with_capacity(entry.threads.len());
+        for &tid in &entry.threads {
+            let tid = number(tid)?;
+            let core = if tid == pid { leader.clone() } else { self.read_core(tid)? };
+            threads.push(self.check_thread(tid, core)?);
+        }
+        let mut mm: MmEntry = dir.read_one(&magic::MM, id(pid))?;
+        if mm.vmas.is_empty() {
+            mm.vmas = dir.read_all::<VmaEntry>(&magic::VMAS, id(pid))?;
+        }
+        let vmas = vma::check(pid, &std::mem::take(&mut mm.vmas))?;
+        let pages = self.read_pages(pid, &vmas)?;
+        let fs: FsEntry = dir.read_one(&magic::FS, id(pid))?;
+        let table = if inventory.fdinfo_per_id.unwrap_or(false) { ids.files_id } else { entry.pid };
+        let fds = match tables.get(&table) {
+            Some(fds) => Rc::clone(fds),
+            None => {
+                let fds = Rc::new(self.read_fds(table)?);
+                tables.insert(table, Rc::clone(&fds));
+                fds
+            }
+        };
+        let live = Live { ids, threads, mm, vmas, pages, fs, fds };
+        self.check_references(pid, &live)?;
+        Ok(live)
+    }
+
+    /// Completes what older sets keep in images of their own.
+    fn complete(&self, pid: i32, tc: &mut TaskCoreEntry) -> Result<()> {
+        let dir = &self.dir;
+        if tc.sigactions.is_empty() {
+            tc.sigactions = dir.read_all::<SaEntry>(&magic::SIGACT, id(pid))?;
+        }
+        // Signals 1 to 64 but SIGKILL and SIGSTOP.
+        if tc.sigactions.len() != 62 {
+            let what = format!("has {} signal actions instead of 62", tc.sigactions.len());
+            return Err(Error::malformed(format!("core-{pid}.img"), what));
+        }
+        if tc.rlimits.is_none() {
+            let rlimits = dir.read_all::<RlimitEntry>(&magic::RLIMIT, id(pid))?;
+            tc.rlimits = Some(TaskRlimitsEntry { rlimits });
+        }
+        if tc.signals_s.is_none() {
+            let signals = dir.read_all::<SiginfoEntry>(&magic::SIGNAL, id(pid))?;
+            tc.signals_s = Some(SignalQueueEntry { signals });
+        }
+        Ok(())
+    }
+
+    fn check_thread(&self, tid: i32, mut core: CoreEntry) -> Result<ThreadImages> {
+        let name = || format!("core-{tid}.img");
+        let info = core.thread_info.as_ref().ok_or_else(|| Error::malformed(name(), "has no thread_info"))?;
+        if info.gpregs.mode.unwrap_or(1) != 1 {
+            return Err(Error::refused(format!("thread {tid}"), "runs in 32-bit mode, which is not supported"));
+        }
+        // Selectors of user mode; the kernel checks the rest.
+        if info.gpregs.cs & 3 != 3 || info.gpregs.ss & 3 != 3 {
+            return Err(Error::malformed(name(), "has a code or stack segment that is not a user's"));
+        }
+        let Some(thread) = core.thread_core.as_mut() else {
+            return Err(Error::malformed(name(), "has no thread_core"));
+        };
+        if thread.signals_p.is_none() {
+            let signals = self.dir.read_all::<SiginfoEntry>(&magic::PSIGNAL, id(tid))?;
+            thread.signals_p = Some(SignalQueueEntry { signals });
+        }
+        if thread.creds.is_none() {
+            thread.creds = self.dir.read_one_if_exists(&magic::CREDS, id(tid))?;
+        }
+        if thread.seccomp_mode == Some(2) {
+            let mut next = thread.seccomp_filter;
+            // A chain is at most as long as there are filters, or it goes round.
+            for _ in 0..=self.filters.len() {
+                let Some(index) = next else { break };
+                let filter = self.filters.get(index as usize).ok_or_else(|| {
+                    Error::malformed(name(), format!("refers to seccomp filter {index}, which is not there"))
+                })?;
+                next = filter.prev;
+            }
+            if next.is_some() {
+                return Err(Error::malformed("seccomp.img", "has a chain of filters that goes round"));
+            }
+        }
+        Ok(ThreadImages { tid, core })
+    }
+
+    fn read_pages(&self, pid: i32, vmas: &[Vma]) -> Result<Pages> {
+        let reader = PagemapReader::open(&self.dir, &magic::PAGEMAP, id(pid))?;
+        let runs = reader.runs().to_vec();
+        let mut own = true;
+        let mut index = 0;
+        for run in &runs {
+            let mut at = run.vaddr;
+            while at < run.end() {
+                while vmas.get(index).is_some_and(|vma| vma.end <= at) {
+                    index += 1;
+                }
+                match vmas.get(index) {
+                    Some(vma) if vma.start <= at => at = vma.end,
+                    _ => {
+                        let what = format!("has pages at {at:#x}, where the process has no memory");
+                        return Err(Error::malformed(format!("pagemap-{pid}.img"), what));
+                    }
+                }
+            }
+            match run.source {
+                Source::File(extent) => own &= extent.level == 0,
+                Source::Remote => {
+                    let what = "has pages that stayed with the dumped process";
+                    return Err(Error::refused(format!("pagemap-{pid}.img"), what));
+                }
+            }
+        }
+        Ok(Pages { runs, pages_id: reader.pages_id(), own })
+    }
+
+    fn read_fds(&self, table: u32) -> Result<Vec<FdinfoEntry>> {
+        let mut fds: Vec<FdinfoEntry> = self.dir.read_all(&magic::FDINFO, table.into())?;
+        fds.sort_by_key(|entry| entry.fd);
+        for pair in fds.windows(2) {
+            if pair[0].fd == pair[1].fd {
+                let what = format!("has descriptor {} twice", pair[0].fd);
+                return Err(Error::malformed(format!("fdinfo-{table}.img"), what));
+            }
+        }
+        for entry in &fds {
+            let file = self.files.get(&entry.id);
+            let wrong = match file {
+                None => format!("refers to file {}, which files.img does not have", entry.id),
+                Some(_) if entry.fd > 0x000f_ffff => format!("has descriptor {}", entry.fd),
+                Some(_) => continue,
+            };
+            return Err(Error::malformed(format!("fdinfo-{table}.img"), wrong));
+        }
+        Ok(fds)
+    }
+
+    fn check_references(&self, pid: i32, live: &Live) -> Result<()> {
+        let named = [
+            ("mm", live.mm.exe_file_id),
+            ("fs", live.fs.cwd_id),
+            ("fs", live.fs.root_id),
+        ];
+        let mapped = live.vmas.iter().filter_map(|vma| vma.file_id()).map(|id| ("mm", id));
+        for (image, file) in named.into_iter().chain(mapped) {
+            if !self.files.contains_key(&file) {
+                let what = format!("refers to file {file}, which files.img does not have");
+                return Err(Error::malformed(format!("{image}-{pid}.img"), what));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn id(pid: i32) -> u64 {
+    u64::from(pid.unsigned_abs())
+}
+
+fn number(pid: u32) -> Result<i32> {
+    let bad = || Error::malformed("pstree.img", format!("has pid {pid}"));
+    i32::try_from(pid).ok().filter(|pid| (1..=1 << 22).contains(pid)).ok_or_else(bad)
+}
+
+/// Checks that the processes form one tree, parents before children, and no id is used twice.
+fn check_tree(entries: &[PstreeEntry]) -> Result<()> {
+    let wrong = |what: String| Err(Error::malformed("pstree.img", what));
+    if entries.is_empty() || entries.len() > MAX_PIDS {
+        return wrong(format!("has {} processes", entries.len()));
+    }
+    let mut pids = BTreeSet::new();
+    let mut tids = BTreeSet::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let pid = number(entry.pid)?;
+        if (index == 0) != (entry.ppid == 0) || (index > 0 && !pids.contains(&entry.ppid)) {
+            return wrong(format!("has process {pid} with parent {}, which does not come before it", entry.ppid));
+        }
+        if entry.sid > 1 << 22 || entry.pgid > 1 << 22 {
+            return wrong(format!("has process {pid} in session {} and group {}", entry.sid, entry.pgid));
+        }
+        pids.insert(entry.pid);
+        let mut own = false;
+        for &tid in &entry.threads {
+            // A zombie's only thread is given as 0.
+            if tid == 0 && entry.threads.len() == 1 {
+                own = tids.insert(entry.pid);
+                continue;
+            }
+            number(tid)?;
+            own |= tid == entry.pid;
+            if !tids.insert(tid) {
+                return wrong(format!("has thread {tid} twice"));
+            }
+        }
+        if !own {
+            return wrong(format!("has process {pid} without its own thread"));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the files of all kinds: `files.img`, and the images that older sets have instead.
+fn read_files(dir: &ImageDir) -> Result<BTreeMap<u32, FileRecord>> {
+    let mut files = BTreeMap::new();
+    for file in dir.read_all::<FileEntry>(&magic::FILES, 0)? {
+        let record = FileRecord { id: file.id, fd_type: file.r#type.cast_unsigned(), entry: file.encode_to_vec() };
+        if files.insert(record.id, record).is_some() {
+            return Err(Error::malformed("files.img", format!("has file {} twice", file.id)));
+        }
+    }
+    super::older::read_files(dir, &mut files)?;
+    Ok(files)
+}

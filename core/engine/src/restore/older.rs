@@ -1,0 +1,68 @@
+//! The older layout of the files: each kind's in an image of its own. The entries are put into the
+//! message that the newer layout has, by the numbers of the schema alone.
+
+use std::collections::BTreeMap;
+
+use criu_images::{ImageDir, ImageKind, magic};
+use criu_plugin_api::message::FileRecord;
+
+use crate::error::{Error, Result};
+
+/// Image, `fd_types` number, and field of `file_entry`.
+const IMAGES: [(&ImageKind, u32, u32); 16] = [
+    (&magic::REG_FILES, 1, 3),
+    (&magic::INETSK, 4, 4),
+    (&magic::NS_FILES, 14, 5),
+    (&magic::PACKETSK, 10, 6),
+    (&magic::NETLINK_SK, 13, 7),
+    (&magic::EVENTFD_FILE, 6, 8),
+    (&magic::EVENTPOLL_FILE, 7, 9),
+    (&magic::SIGNALFD, 9, 10),
+    (&magic::TUNFILE, 15, 11),
+    (&magic::TIMERFD, 17, 12),
+    (&magic::INOTIFY_FILE, 8, 13),
+    (&magic::FANOTIFY_FILE, 12, 14),
+    (&magic::EXT_FILES, 16, 15),
+    (&magic::UNIXSK, 5, 16),
+    (&magic::FIFO, 3, 17),
+    (&magic::PIPES, 2, 18),
+];
+
+/// Adds the files of the older images to `files`.
+pub(crate) fn read_files(dir: &ImageDir, files: &mut BTreeMap<u32, FileRecord>) -> Result<()> {
+    for (kind, fd_type, field) in IMAGES {
+        let Some(mut image) = dir.open_image_if_exists(kind, 0)? else { continue };
+        while let Some(entry) = image.next_bytes().map_err(|e| dir.frame_error(e))? {
+            let id = leading_id(entry)
+                .ok_or_else(|| Error::malformed(kind.file_name(0), "has an entry without an id"))?;
+            // A newer set keeps what only its kind reads in images of the same names.
+            if files.contains_key(&id) {
+                continue;
+            }
+            let entry = wrap(fd_type, id, field, entry);
+            files.insert(id, FileRecord { id, fd_type, entry });
+        }
+    }
+    Ok(())
+}
+
+/// Field 1 of all these messages is the id, written first.
+fn leading_id(entry: &[u8]) -> Option<u32> {
+    let (&key, mut rest) = entry.split_first()?;
+    (key == 1 << 3).then_some(())?;
+    prost::encoding::decode_varint(&mut rest).ok().and_then(|id| u32::try_from(id).ok())
+}
+
+/// `file_entry{type, id, FIELD: entry}`.
+fn wrap(fd_type: u32, id: u32, field: u32, entry: &[u8]) -> Vec<u8> {
+    use prost::encoding::{WireType, encode_key, encode_varint};
+    let mut out = Vec::with_capacity(entry.len() + 16);
+    for (number, value) in [(1, fd_type), (2, id)] {
+        encode_key(number, WireType::Varint, &mut out);
+        encode_varint(value.into(), &mut out);
+    }
+    encode_key(field, WireType::LengthDelimited, &mut out);
+    encode_varint(entry.len() as u64, &mut out);
+    out.extend_from_slice(entry);
+    out
+}

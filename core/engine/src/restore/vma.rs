@@ -1,0 +1,162 @@
+//! The mappings of a process, as the images have them.
+
+use criu_proto::images::VmaEntry;
+
+use crate::error::{Error, Result};
+
+/// The size of a page.
+pub(crate) const PAGE: u64 = 4096;
+/// The end of a user's addresses on x86-64 with four levels of page tables.
+pub(crate) const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+
+/// Bits of `vma_entry.status`.
+pub(crate) mod status {
+    pub(crate) const VSYSCALL: u32 = 1 << 2;
+    pub(crate) const VDSO: u32 = 1 << 3;
+    pub(crate) const FILE_PRIVATE: u32 = 1 << 6;
+    pub(crate) const FILE_SHARED: u32 = 1 << 7;
+    pub(crate) const ANON_SHARED: u32 = 1 << 8;
+    pub(crate) const ANON_PRIVATE: u32 = 1 << 9;
+    pub(crate) const VVAR: u32 = 1 << 12;
+    pub(crate) const GUARD: u32 = 1 << 16;
+    /// Bits that say nothing the core would have to act on: regular, stack, heap, and the mark of a
+    /// file that its kind has set.
+    pub(crate) const PLAIN: u32 = 1 | 1 << 1 | 1 << 5 | 1 << 14;
+    /// Everything that the core restores by itself.
+    pub(crate) const CORE: u32 =
+        PLAIN | VSYSCALL | VDSO | FILE_PRIVATE | FILE_SHARED | ANON_SHARED | ANON_PRIVATE | VVAR | GUARD;
+}
+
+/// What a mapping is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Backing {
+    /// Private anonymous memory.
+    Anonymous,
+    /// A private mapping of a file, by its id.
+    PrivateFile(u32),
+    /// A shared mapping of a file, by its id.
+    SharedFile(u32),
+    /// Shared anonymous memory, by the number of its object.
+    SharedAnonymous(u64),
+    /// The kernel's data for the vdso.
+    Vvar,
+    /// The vdso.
+    Vdso,
+    /// A kind puts it back at the end; the number of the status bit that says so.
+    Kind(u32),
+}
+
+/// A mapping, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Vma {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) offset: u64,
+    pub(crate) protection: i32,
+    pub(crate) flags: i32,
+    pub(crate) backing: Backing,
+    pub(crate) guard: bool,
+    /// Bits `1 << advice` of madvise(2).
+    pub(crate) advice: u64,
+    /// The open flags of the file, where the image has them.
+    pub(crate) open_flags: Option<u32>,
+    pub(crate) entry: VmaEntry,
+}
+
+impl Vma {
+    pub(crate) fn length(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// The file behind it.
+    pub(crate) fn file_id(&self) -> Option<u32> {
+        match self.backing {
+            Backing::PrivateFile(id) | Backing::SharedFile(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Whether its pages are its own: filled from the pages file, and inherited by a child.
+    pub(crate) fn private(&self) -> bool {
+        matches!(self.backing, Backing::Anonymous | Backing::PrivateFile(_))
+    }
+
+    /// Whether a child's mapping can be this one of its parent, passed on by the fork.
+    pub(crate) fn same_origin(&self, other: &Vma) -> bool {
+        self.private()
+            && (self.start, self.end, self.offset, self.flags, self.backing, self.guard)
+                == (other.start, other.end, other.offset, other.flags, other.backing, other.guard)
+    }
+
+    /// The open flags with which its file is needed.
+    pub(crate) fn needed_open_flags(&self) -> u32 {
+        const ACCESS: u32 = 3;
+        const KEPT: u32 = ACCESS | libc::O_LARGEFILE.cast_unsigned();
+        let derived = match self.backing {
+            Backing::SharedFile(_) if self.protection & libc::PROT_WRITE != 0 => libc::O_RDWR,
+            _ => libc::O_RDONLY,
+        };
+        // Nothing of the open file but its access mode is left in a mapping.
+        self.open_flags.map_or(derived.cast_unsigned(), |flags| flags & KEPT)
+    }
+}
+
+/// Checks the mappings of a process and gives them in the order of their addresses, without the one
+/// that the kernel gives to every process.
+pub(crate) fn check(pid: i32, entries: &[VmaEntry]) -> Result<Vec<Vma>> {
+    let mut vmas = Vec::with_capacity(entries.len());
+    let mut last = 0;
+    for entry in entries {
+        if entry.status & status::VSYSCALL != 0 {
+            continue;
+        }
+        let vma = convert(entry).map_err(|what| {
+            Error::malformed(format!("mm-{pid}.img, mapping {:#x}-{:#x}", entry.start, entry.end), what)
+        })?;
+        if vma.start < last {
+            let what = format!("has the mapping at {:#x} out of order", vma.start);
+            return Err(Error::malformed(format!("mm-{pid}.img"), what));
+        }
+        last = vma.end;
+        vmas.push(vma);
+    }
+    Ok(vmas)
+}
+
+fn convert(entry: &VmaEntry) -> std::result::Result<Vma, String> {
+    let aligned = entry.start % PAGE == 0 && entry.end % PAGE == 0;
+    if !aligned || entry.start >= entry.end || entry.end > TASK_SIZE || entry.start < PAGE {
+        return Err("is no range of pages of a process".to_owned());
+    }
+    if entry.prot & !7 != 0 {
+        return Err(format!("has protection {:#x}", entry.prot));
+    }
+    let file = |what: &str| {
+        u32::try_from(entry.shmid).map_err(|_| format!("has file id {} of a {what} mapping", entry.shmid))
+    };
+    let backing = match entry.status {
+        s if s & !status::CORE != 0 => Backing::Kind((s & !status::CORE).trailing_zeros()),
+        s if s & status::VDSO != 0 => Backing::Vdso,
+        s if s & status::VVAR != 0 => Backing::Vvar,
+        s if s & status::FILE_PRIVATE != 0 => Backing::PrivateFile(file("private")?),
+        s if s & status::FILE_SHARED != 0 => Backing::SharedFile(file("shared")?),
+        s if s & status::ANON_SHARED != 0 => Backing::SharedAnonymous(entry.shmid),
+        s if s & status::ANON_PRIVATE != 0 => Backing::Anonymous,
+        s => return Err(format!("has status {s:#x}, which says nothing of what it is")),
+    };
+    if entry.pgoff % PAGE != 0 {
+        return Err(format!("begins at {:#x} of its file, which is no page", entry.pgoff));
+    }
+    Ok(Vma {
+        start: entry.start,
+        end: entry.end,
+        offset: entry.pgoff,
+        protection: entry.prot.cast_signed(),
+        flags: entry.flags.cast_signed(),
+        backing,
+        guard: entry.status & status::GUARD != 0,
+        advice: entry.madv.unwrap_or(0),
+        open_flags: entry.fdflags,
+        entry: entry.clone(),
+    })
+}

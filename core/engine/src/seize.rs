@@ -1,0 +1,234 @@
+//! The first stage: every task of a tree stopped, and the tree's shape.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use criu_infect::{Found, Tracee};
+
+use crate::error::{Context, Error, Result};
+use crate::proc::{self, Stat};
+
+/// What a process was doing when it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Running or sleeping.
+    Alive,
+    /// Stopped by job control with this signal.
+    Stopped(i32),
+    /// A zombie with this wait status.
+    Dead(u32),
+}
+
+/// A process all of whose threads are stopped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    pub(crate) stat: Stat,
+    pub(crate) state: State,
+    /// The leader; none for a zombie.
+    pub(crate) leader: Option<Tracee>,
+    /// The other threads.
+    pub(crate) threads: Vec<Tracee>,
+}
+
+impl Process {
+    /// The ids of all threads, the leader first.
+    pub(crate) fn tids(&self) -> Vec<i32> {
+        std::iter::once(self.pid)
+            .chain(self.threads.iter().map(Tracee::tid))
+            .collect()
+    }
+}
+
+/// A stopped tree, parents before children. Dropping it lets every task go on as it was.
+#[derive(Debug)]
+pub(crate) struct Seized {
+    pub(crate) processes: Vec<Process>,
+}
+
+/// Stops a process and all its descendants.
+///
+/// A stopped task makes no children, so each process's children are complete once all its threads are
+/// stopped; only orphans can still arrive from elsewhere, and for them the tree is walked again until
+/// nothing new is found.
+///
+/// # Errors
+/// A task that cannot be stopped, named; then none is left stopped.
+pub(crate) fn seize(root: i32, timeout: Duration) -> Result<Seized> {
+    let _deadline = Deadline::new(timeout);
+    let seized = walk(root);
+    if Deadline::passed() && seized.is_err() {
+        return Err(Error::Timeout {
+            action: format!("stopping the tasks of the tree of process {root}"),
+            seconds: timeout.as_secs(),
+        });
+    }
+    seized
+}
+
+fn walk(root: i32) -> Result<Seized> {
+    let mut processes = vec![seize_process(root)?];
+    if let State::Dead(_) = processes[0].state {
+        return Err(Error::refused(
+            format!("process {root}"),
+            "is a zombie: there is nothing left to dump",
+        ));
+    }
+    let mut known: HashSet<i32> = HashSet::from([root]);
+    loop {
+        let before = processes.len();
+        let mut index = 0;
+        while index < processes.len() {
+            // Depth first: the children of a process follow it, before its younger siblings.
+            let parent = &processes[index];
+            let mut at = index + 1;
+            if parent.leader.is_some() {
+                for child in proc::children(parent.pid, &parent.tids())? {
+                    if known.insert(child) {
+                        processes.insert(at, seize_process(child)?);
+                    }
+                    // Behind this child and what is below it already.
+                    at = end_of_subtree(&processes, at, child);
+                }
+            }
+            index += 1;
+        }
+        if processes.len() == before {
+            return Ok(Seized { processes });
+        }
+    }
+}
+
+/// The place behind a child and its descendants; `from` where it is not in the list from there on.
+fn end_of_subtree(processes: &[Process], from: usize, child: i32) -> usize {
+    let Some(start) = processes
+        .iter()
+        .skip(from)
+        .position(|p| p.pid == child)
+        .map(|i| i + from)
+    else {
+        return from;
+    };
+    let mut inside = HashSet::from([child]);
+    let mut end = start + 1;
+    while processes.get(end).is_some_and(|p| inside.contains(&p.stat.ppid)) {
+        inside.insert(processes[end].pid);
+        end += 1;
+    }
+    end
+}
+
+/// Stops all threads of a process, until no new one appears.
+fn seize_process(pid: i32) -> Result<Process> {
+    let leader = match Tracee::seize(pid) {
+        Ok(tracee) => tracee,
+        Err(criu_infect::Error::Zombie { .. }) => return zombie(pid),
+        Err(error) => return Err(error.into()),
+    };
+    let mut threads: Vec<Tracee> = Vec::new();
+    let mut known = HashSet::from([pid]);
+    loop {
+        let fresh: Vec<i32> = proc::threads(pid)?
+            .into_iter()
+            .filter(|tid| !known.contains(tid))
+            .collect();
+        if fresh.is_empty() {
+            break;
+        }
+        for (tid, seized) in fresh.iter().zip(Tracee::seize_all(&fresh)) {
+            match seized {
+                Ok(tracee) => {
+                    known.insert(*tid);
+                    threads.push(tracee);
+                }
+                // It ended between the listing and the seizure.
+                Err(criu_infect::Error::Gone { .. }) => {}
+                Err(criu_infect::Error::Zombie { .. } | criu_infect::Error::Died { .. })
+                    if !thread_exists(pid, *tid) => {}
+                Err(error) => {
+                    return Err(Error::from(error))
+                        .context(|| format!("stopping the threads of process {pid}"));
+                }
+            }
+        }
+    }
+    let state = match leader.found() {
+        Found::Running => State::Alive,
+        Found::Stopped { signal } => State::Stopped(signal),
+    };
+    Ok(Process {
+        pid,
+        stat: Stat::read(pid)?,
+        state,
+        leader: Some(leader),
+        threads,
+    })
+}
+
+fn thread_exists(pid: i32, tid: i32) -> bool {
+    std::fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false)
+}
+
+fn zombie(pid: i32) -> Result<Process> {
+    let stat = Stat::read(pid)?;
+    if proc::threads(pid)?.len() > 1 {
+        return Err(Error::refused(
+            format!("process {pid}"),
+            "has lost its leading thread while others live on, which is not supported",
+        ));
+    }
+    let state = State::Dead(stat.exit_code);
+    Ok(Process {
+        pid,
+        stat,
+        state,
+        leader: None,
+        threads: Vec::new(),
+    })
+}
+
+static PASSED: AtomicBool = AtomicBool::new(false);
+
+/// Ends waits for tasks that do not stop: an alarm that cancels them.
+struct Deadline {
+    previous: Option<nix::sys::signal::SigAction>,
+}
+
+extern "C" fn on_alarm(_: libc::c_int) {
+    PASSED.store(true, Ordering::Relaxed);
+    criu_infect::cancel();
+}
+
+impl Deadline {
+    fn new(timeout: Duration) -> Self {
+        use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+        PASSED.store(false, Ordering::Relaxed);
+        criu_infect::uncancel();
+        let seconds = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
+        if seconds == 0 {
+            return Self { previous: None };
+        }
+        // No SA_RESTART: the wait must come back.
+        let action = SigAction::new(SigHandler::Handler(on_alarm), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler only stores to atomics.
+        let previous = unsafe { sigaction(Signal::SIGALRM, &action) }.ok();
+        nix::unistd::alarm::set(seconds);
+        Self { previous }
+    }
+
+    fn passed() -> bool {
+        PASSED.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        if let Some(previous) = self.previous.take() {
+            nix::unistd::alarm::cancel();
+            // SAFETY: puts back what was there before.
+            _ = unsafe { nix::sys::signal::sigaction(nix::sys::signal::Signal::SIGALRM, &previous) };
+        }
+        criu_infect::uncancel();
+    }
+}
