@@ -56,6 +56,8 @@ pub(crate) fn start(options: &mut Options, started: Instant) -> Result<(), LogEr
     let file = match &options.log_file {
         Some(file) => {
             let path = options.work_dir().join(file);
+            // A child that opens a log of its own may have gone elsewhere by then.
+            let path = std::path::absolute(&path).unwrap_or(path);
             let fd = open(&path).map_err(|source| LogError::Open {
                 path: path.clone(),
                 source,
@@ -142,12 +144,11 @@ impl Logger {
         }
     }
 
-    /// The line of an event, ending in a newline.
-    /// Standard error bears times from `-v3` on.
+    /// The line of an event, ending in a newline. On standard error it bears the time from `-v3` on.
     fn line(&self, pid: i32, event: &Event<'_>, fields: Fields) -> String {
         let elapsed = self.started.elapsed();
         let mut line = String::with_capacity(160);
-        // Writing to a string cannot fail.
+        // Writing to a string cannot fail, so what comes of it is dropped.
         if self.file.is_some() || self.level >= LevelFilter::INFO {
             let _ = write!(line, "({:02}.{:06}) ", elapsed.as_secs(), elapsed.subsec_micros());
         }

@@ -184,5 +184,7 @@ fn parse_cluster<'a>(
     Ok(())
 }
 
+#[cfg(all(test, target_env = "gnu"))]
+mod glibc;
 #[cfg(test)]
 mod tests;

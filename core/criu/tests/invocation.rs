@@ -110,10 +110,7 @@ fn wrong_command_lines_end_with_one() {
         (&["cpuinfo", "show"], "dump or check"),
         (&["completions", "tcsh"], "bash, zsh or fish"),
         (&["cpuinfo", "check", "-D", "/nonexistent"], "/nonexistent"),
-        (
-            &["man", "-o", "no/such/dir/log"],
-            "opening the log file ./no/such/dir/log: No such file",
-        ),
+        (&["man", "-o", "no/such/dir/log"], "no/such/dir/log: No such file"),
     ] {
         failed_with(&place.run(args), why);
     }

@@ -137,3 +137,41 @@ fn an_existing_file_is_kept_and_emptied() {
     drop(open(&fresh).unwrap());
     assert_eq!(std::fs::metadata(&fresh).unwrap().mode() & 0o777 & !0o600, 0);
 }
+
+#[test]
+fn a_child_writes_to_the_same_file_under_its_pid_or_to_its_own() {
+    for per_pid in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let fd = open(&path).unwrap();
+        let logger = Logger::new(Some((path.clone(), fd)), 3, per_pid, Instant::now());
+        let child = tracing::subscriber::with_default(logger, || {
+            info!("parent");
+            // SAFETY: the child writes one line and ends; what it uses is safe after a fork with threads around,
+            // as glibc's allocator is.
+            match unsafe { libc::fork() } {
+                0 => {
+                    info!("child");
+                    // SAFETY: ends the child without running what belongs to the parent.
+                    unsafe { libc::_exit(0) }
+                }
+                child => child,
+            }
+        });
+        assert!(child > 0);
+        let mut status = 0;
+        // SAFETY: waits for our own child; `status` outlives the call.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+        let own = dir.path().join(format!("a.log.{child}"));
+        let text = std::fs::read_to_string(if per_pid { &own } else { &path }).unwrap();
+        assert!(
+            text.lines()
+                .last()
+                .unwrap()
+                .ends_with(&format!(") {child:6}: child")),
+            "{text}"
+        );
+        assert_eq!(own.exists(), per_pid);
+    }
+}
