@@ -70,7 +70,12 @@ pub fn wait(pid: Pid, limit: Duration) -> Option<End> {
 
 /// How a child ended, if it has; [`wait`] still finds it.
 pub fn peek(pid: Pid) -> Option<End> {
-    ENDED.table.lock().unwrap_or_else(PoisonError::into_inner).get(&pid).copied()
+    ENDED
+        .table
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&pid)
+        .copied()
 }
 
 fn reap(ended: &Ended) {

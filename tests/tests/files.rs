@@ -1,0 +1,2 @@
+//! Files, directories, devices, deleted files and locks.
+criu_tests::guests! { files { across_fork, closed_stdio, devices, directory, duplicates, flags, ghost, ghost_directory, ghost_replaced, ghost_sparse, ghost_tmpfile, leases (.option("--file-locks")), link_remap (.dump_option("--link-remap")), locks_flock (.option("--file-locks")), locks_ofd (.option("--file-locks")), locks_posix (.option("--file-locks")), many, offsets, opath, owner, proc_files, renamed } }
