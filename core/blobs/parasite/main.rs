@@ -27,6 +27,7 @@ const SA_RESTART: u64 = 0x1000_0000;
 const FUTEX_WAIT_PRIVATE: u64 = 128;
 const FUTEX_WAKE_OP_PRIVATE: u64 = 5 | 128;
 const ETIMEDOUT: i64 = 110;
+const SI_TKILL: i32 = -6;
 
 static CONTROL: AtomicPtr<Control> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -172,11 +173,11 @@ extern "C" fn thread(slot: *mut Slot) -> ! {
     unsafe { syscall!(nr::RT_SIGPROCMASK, 2, addr_of!(all_but_trap), 0, 8) };
     thread_info(&mut s.info);
     rt::breakpoint();
-    leave_slot(s)
+    leave_slot(s, false)
 }
 
 /// The master is gone and a SIGTRAP was due; find out who we are by where we stood.
-extern "C" fn on_trap(_signal: i32, _info: *const u8, ucontext: *const u64, frame: u64) -> ! {
+extern "C" fn on_trap(_signal: i32, info: *const i32, ucontext: *const u64, frame: u64) -> ! {
     // SAFETY: set before the handler was installed; the block outlives every thread here.
     let c = unsafe { &mut *CONTROL.load(Ordering::SeqCst) };
     // SAFETY: the kernel's ucontext: rsp is the 16th register of the sigcontext at byte 40.
@@ -184,11 +185,13 @@ extern "C" fn on_trap(_signal: i32, _info: *const u8, ucontext: *const u64, fram
     if rsp > c.stack[0] && rsp <= c.stack[1] {
         leave(c);
     }
+    // SAFETY: si_code is the third integer of the kernel's siginfo.
+    let asked = unsafe { info.add(2).read() } == SI_TKILL;
     let area = c.slot_size * c.slot_count;
     if rsp > c.slots && rsp <= c.slots + area {
         let index = (rsp - 1 - c.slots) / c.slot_size;
         // SAFETY: the index was just bounded; the slot is this thread's.
-        leave_slot(unsafe { &mut *((c.slots + index * c.slot_size) as *mut Slot) });
+        leave_slot(unsafe { &mut *((c.slots + index * c.slot_size) as *mut Slot) }, asked);
     }
     stray(c, frame)
 }
@@ -201,10 +204,11 @@ fn stray(c: &mut Control, frame: u64) -> ! {
     for i in 0..c.slot_count {
         // SAFETY: the slots are within this mapping.
         let s = unsafe { &mut *((c.slots + i * c.slot_size) as *mut Slot) };
-        if s.state != wire::slot::TAKEN || s.tid != tid || c.syscall_ret == 0 || c.sigreturn == 0 {
+        let asked = state_of(s).load(Ordering::SeqCst) == wire::slot::ASKED;
+        if !asked || s.tid != tid || c.syscall_ret == 0 || c.sigreturn == 0 {
             continue;
         }
-        s.state = wire::slot::FREE;
+        state_of(s).store(wire::slot::LEAVING, Ordering::SeqCst);
         // Decrement `busy` by a call made outside of the blob, then return through the kernel's
         // own frame. The memory below it is this handler's.
         let below = (frame - 8192) & !63;
@@ -213,11 +217,11 @@ fn stray(c: &mut Control, frame: u64) -> ! {
         f.fill(0);
         f[0] = c.sigreturn;
         f[4] = 0xff;
+        // Registers from r8 on: r8 = second word, r9 = operation, r10 = how many of its waiters to
+        // wake; rdi = a word without waiters, rsi = call, rdx = 0, rax = number; rsp, rip, flags, cs and ss.
         let g = &mut f[6..];
         (g[0], g[1], g[2]) = (addr_of!(c.busy) as u64, WAKE_OP, 1);
         (g[8], g[9], g[12], g[13]) = (addr_of!(c.pad) as u64, FUTEX_WAKE_OP_PRIVATE, 0, nr::FUTEX);
-        g[2] = 1;
-        // r8 = uaddr2, r9 = operation, r10 = how many waiters there.
         (g[15], g[16], g[17], g[18]) = (frame, c.syscall_ret, 0x202, 0x33 | 0x2b << 48);
         f[38] = !0;
         // SAFETY: a whole frame.
@@ -241,15 +245,17 @@ fn give_up(c: &Control) -> ! {
 
 /// The leading thread's way out: undo, restore the action, unmap, return.
 fn leave(c: &mut Control) -> ! {
-    wait_for_threads(c);
+    let alone = wait_for_threads(c);
     let n = (c.undo_count as usize).min(c.undo.len());
     for call in c.undo[..n].iter().rev() {
         // SAFETY: the tracer answers for the table.
         unsafe { rt::syscall6(call.nr, call.args) };
     }
-    // SAFETY: a whole action. From here on no breakpoint is met.
-    unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, addr_of!(c.old_trap), 0, 8) };
-    if c.exit_frame != 0 && c.keep == 0 {
+    if alone {
+        // SAFETY: a whole action. From here on no breakpoint is met.
+        unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, addr_of!(c.old_trap), 0, 8) };
+    }
+    if alone && c.exit_frame != 0 && c.keep == 0 {
         // SAFETY: as in `give_up`.
         unsafe { rt::return_through(c.exit_frame) }
     }
@@ -257,40 +263,55 @@ fn leave(c: &mut Control) -> ! {
     unsafe { rt::sigreturn(c.last_frame) }
 }
 
-fn leave_slot(s: &mut Slot) -> ! {
+/// Another thread's way out. `asked`: the SIGTRAP of [`ask_threads`] has arrived.
+fn leave_slot(s: &mut Slot, asked: bool) -> ! {
     // SAFETY: the control block outlives every thread here.
     let c = unsafe { &*CONTROL.load(Ordering::SeqCst) };
+    let (all, trap) = (!0u64, 1u64 << (SIGTRAP - 1));
+    // SAFETY: reads 8 bytes; the frames restore the mask.
+    unsafe { syscall!(nr::RT_SIGPROCMASK, 2, addr_of!(all), 0, 8) };
+    let not_asked = state_of(s)
+        .compare_exchange(wire::slot::TAKEN, wire::slot::LEAVING, Ordering::SeqCst, Ordering::SeqCst)
+        .is_ok();
+    if !not_asked && !asked {
+        // That SIGTRAP is still under way (or was merged with the breakpoint's, hence the limit): it
+        // must not reach the program.
+        let limit = [0i64, 50_000_000];
+        // SAFETY: reads a set and a time.
+        unsafe { syscall!(nr::RT_SIGTIMEDWAIT, addr_of!(trap), 0, limit.as_ptr(), 8) };
+    }
     // SAFETY: the tracer wrote the frame before it let the thread run here; with the gadgets the
     // first frame counts this thread out from outside of the blob.
     unsafe { if c.exit_frame != 0 { rt::return_through(s.exit_frame) } else { rt::sigreturn(s.exit_frame) } }
 }
 
-/// Waits until no other thread is in the blob. A thread that was about to enter, or had just left,
-/// when the master died cannot say so by itself: it is asked by a SIGTRAP.
-fn wait_for_threads(c: &mut Control) {
+fn state_of(s: &mut Slot) -> &AtomicU32 {
+    // SAFETY: aligned and valid as long as the slot; only changed atomically once the master is gone.
+    unsafe { AtomicU32::from_ptr(addr_of_mut!(s.state)) }
+}
+
+/// Waits until no other thread is in the blob; false if that cannot be found out. A thread that was
+/// about to enter, or had just left, when the master died does not count itself out: it is asked by a
+/// SIGTRAP.
+fn wait_for_threads(c: &mut Control) -> bool {
     // SAFETY: aligned, valid, and from here on only changed atomically.
     let busy = unsafe { AtomicU32::from_ptr(addr_of_mut!(c.busy)) };
-    let mut rounds = 0;
-    loop {
+    for _ in 0..250 {
         let now = busy.load(Ordering::SeqCst);
         if now == 0 {
-            return;
+            return true;
         }
         let wait = [0i64, 20_000_000];
         // SAFETY: the futex word and the time are valid.
         let r = unsafe { syscall!(nr::FUTEX, busy.as_ptr(), FUTEX_WAIT_PRIVATE, now, wait.as_ptr()) };
-        if r != -ETIMEDOUT {
-            continue;
-        }
-        rounds += 1;
-        if rounds == 100 || c.exit_frame == 0 {
-            c.keep = 1;
-            return;
-        }
-        if rounds % 5 == 1 {
+        if r == -ETIMEDOUT {
+            if c.exit_frame == 0 {
+                break;
+            }
             ask_threads(c);
         }
     }
+    false
 }
 
 fn ask_threads(c: &Control) {
@@ -298,8 +319,13 @@ fn ask_threads(c: &Control) {
     let pid = unsafe { syscall!(nr::GETPID) };
     for i in 0..c.slot_count {
         // SAFETY: the slots are within this mapping.
-        let s = unsafe { &*((c.slots + i * c.slot_size) as *const Slot) };
-        if s.state == wire::slot::TAKEN && s.tid != 0 {
+        let s = unsafe { &mut *((c.slots + i * c.slot_size) as *mut Slot) };
+        // A thread that blocks SIGTRAP, should it be outside, would never answer.
+        if s.tid == 0 || s.mask & (1 << (SIGTRAP - 1)) != 0 {
+            continue;
+        }
+        let (taken, asked) = (wire::slot::TAKEN, wire::slot::ASKED);
+        if state_of(s).compare_exchange(taken, asked, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
             // SAFETY: a signal for which this blob has the handler.
             unsafe { syscall!(nr::TGKILL, pid, s.tid, SIGTRAP) };
         }

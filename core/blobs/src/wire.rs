@@ -108,18 +108,24 @@ pub struct TimerInfo {
 pub mod slot {
     /// Nobody's.
     pub const FREE: u32 = 0;
-    /// A thread is, or is about to be, in the parasite.
+    /// A thread is, or is about to be, or was just now, in the parasite.
     pub const TAKEN: u32 = 1;
+    /// The leading thread has asked, by a SIGTRAP, whether it is still there.
+    pub const ASKED: u32 = 2;
+    /// The thread is on its way out and will count itself out.
+    pub const LEAVING: u32 = 3;
 }
 
 /// What one thread needs in the parasite; its stack ends where the next slot begins.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Slot {
-    /// [`slot::FREE`] or [`slot::TAKEN`].
+    /// One of [`slot`].
     pub state: u32,
     /// Thread id in the target's pid namespace, or 0.
     pub tid: u32,
+    /// The thread's own signal mask.
+    pub mask: u64,
     /// First signal frame of the way out.
     pub exit_frame: u64,
     /// The answers.

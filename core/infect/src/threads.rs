@@ -214,6 +214,7 @@ impl Core {
         let slot = Slot {
             state: slot::TAKEN,
             tid: tid as u32,
+            mask: context.mask,
             exit_frame: if protected { frames.at } else { frames.last },
             info: ThreadInfo::default(),
         };

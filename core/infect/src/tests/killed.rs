@@ -4,7 +4,7 @@ use super::*;
 use crate::{Infected, Tracee};
 
 /// What a master does between its start and its end; false when it got to the end alive.
-fn killed_at(n: i64, master: impl FnOnce()) -> bool {
+pub(super) fn killed_at(n: i64, master: impl FnOnce()) -> bool {
     let child = Child::new(|| {
         die_at(n);
         master();
@@ -168,7 +168,7 @@ fn the_undo_table_is_run() {
 }
 
 #[test]
-fn killed_at_any_time() {
+pub(super) fn killed_at_any_time() {
     let shared = Shared::new();
     let child = Child::new(|| {
         loop {

@@ -1,1 +1,365 @@
-//! Later.
+//! Many threads, many signals, filters.
+
+use std::time::Instant;
+
+use super::*;
+use crate::{Error, Queue, Tracee};
+
+/// A child with `n` threads beside the main one; each counts in its word from 8 on, or sleeps.
+fn threaded<'s>(shared: &'s Shared, n: usize, busy: bool) -> Child {
+    let child = Child::new(|| {
+        std::thread::scope(|scope| {
+            for i in 0..n {
+                std::thread::Builder::new()
+                    .stack_size(0x1_0000)
+                    .spawn_scoped(scope, move || {
+                        // SAFETY: a setting of this thread alone.
+                        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1000 + i) };
+                        shared.add(0);
+                        loop {
+                            if !busy {
+                                sleep_ms(100_000);
+                            } else if spin_with_vectors(shared.word(4), 1000) {
+                                shared.add(8 + i);
+                            } else {
+                                shared.add(3);
+                            }
+                        }
+                    })
+                    .unwrap();
+            }
+        });
+    });
+    shared.wait(0, |v| v == n as u64);
+    child
+}
+
+fn other_threads(pid: i32) -> Vec<i32> {
+    let dir = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut tids: Vec<i32> = dir.map(|e| e.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    tids.retain(|t| *t != pid);
+    tids.sort_unstable();
+    tids
+}
+
+/// Seizes all threads and asks them all; the answers.
+fn visit_threads(pid: i32) -> Vec<crate::ThreadState> {
+    let tids = other_threads(pid);
+    let mut all = vec![pid];
+    all.extend(&tids);
+    let mut tracees: Vec<Tracee> = Tracee::seize_all(&all).into_iter().map(Result::unwrap).collect();
+    let mut infected = tracees.remove(0).infect().unwrap();
+    let states = infected.threads(&mut tracees, &tids).unwrap();
+    assert_eq!(infected.syscall(libc::SYS_getpid, [0; 6]).unwrap(), i64::from(pid));
+    infected.cure().unwrap().detach().unwrap();
+    tracees.into_iter().for_each(|t| t.detach().unwrap());
+    states
+}
+
+fn all_progress(shared: &Shared, n: usize) {
+    for i in 0..n {
+        let seen = shared.get(8 + i);
+        shared.wait(8 + i, |v| v > seen + 1);
+    }
+    assert_eq!(shared.get(3), 0, "vector registers changed");
+}
+
+#[test]
+fn threads_answer_for_themselves() {
+    let shared = Shared::new();
+    let child = threaded(&shared, 70, false);
+    let before = child.look();
+    let states = visit_threads(child.0);
+    let mut slack: Vec<i64> = states.iter().map(|s| s.info.timerslack).collect();
+    slack.sort_unstable();
+    assert_eq!(slack, (1000..1070).collect::<Vec<_>>());
+    for s in &states {
+        assert_ne!(s.info.tid_address, 0);
+        // std gives every thread an alternate stack.
+        assert!(s.info.altstack[0] != 0 && s.info.altstack[2] >= 8192, "{:x?}", s.info);
+    }
+    for tid in other_threads(child.0) {
+        wait_in_one_of(tid, &[libc::SYS_nanosleep, libc::SYS_restart_syscall]);
+    }
+    assert_eq!(child.look(), before);
+}
+
+#[test]
+fn busy_threads_survive() {
+    let shared = Shared::new();
+    let child = threaded(&shared, 8, true);
+    for _ in 0..10 {
+        visit_threads(child.0);
+        all_progress(&shared, 8);
+    }
+}
+
+#[test]
+fn threads_survive_the_master() {
+    let shared = Shared::new();
+    let child = threaded(&shared, 3, true);
+    all_progress(&shared, 3);
+    let before = child.look();
+    let main_waits = || wait_in(child.0, libc::SYS_futex);
+    main_waits();
+    let mut n = 0;
+    while killed::killed_at(n, || drop(visit_threads(child.0))) {
+        all_progress(&shared, 3);
+        // The leading thread may still be waiting for the others to say that they are out.
+        wait_for(&format!("no new mapping after death at operation {n}"), || child.maps() == before.0);
+        main_waits();
+        assert_eq!(child.look(), before, "after death at operation {n}");
+        n += 1;
+    }
+    assert!(n >= 100, "only {n} points");
+    all_progress(&shared, 3);
+    assert_eq!(child.look(), before);
+}
+
+static HANDLED: std::sync::atomic::AtomicPtr<AtomicU64> = std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
+
+extern "C" fn count(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let words = HANDLED.load(Ordering::SeqCst);
+    // SAFETY: the kernel's siginfo with a value; the words are mapped.
+    unsafe {
+        let value = (*info).si_value().sival_ptr as u64;
+        (*words.add(1)).fetch_add(1, Ordering::SeqCst);
+        (*words.add(2)).fetch_add(value, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn no_signal_is_lost_or_doubled() {
+    const SENT: u64 = 4000;
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        HANDLED.store(shared.0, Ordering::SeqCst);
+        // SAFETY: a handler that touches only atomics.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = count as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            libc::sigaction(libc::SIGRTMIN() + 3, &raw const action, std::ptr::null_mut());
+        }
+        shared.set(0, 1);
+        loop {
+            shared.add(5);
+        }
+    });
+    shared.wait(0, |v| v == 1);
+    let sender = Child::new(|| {
+        for i in 0..SENT {
+            let value = libc::sigval { sival_ptr: i as *mut libc::c_void };
+            // SAFETY: sends a signal to the target; a full queue is tried again.
+            while unsafe { libc::sigqueue(child.0, libc::SIGRTMIN() + 3, value) } != 0 {
+                std::thread::yield_now();
+            }
+            if i % 8 == 0 {
+                std::thread::yield_now();
+            }
+        }
+    });
+    let mut visits = 0;
+    while sender.state() != 'Z' {
+        let tracee = Tracee::seize(child.0).unwrap();
+        if visits % 2 == 0 {
+            tracee.detach().unwrap();
+        } else {
+            tracee.infect().unwrap().cure().unwrap().detach().unwrap();
+        }
+        visits += 1;
+    }
+    assert_eq!(sender.end(), 0);
+    assert!(visits > 5);
+    shared.wait(1, |v| v >= SENT);
+    assert_eq!((shared.get(1), shared.get(2)), (SENT, SENT * (SENT - 1) / 2), "after {visits} visits");
+}
+
+#[test]
+fn a_trap_from_elsewhere_is_kept() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        HANDLED.store(shared.0, Ordering::SeqCst);
+        // SAFETY: a handler that touches only atomics.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = count as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO;
+            libc::sigaction(libc::SIGTRAP, &raw const action, std::ptr::null_mut());
+        }
+        shared.set(0, 1);
+        loop {
+            shared.add(5);
+        }
+    });
+    shared.wait(0, |v| v == 1);
+    let before = child.look();
+    let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
+    let value = libc::sigval { sival_ptr: 77 as *mut libc::c_void };
+    // SAFETY: our own child.
+    assert_eq!(unsafe { libc::sigqueue(child.0, libc::SIGTRAP, value) }, 0);
+    infected.syscall(libc::SYS_getpid, [0; 6]).unwrap();
+    let tracee = infected.cure().unwrap();
+    let pending = tracee.pending(Queue::Thread).unwrap();
+    assert_eq!(pending.len(), 1);
+    assert_eq!(pending[0][0], libc::SIGTRAP as u8);
+    tracee.detach().unwrap();
+    shared.wait(1, |v| v == 1);
+    assert_eq!(shared.get(2), 77);
+    assert_eq!(child.look(), before);
+}
+
+#[test]
+fn pending_signals_are_seen_and_stay() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        // SAFETY: blocks signals of this process.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut set);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+        }
+        shared.set(0, 1);
+        loop {
+            shared.add(5);
+        }
+    });
+    shared.wait(0, |v| v == 1);
+    for i in 0..40 {
+        let value = libc::sigval { sival_ptr: i as *mut libc::c_void };
+        // SAFETY: our own child.
+        assert_eq!(unsafe { libc::sigqueue(child.0, libc::SIGRTMIN() + 1, value) }, 0);
+    }
+    // SAFETY: our own child; with all blocked, SIGTRAP too.
+    unsafe { libc::syscall(libc::SYS_tgkill, child.0, child.0, libc::SIGTRAP) };
+    let before = child.look();
+    let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
+    assert_eq!(infected.syscall(libc::SYS_getpid, [0; 6]).unwrap(), i64::from(child.0));
+    let tracee = infected.cure().unwrap();
+    let pending = tracee.pending(Queue::Process).unwrap();
+    assert_eq!(pending.len(), 40);
+    for (i, info) in pending.iter().enumerate() {
+        assert_eq!(info[24], i as u8, "order or value lost");
+    }
+    assert_eq!(tracee.pending(Queue::Thread).unwrap().len(), 1);
+    assert_eq!(tracee.sigmask().unwrap() | 1 << 8 | 1 << 18, !0 & !(3 << 31) | tracee.sigmask().unwrap());
+    tracee.detach().unwrap();
+    assert_eq!(child.look(), before);
+}
+
+#[test]
+fn a_filtered_process_is_infected() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        // Allow nothing but nanosleep, write and exits; kill on the rest.
+        let allow = [libc::SYS_nanosleep, libc::SYS_exit_group, libc::SYS_restart_syscall];
+        let mut program = vec![libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 }];
+        for nr in allow {
+            program.push(libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: nr as u32 });
+            program.push(libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 });
+        }
+        program.push(libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x8000_0000 });
+        let fprog = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: a valid filter for this process.
+        unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            assert_eq!(libc::syscall(libc::SYS_seccomp, 1, 0, &raw const fprog), 0);
+        }
+        shared.set(0, 1);
+        loop {
+            sleep_ms(1);
+            shared.add(1);
+        }
+    });
+    shared.wait(1, |v| v > 0);
+    let before = child.look();
+    let tracee = Tracee::seize(child.0).unwrap();
+    let filters = tracee.seccomp_filters().unwrap();
+    assert_eq!(filters.len(), 1);
+    assert_eq!(filters[0].program.len(), 8 * 8);
+    let mut infected = tracee.infect().unwrap();
+    assert_eq!(infected.syscall(libc::SYS_getpid, [0; 6]).unwrap(), i64::from(child.0));
+    infected.cure().unwrap().detach().unwrap();
+    let seen = shared.get(1);
+    shared.wait(1, |v| v > seen + 2);
+    assert_eq!(child.look(), before);
+}
+
+#[test]
+fn a_thread_on_its_own_stack_keeps_the_memory_below() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        // Memory of our own making as a stack, full of data right below the red zone.
+        let mut memory = vec![0x5au8; 0x1_0000];
+        let middle = (memory.as_mut_ptr() as u64 + 0x8000) & !15;
+        loop {
+            // SAFETY: the stack pointer is put back; nothing is called in between.
+            unsafe {
+                std::arch::asm!("mov {s}, rsp", "mov rsp, {m}", "2:", "lock inc qword ptr [{c}]", "dec {n}", "jnz 2b",
+                    "mov rsp, {s}", s = out(reg) _, m = in(reg) middle, c = in(reg) shared.word(0).as_ptr(),
+                    n = inout(reg) 100_000u64 => _);
+            }
+            shared.add(if memory.iter().all(|b| *b == 0x5a) { 1 } else { 2 });
+        }
+    });
+    shared.wait(1, |v| v > 0);
+    let before = child.look();
+    let mut n = 0;
+    let visit = || {
+        Tracee::seize(child.0).unwrap().infect().unwrap().cure().unwrap().detach().unwrap();
+    };
+    while killed::killed_at(n, visit) {
+        let seen = shared.get(1);
+        shared.wait(1, |v| v > seen + 1);
+        assert_eq!(shared.get(2), 0, "memory changed after death at {n}");
+        assert_eq!(child.look(), before, "after death at {n}");
+        n += 1;
+    }
+}
+
+#[test]
+fn compat_and_cancelled_are_refused() {
+    let child = Child::new(|| {
+        sleep_ms(100_000);
+    });
+    let tracee = Tracee::seize(child.0).unwrap();
+    let mut regs = tracee.regs().unwrap();
+    let good = regs;
+    regs.cs = 0x23;
+    if tracee.set_regs(&regs).is_ok() {
+        let failed = tracee.infect().unwrap_err();
+        assert!(matches!(failed.error, Error::Unsupported { .. }), "{}", failed.error);
+        failed.tracee.set_regs(&good).unwrap();
+    }
+}
+
+/// Figures, not checks: `cargo test --release -p criu-infect figures -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints figures"]
+fn figures() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        sleep_ms(100_000);
+    });
+    let mut times = Vec::new();
+    for _ in 0..200 {
+        let start = Instant::now();
+        let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
+        infected.process_info().unwrap();
+        infected.leader().unwrap();
+        infected.cure().unwrap().detach().unwrap();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    println!("seize, infect, ask, cure: median {:?}, worst {:?}", times[100], times[199]);
+    for n in [100, 500] {
+        shared.set(0, 0);
+        let child = threaded(&shared, n, false);
+        let tids = other_threads(child.0);
+        let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
+        let mut tracees: Vec<Tracee> = Tracee::seize_all(&tids).into_iter().map(Result::unwrap).collect();
+        let start = Instant::now();
+        infected.threads(&mut tracees, &tids).unwrap();
+        println!("{n} threads: {:?}, {:?} each", start.elapsed(), start.elapsed() / n as u32);
+    }
+}
