@@ -104,6 +104,8 @@ pub(crate) struct Core {
     /// SIGTRAPs that somebody sent meanwhile.
     requeue: Vec<SigInfo>,
     pub(crate) keep: bool,
+    /// Slots that were in use.
+    pub(crate) used_slots: usize,
 }
 
 impl Tracee {
@@ -164,6 +166,7 @@ impl Prepared {
             undo: 0,
             requeue: Vec::new(),
             keep: false,
+            used_slots: 0,
         }
     }
 }
@@ -334,7 +337,7 @@ impl Core {
         matches!(self.place, Place::Outside(_)) && self.gadgets.complete()
     }
 
-    /// A system call by code of the target outside of the blob, from an event stop or a syscall
+    /// A system call by code of the target outside of the blob, from any stop; ends in an event
     /// stop. If the tracer dies, the thread goes on to the frame at `then`.
     fn outside_call(&mut self, call: OutsideCall, then: u64) -> Result<i64> {
         const DOING: &str = "making a system call in it";
@@ -382,24 +385,31 @@ impl Core {
         let l = self.layout;
         let tid = self.tracee.tid();
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
-        let prot = (libc::PROT_READ | libc::PROT_EXEC) as u64;
-        let map = OutsideCall {
+        let prot = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
+        let mut map = OutsideCall {
             nr: libc::SYS_mmap as u64,
             args: [l.base, l.total, prot, flags, u64::MAX, 0],
         };
         let first = self.frames.at;
-        let got = self.outside_call(map, first)?;
+        let mut got = self.outside_call(map, first)?;
+        // Some do not allow memory to be written and executed (PR_SET_MDWE, security modules).
+        let separate = matches!(-got as i32, libc::EACCES | libc::EPERM);
+        if separate {
+            map.args[2] = (libc::PROT_READ | libc::PROT_EXEC) as u64;
+            got = self.outside_call(map, first)?;
+        }
         if self.result("mmap", got)? as u64 != l.base {
             return Err(Error::Answer { tid, doing: "mmap" });
         }
-        let entered = self.start(first);
+        let entered = self.start(first, separate);
         if entered.is_err() {
             self.unmap()?;
         }
         entered
     }
 
-    fn start(&mut self, first: u64) -> Result<()> {
+    /// `separate`: what is to be written is not writable yet.
+    fn start(&mut self, first: u64, separate: bool) -> Result<()> {
         let l = self.layout;
         let tid = self.tracee.tid();
         let rw = l.base + PARASITE.rw_start as u64;
@@ -414,7 +424,9 @@ impl Core {
                 0,
             ],
         };
-        self.checked("mprotect", protect, first)?;
+        if separate {
+            self.checked("mprotect", protect, first)?;
+        }
         write_all(tid, &self.mem, l.base, &PARASITE.relocated(l.base))?;
         if self.place == Place::Inside {
             write_all(tid, &self.mem, self.frames.at, &self.frames.bytes)?;
@@ -489,13 +501,11 @@ impl Core {
             nr: libc::SYS_munmap as u64,
             args: [l.base, l.total, 0, 0, 0, 0],
         };
-        self.tracee.settle()?;
         self.checked("munmap", unmap, self.frames.last).map(drop)
     }
 
-    /// Back to the interrupted context; the blob is not mapped (any more).
+    /// Back to the interrupted context, from an event stop; the blob is not mapped (any more).
     fn retreat(&mut self) -> Result<()> {
-        self.tracee.settle()?;
         self.tracee.set_sigmask(self.context.mask)?;
         self.tracee.set_xstate(&self.context.xstate)?;
         self.tracee.set_regs(&self.context.regs)?;
@@ -513,7 +523,8 @@ impl Core {
 
     fn cure(&mut self) -> Result<()> {
         let l = self.layout;
-        self.tracee.settle()?;
+        // Straight from the breakpoint: should the tracer die now, the handler gets its SIGTRAP, finds
+        // the thread outside and sends it on.
         let old = l.control + offset_of!(Control, old_trap) as u64;
         let trap = libc::SIGTRAP as u64;
         let action = OutsideCall {

@@ -111,6 +111,10 @@ impl Core {
         for (i, context) in contexts.iter().enumerate() {
             self.write_slot(i as u64, &threads[i], tids[i], context)?;
         }
+        for unused in threads.len()..self.used_slots {
+            sys::write_mem(self.tracee.tid(), self.layout.slot(unused as u64), &slot::FREE.to_le_bytes())?;
+        }
+        self.used_slots = threads.len();
         self.set_busy(threads.len() as u32)?;
         let mut first_error = None;
         let mut keep = |r: Result<()>| {
