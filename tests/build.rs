@@ -10,7 +10,10 @@ fn main() {
     println!("cargo::rerun-if-changed=guests");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("guests");
     let sources = sources(Path::new("guests")).expect("the guests' folder is readable");
-    let header = modified(Path::new("guests/guest.h"));
+    let header = ["guest.h", "aio.h", "inet.h", "unix.h"]
+        .iter()
+        .filter_map(|h| modified(&Path::new("guests").join(h)))
+        .max();
     let work = Mutex::new(sources.into_iter());
     let failures = Mutex::new(Vec::new());
     let workers = thread::available_parallelism().map_or(1, |n| n.get());
@@ -18,7 +21,9 @@ fn main() {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
-                    let Some(source) = work.lock().expect("no worker panics").next() else { return };
+                    let Some(source) = work.lock().expect("no worker panics").next() else {
+                        return;
+                    };
                     if let Err(message) = compile(&source, &out, header) {
                         failures.lock().expect("no worker panics").push(message);
                     }
@@ -27,7 +32,11 @@ fn main() {
         }
     });
     let failures = failures.into_inner().expect("no worker panics");
-    assert!(failures.is_empty(), "guests that do not compile:\n{}", failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "guests that do not compile:\n{}",
+        failures.join("\n")
+    );
 }
 
 /// All `guests/FAMILY/NAME.c`.
@@ -64,13 +73,25 @@ fn compile(source: &Path, out: &Path, header: Option<SystemTime>) -> Result<(), 
     }
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
     let result = Command::new(&compiler)
-        .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wno-unused-function", "-pthread", "-o"])
+        .args([
+            "-std=gnu11",
+            "-O1",
+            "-g",
+            "-Wall",
+            "-Wno-unused-function",
+            "-pthread",
+            "-o",
+        ])
         .arg(&program)
         .arg(source)
         .output()
         .map_err(|e| format!("run the C compiler {compiler}: {e}; install gcc, or name another in CC"))?;
     if !result.status.success() {
-        return Err(format!("{}:\n{}", source.display(), String::from_utf8_lossy(&result.stderr)));
+        return Err(format!(
+            "{}:\n{}",
+            source.display(),
+            String::from_utf8_lossy(&result.stderr)
+        ));
     }
     Ok(())
 }

@@ -139,6 +139,14 @@ static inline void checkpoint(void)
 	wait_go();
 }
 
+/* This is a restored process: for what a restore is asked to change. */
+static inline bool restored(void)
+{
+	char path[PATH_MAX];
+	snprintf(path, sizeof path, "%s/restored", guest_dir);
+	return access(path, F_OK) == 0;
+}
+
 static inline int pass(void)
 {
 	guest_verdict("pass");

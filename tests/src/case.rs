@@ -107,6 +107,7 @@ impl Case {
             .args(self.restore.iter().copied())
             .run();
         restored.expect_ok();
+        fs::write(lab.path().join("restored"), "").expect("mark the guest as restored");
         let text = fs::read_to_string(&pidfile).unwrap_or_default();
         assert_eq!(text.trim(), pid.to_string(), "the pid in --pidfile\n{restored}");
         // What goes wrong later is explained by the restore's log.

@@ -1,0 +1,2 @@
+//! Rings of asynchronous I\/O.
+criu_tests::guests! { aio { completed, empty, forked } }

@@ -1,0 +1,2 @@
+//! Memory files.
+criu_tests::guests! { memfd { hugetlb (.need(criu_tests::Need::HugePages)), large, plain, sealed, shared } }
