@@ -35,6 +35,7 @@ pub use host::{Fd, Host, Services};
 #[doc(hidden)]
 pub use inventory;
 pub use kinds::{FileKind, MappingKind, Opened, Outcome, Progress, Stage, StageHook, TaskKind, TaskPoint};
+pub use message::Purpose;
 pub use note::Point;
 
 pub use criu_proto as proto;
@@ -63,5 +64,7 @@ pub mod hosting {
     pub use crate::bridge::current_level;
     pub use crate::guest::Instance;
     pub use crate::register::{Make, PluginDescription, Registration};
-    pub use crate::serve::{FileClient, KindChannel, MappingClient, StageClient, TaskClient, serve_service};
+    pub use crate::serve::{
+        FileClient, KindChannel, MappingClient, ServicesClient, StageClient, TaskClient, serve_service,
+    };
 }

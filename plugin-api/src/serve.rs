@@ -5,5 +5,4 @@ mod services;
 
 pub use kinds::{FileClient, KindChannel, MappingClient, StageClient, TaskClient};
 pub(crate) use kinds::{serve_file, serve_mapping, serve_stage, serve_task};
-pub(crate) use services::ServicesClient;
-pub use services::serve_service;
+pub use services::{ServicesClient, serve_service};

@@ -14,7 +14,7 @@ use crate::wire::{
 use crate::{Error, Result};
 
 /// The services, as code in a shared object calls them.
-pub(crate) struct ServicesClient(Box<dyn HostCall>);
+pub struct ServicesClient(Box<dyn HostCall>);
 
 impl std::fmt::Debug for ServicesClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -24,7 +24,7 @@ impl std::fmt::Debug for ServicesClient {
 
 impl ServicesClient {
     /// A client of this host.
-    pub(crate) fn new(host: Box<dyn HostCall>) -> Self {
+    pub fn new(host: Box<dyn HostCall>) -> Self {
         Self(host)
     }
 

@@ -1,0 +1,242 @@
+//! Which kind serves what, decided once from the claims.
+
+use std::collections::HashMap;
+
+use criu_plugin_api::{Claim, EXT, Point, Purpose, Stage};
+
+use crate::error::{Claimant, LoadError, RefusedBecause};
+use crate::loader::{KindId, KindInfo};
+
+/// A file whose kind is asked for. What costs a system call is a closure, called when a claim needs it.
+pub struct FileQuery<'a> {
+    /// What readlink(2) of `/proc/PID/fd/N` says.
+    pub link: &'a [u8],
+    /// `st_mode`.
+    pub mode: u32,
+    /// `st_rdev`.
+    pub rdev: u64,
+    /// Family, type and protocol of a socket.
+    pub socket: &'a dyn Fn() -> Option<[u32; 3]>,
+    /// `f_type` of statfs(2).
+    pub fs_magic: &'a dyn Fn() -> Option<u64>,
+    /// Why the file is looked at: the claims of paths serve `Exe`, `Cwd`, `Root` and `Path`, and all
+    /// others the rest; those of links serve `Exe` too.
+    pub purpose: Purpose,
+}
+
+/// Which kind serves what.
+#[derive(Debug, Default)]
+pub struct ClaimTable {
+    files: Vec<(Claim, KindId)>,
+    mappings: Vec<(Claim, KindId)>,
+    statuses: HashMap<u32, KindId>,
+    images: HashMap<u32, KindId>,
+    ext: Vec<(String, KindId)>,
+    tasks: Vec<KindId>,
+    stages: Vec<(Stage, KindId)>,
+}
+
+impl ClaimTable {
+    /// Builds the table; the kinds come in the order of their ids.
+    pub(crate) fn new(kinds: &[KindInfo]) -> Result<Self, LoadError> {
+        let mut all: Vec<(&Claim, usize)> = Vec::new();
+        for (at, kind) in kinds.iter().enumerate() {
+            all.extend(kind.claims.iter().map(|claim| (claim, at)));
+        }
+        // The sort is stable, and kinds are in the order of their plugins' and their own names.
+        all.sort_by_key(|(claim, _)| std::cmp::Reverse(claim.specificity()));
+        find_conflict(&all, kinds)?;
+        let mut table = Self::default();
+        for (claim, at) in all {
+            table.add(claim, kinds[at].id);
+        }
+        Ok(table)
+    }
+
+    fn add(&mut self, claim: &Claim, id: KindId) {
+        match claim {
+            Claim::Link(_)
+            | Claim::LinkPrefix(_)
+            | Claim::Char(_)
+            | Claim::Block(_)
+            | Claim::Socket(_)
+            | Claim::File(..)
+            | Claim::Path(_)
+            | Claim::PathPrefix(_) => self.files.push((claim.clone(), id)),
+            Claim::Map(_) | Claim::MapPrefix(_) => self.mappings.push((claim.clone(), id)),
+            Claim::VmaStatus(bit) => drop(self.statuses.insert(*bit, id)),
+            Claim::Image(number) => drop(self.images.insert(*number, id)),
+            Claim::ExtImage(file) => self.ext.push((file.clone(), id)),
+            Claim::Task => self.tasks.push(id),
+            Claim::Stages(stages) => self.stages.extend(stages.iter().map(|stage| (*stage, id))),
+        }
+    }
+
+    /// The kinds that may serve a file, the one to be asked first in front.
+    pub fn file_kinds(&self, file: &FileQuery<'_>) -> Vec<KindId> {
+        let mut seen = Seen::default();
+        let mut kinds = Vec::new();
+        for (claim, id) in &self.files {
+            if seen.fits(claim, file) && !kinds.contains(id) {
+                kinds.push(*id);
+            }
+        }
+        kinds
+    }
+
+    /// The kinds that may serve a mapping of this name, the one to be asked first in front.
+    pub fn mapping_kinds(&self, name: &[u8]) -> Vec<KindId> {
+        let mut kinds = Vec::new();
+        for (claim, id) in &self.mappings {
+            let fits = match claim {
+                Claim::Map(text) => name == text.as_bytes(),
+                Claim::MapPrefix(prefix) => name.starts_with(prefix.as_bytes()),
+                _ => false,
+            };
+            if fits && !kinds.contains(id) {
+                kinds.push(*id);
+            }
+        }
+        kinds
+    }
+
+    /// The kinds that restore files of a number of `fd_types`: one at most, but all third-party kinds
+    /// for EXT. See [`ext_kinds`](Self::ext_kinds).
+    pub fn by_image(&self, number: u32) -> Vec<KindId> {
+        if number == EXT {
+            return self.ext.iter().map(|(_, id)| *id).collect();
+        }
+        self.images.get(&number).copied().into_iter().collect()
+    }
+
+    /// The third-party kinds, with the image in which each describes its files. Files of the type EXT
+    /// carry nothing but an id: those kinds whose image is in the set get all of them at `prepare`, and
+    /// each answers with a plan for every file that its image describes, and no other. A file with no
+    /// plan, or with two, has no owner.
+    pub fn ext_kinds(&self) -> &[(String, KindId)] {
+        &self.ext
+    }
+
+    /// The kind that restores mappings with this bit in their status.
+    pub fn by_vma_status(&self, bit: u32) -> Option<KindId> {
+        self.statuses.get(&bit).copied()
+    }
+
+    /// The kinds of state of tasks.
+    pub fn task_kinds(&self) -> &[KindId] {
+        &self.tasks
+    }
+
+    /// The hooks of a stage.
+    pub fn stage_hooks(&self, stage: Stage) -> Vec<KindId> {
+        self.stages
+            .iter()
+            .filter(|(at, _)| *at == stage)
+            .map(|(_, id)| *id)
+            .collect()
+    }
+}
+
+/// What has been asked of a file so far.
+#[derive(Default)]
+struct Seen {
+    socket: Option<Option<[u32; 3]>>,
+    magic: Option<Option<u64>>,
+}
+
+impl Seen {
+    fn fits(&mut self, claim: &Claim, file: &FileQuery<'_>) -> bool {
+        let kind = file.mode & libc::S_IFMT;
+        let as_path = matches!(
+            file.purpose,
+            Purpose::Exe | Purpose::Cwd | Purpose::Root | Purpose::Path
+        );
+        match claim {
+            Claim::Path(text) => as_path && file.link == text.as_bytes(),
+            Claim::PathPrefix(prefix) => as_path && file.link.starts_with(prefix.as_bytes()),
+            Claim::Link(text) => (!as_path || file.purpose == Purpose::Exe) && file.link == text.as_bytes(),
+            Claim::LinkPrefix(prefix) => {
+                (!as_path || file.purpose == Purpose::Exe) && file.link.starts_with(prefix.as_bytes())
+            }
+            _ if as_path => false,
+            Claim::Char(device) => {
+                kind == libc::S_IFCHR
+                    && device.major.contains(libc::major(file.rdev))
+                    && device.minor.contains(libc::minor(file.rdev))
+            }
+            Claim::Block(device) => {
+                kind == libc::S_IFBLK
+                    && device.major.contains(libc::major(file.rdev))
+                    && device.minor.contains(libc::minor(file.rdev))
+            }
+            Claim::Socket(parts) => {
+                kind == libc::S_IFSOCK
+                    && self
+                        .socket
+                        .get_or_insert_with(|| (file.socket)())
+                        .is_some_and(|socket| {
+                            parts
+                                .iter()
+                                .zip(socket)
+                                .all(|(part, number)| part.is_none_or(|part| part == number))
+                        })
+            }
+            Claim::File(wanted, None) => kind == *wanted,
+            Claim::File(wanted, magic) => {
+                kind == *wanted && self.magic.get_or_insert_with(|| (file.fs_magic)()) == magic
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Claims of which no one can say which is asked first. Within one plugin kinds are asked in the order
+/// of their names, but what must be one kind's alone is so there too.
+fn find_conflict(sorted: &[(&Claim, usize)], kinds: &[KindInfo]) -> Result<(), LoadError> {
+    for (at, (claim, first)) in sorted.iter().enumerate() {
+        let rest = sorted[at + 1..].iter();
+        for (other, second) in rest.take_while(|(other, _)| other.specificity() == claim.specificity()) {
+            let (first, second) = (&kinds[*first], &kinds[*second]);
+            let sole = matches!(claim, Claim::VmaStatus(_) | Claim::Image(_) | Claim::ExtImage(_));
+            if !claim.conflicts(other) || (first.plugin == second.plugin && !(sole && first.id != second.id))
+            {
+                continue;
+            }
+            let side = |kind: &KindInfo, claim: &Claim| Claimant {
+                plugin: kind.plugin.clone(),
+                origin: kind.origin.to_string(),
+                kind: kind.name.clone(),
+                claim: claim.to_string(),
+            };
+            return Err(LoadError::Conflict(Box::new([
+                side(first, claim),
+                side(second, other),
+            ])));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a kind of this extension point can serve the claim.
+pub(crate) fn check_point(point: Point, kind: &str, claims: &[Claim]) -> Result<(), RefusedBecause> {
+    for claim in claims {
+        let fits = match claim {
+            Claim::Map(_) | Claim::MapPrefix(_) | Claim::VmaStatus(_) => point == Point::Mapping,
+            Claim::Task => point == Point::Task,
+            Claim::Stages(_) => point == Point::Stage,
+            _ => point == Point::File,
+        };
+        if !fits {
+            let what = "its extension point does not serve such things";
+            let source = criu_plugin_api::ClaimError {
+                claim: claim.to_string(),
+                what,
+            };
+            return Err(RefusedBecause::Claim {
+                kind: kind.to_owned(),
+                source,
+            });
+        }
+    }
+    Ok(())
+}
