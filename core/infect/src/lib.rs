@@ -33,6 +33,8 @@
 //! ptrace is bound to the thread that seized a task: [`Tracee`] is not `Send`.
 
 mod arch;
+mod check;
+mod core;
 mod error;
 mod exit;
 mod infected;
@@ -44,10 +46,11 @@ mod tests;
 mod threads;
 mod tracee;
 
+pub use crate::core::SCRATCH_SIZE;
 pub use arch::Regs;
 pub use criu_blobs::wire::{Call, ProcessInfo, SigAction, ThreadInfo, TimerInfo};
 pub use error::{Error, Result};
-pub use infected::{InfectError, Infected, SCRATCH_SIZE};
+pub use infected::{InfectError, Infected};
 pub use state::{Queue, RseqConfig, SeccompFilter, SigInfo, UserDispatch};
 pub use sys::{cancel, uncancel};
 pub use threads::ThreadState;

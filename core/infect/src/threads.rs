@@ -6,9 +6,11 @@ use criu_blobs::PARASITE;
 use criu_blobs::wire::{Control, Slot, ThreadInfo, slot};
 
 use crate::arch;
+use crate::check::check;
+use crate::core::{ALL_BUT_TRAP, Core, SLOTS, bytes_of_slice};
 use crate::error::{Error, Result};
 use crate::exit::{self, Context, OutsideCall, Place};
-use crate::infected::{ALL_BUT_TRAP, Core, Infected, SLOTS, bytes_of_slice, check};
+use crate::infected::Infected;
 use crate::sys;
 use crate::tracee::{Resume, Stop, Tracee};
 
@@ -107,12 +109,16 @@ impl Core {
 
     /// At most [`SLOTS`] threads.
     fn batch(&mut self, threads: &mut [Tracee], tids: &[i32], all: &mut Vec<ThreadState>) -> Result<()> {
-        let contexts = threads.iter().map(|t| check(t)).collect::<Result<Vec<_>>>()?;
+        let contexts = threads.iter().map(check).collect::<Result<Vec<_>>>()?;
         for (i, context) in contexts.iter().enumerate() {
             self.write_slot(i as u64, &threads[i], tids[i], context)?;
         }
         for unused in threads.len()..self.used_slots {
-            sys::write_mem(self.tracee.tid(), self.layout.slot(unused as u64), &slot::FREE.to_le_bytes())?;
+            sys::write_mem(
+                self.tracee.tid(),
+                self.layout.slot(unused as u64),
+                &slot::FREE.to_le_bytes(),
+            )?;
         }
         self.used_slots = threads.len();
         self.set_busy(threads.len() as u32)?;

@@ -1,5 +1,6 @@
 //! A task under ptrace: seize it, wait for its stops, let it go.
 
+use std::cell::Cell;
 use std::fs;
 use std::marker::PhantomData;
 
@@ -95,6 +96,8 @@ pub struct Tracee {
     /// A stop signal that came while the task ran for us: sent again before it is let go.
     held_stop: Option<i32>,
     attached: bool,
+    /// Resumed, and no stop seen since.
+    running: Cell<bool>,
     not_send: PhantomData<*const ()>,
 }
 
@@ -132,6 +135,7 @@ impl Tracee {
             found: Found::Running,
             held_stop: None,
             attached: true,
+            running: Cell::new(false),
             not_send: PhantomData,
         }
     }
@@ -146,6 +150,7 @@ impl Tracee {
             other => other?,
         };
         let tracee = Tracee::adopt(tid);
+        tracee.running.set(true);
         match tracee.interrupt() {
             // It died in between; the wait says how.
             Ok(()) | Err(Error::Gone { .. }) => Ok(tracee),
@@ -194,12 +199,28 @@ impl Tracee {
             Resume::Cont => libc::PTRACE_CONT,
             Resume::ToSyscall => libc::PTRACE_SYSCALL,
         };
-        self.request("resuming", request, 0, signal as usize)
+        self.request("resuming", request, 0, signal as usize)?;
+        self.running.set(true);
+        Ok(())
+    }
+
+    /// Stops a task that still runs because an earlier wait was cancelled; the signal that is then
+    /// about to be delivered, or 0.
+    pub(crate) fn halt(&mut self) -> Result<i32> {
+        if !self.running.get() {
+            return Ok(0);
+        }
+        self.interrupt()?;
+        match self.wait("stopping it")? {
+            Stop::Signal { signal } => Ok(signal),
+            _ => Ok(0),
+        }
     }
 
     /// Waits for the next stop. The end of the task is [`Error::Died`]; `doing` is said in it.
     pub fn wait(&mut self, doing: &'static str) -> Result<Stop> {
         let stop = Stop::from_status(sys::wait(self.tid)?);
+        self.running.set(false);
         let how = match stop {
             Stop::Exited { status } => format!("it exited with status {status}"),
             Stop::Killed { signal } => format!("it was killed by signal {signal}"),
@@ -293,11 +314,12 @@ impl Tracee {
         if !std::mem::take(&mut self.attached) {
             return Ok(());
         }
+        let due = self.halt()?;
         if let Some(signal) = self.held_stop.take() {
             // SAFETY: sends a signal to the task, which cannot be another one while we trace it.
             unsafe { libc::syscall(libc::SYS_tkill, self.tid, signal) };
         }
-        self.request("detaching", libc::PTRACE_DETACH, 0, 0)
+        self.request("detaching", libc::PTRACE_DETACH, 0, due as usize)
     }
 
     /// Kills the task with `SIGKILL` and leaves its status to its parent.

@@ -164,7 +164,11 @@ fn the_undo_table_is_run() {
     let seen = shared.get(1);
     shared.wait(1, |v| v > seen + 1);
     same_again(&child, &before, 0);
-    assert_eq!(shared.get(0), 2, "the undo table was not run, or in the wrong order");
+    assert_eq!(
+        shared.get(0),
+        2,
+        "the undo table was not run, or in the wrong order"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::*;
 use crate::{Error, Queue, Tracee};
 
 /// A child with `n` threads beside the main one; each counts in its word from 8 on, or sleeps.
-fn threaded<'s>(shared: &'s Shared, n: usize, busy: bool) -> Child {
+fn threaded(shared: &Shared, n: usize, busy: bool) -> Child {
     let child = Child::new(|| {
         std::thread::scope(|scope| {
             for i in 0..n {
@@ -36,7 +36,9 @@ fn threaded<'s>(shared: &'s Shared, n: usize, busy: bool) -> Child {
 
 fn other_threads(pid: i32) -> Vec<i32> {
     let dir = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let mut tids: Vec<i32> = dir.map(|e| e.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    let mut tids: Vec<i32> = dir
+        .map(|e| e.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
     tids.retain(|t| *t != pid);
     tids.sort_unstable();
     tids
@@ -50,7 +52,10 @@ fn visit_threads(pid: i32) -> Vec<crate::ThreadState> {
     let mut tracees: Vec<Tracee> = Tracee::seize_all(&all).into_iter().map(Result::unwrap).collect();
     let mut infected = tracees.remove(0).infect().unwrap();
     let states = infected.threads(&mut tracees, &tids).unwrap();
-    assert_eq!(infected.syscall(libc::SYS_getpid, [0; 6]).unwrap(), i64::from(pid));
+    assert_eq!(
+        infected.syscall(libc::SYS_getpid, [0; 6]).unwrap(),
+        i64::from(pid)
+    );
     infected.cure().unwrap().detach().unwrap();
     tracees.into_iter().for_each(|t| t.detach().unwrap());
     states
@@ -76,7 +81,11 @@ fn threads_answer_for_themselves() {
     for s in &states {
         assert_ne!(s.info.tid_address, 0);
         // std gives every thread an alternate stack.
-        assert!(s.info.altstack[0] != 0 && s.info.altstack[2] >= 8192, "{:x?}", s.info);
+        assert!(
+            s.info.altstack[0] != 0 && s.info.altstack[2] >= 8192,
+            "{:x?}",
+            s.info
+        );
     }
     for tid in other_threads(child.0) {
         wait_in_one_of(tid, &[libc::SYS_nanosleep, libc::SYS_restart_syscall]);
@@ -106,7 +115,9 @@ fn threads_survive_the_master() {
     while killed::killed_at(n, || drop(visit_threads(child.0))) {
         all_progress(&shared, 3);
         // The leading thread may still be waiting for the others to say that they are out.
-        wait_for(&format!("no new mapping after death at operation {n}"), || child.maps() == before.0);
+        wait_for(&format!("no new mapping after death at operation {n}"), || {
+            child.maps() == before.0
+        });
         main_waits();
         assert_eq!(child.look(), before, "after death at operation {n}");
         n += 1;
@@ -116,7 +127,8 @@ fn threads_survive_the_master() {
     assert_eq!(child.look(), before);
 }
 
-static HANDLED: std::sync::atomic::AtomicPtr<AtomicU64> = std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
+static HANDLED: std::sync::atomic::AtomicPtr<AtomicU64> =
+    std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
 
 extern "C" fn count(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     let words = HANDLED.load(Ordering::SeqCst);
@@ -149,7 +161,9 @@ fn no_signal_is_lost_or_doubled() {
     shared.wait(0, |v| v == 1);
     let sender = Child::new(|| {
         for i in 0..SENT {
-            let value = libc::sigval { sival_ptr: i as *mut libc::c_void };
+            let value = libc::sigval {
+                sival_ptr: i as *mut libc::c_void,
+            };
             // SAFETY: sends a signal to the target; a full queue is tried again.
             while unsafe { libc::sigqueue(child.0, libc::SIGRTMIN() + 3, value) } != 0 {
                 std::thread::yield_now();
@@ -172,7 +186,11 @@ fn no_signal_is_lost_or_doubled() {
     assert_eq!(sender.end(), 0);
     assert!(visits > 5);
     shared.wait(1, |v| v >= SENT);
-    assert_eq!((shared.get(1), shared.get(2)), (SENT, SENT * (SENT - 1) / 2), "after {visits} visits");
+    assert_eq!(
+        (shared.get(1), shared.get(2)),
+        (SENT, SENT * (SENT - 1) / 2),
+        "after {visits} visits"
+    );
 }
 
 #[test]
@@ -195,7 +213,9 @@ fn a_trap_from_elsewhere_is_kept() {
     shared.wait(0, |v| v == 1);
     let before = child.look();
     let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
-    let value = libc::sigval { sival_ptr: 77 as *mut libc::c_void };
+    let value = libc::sigval {
+        sival_ptr: 77 as *mut libc::c_void,
+    };
     // SAFETY: our own child.
     assert_eq!(unsafe { libc::sigqueue(child.0, libc::SIGTRAP, value) }, 0);
     infected.syscall(libc::SYS_getpid, [0; 6]).unwrap();
@@ -226,7 +246,9 @@ fn pending_signals_are_seen_and_stay() {
     });
     shared.wait(0, |v| v == 1);
     for i in 0..40 {
-        let value = libc::sigval { sival_ptr: i as *mut libc::c_void };
+        let value = libc::sigval {
+            sival_ptr: i as *mut libc::c_void,
+        };
         // SAFETY: our own child.
         assert_eq!(unsafe { libc::sigqueue(child.0, libc::SIGRTMIN() + 1, value) }, 0);
     }
@@ -234,7 +256,10 @@ fn pending_signals_are_seen_and_stay() {
     unsafe { libc::syscall(libc::SYS_tgkill, child.0, child.0, libc::SIGTRAP) };
     let before = child.look();
     let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
-    assert_eq!(infected.syscall(libc::SYS_getpid, [0; 6]).unwrap(), i64::from(child.0));
+    assert_eq!(
+        infected.syscall(libc::SYS_getpid, [0; 6]).unwrap(),
+        i64::from(child.0)
+    );
     let tracee = infected.cure().unwrap();
     let pending = tracee.pending(Queue::Process).unwrap();
     assert_eq!(pending.len(), 40);
@@ -242,7 +267,7 @@ fn pending_signals_are_seen_and_stay() {
         assert_eq!(info[24], i as u8, "order or value lost");
     }
     assert_eq!(tracee.pending(Queue::Thread).unwrap().len(), 1);
-    assert_eq!(tracee.sigmask().unwrap() | 1 << 8 | 1 << 18, !0 & !(3 << 31) | tracee.sigmask().unwrap());
+    assert_eq!(!tracee.sigmask().unwrap() & !(1 << 8 | 1 << 18 | 3 << 31), 0);
     tracee.detach().unwrap();
     assert_eq!(child.look(), before);
 }
@@ -252,14 +277,41 @@ fn a_filtered_process_is_infected() {
     let shared = Shared::new();
     let child = Child::new(|| {
         // Allow nothing but nanosleep, write and exits; kill on the rest.
-        let allow = [libc::SYS_nanosleep, libc::SYS_exit_group, libc::SYS_restart_syscall];
-        let mut program = vec![libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 }];
+        let allow = [
+            libc::SYS_nanosleep,
+            libc::SYS_exit_group,
+            libc::SYS_restart_syscall,
+        ];
+        let mut program = vec![libc::sock_filter {
+            code: 0x20,
+            jt: 0,
+            jf: 0,
+            k: 0,
+        }];
         for nr in allow {
-            program.push(libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: nr as u32 });
-            program.push(libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 });
+            program.push(libc::sock_filter {
+                code: 0x15,
+                jt: 0,
+                jf: 1,
+                k: nr as u32,
+            });
+            program.push(libc::sock_filter {
+                code: 0x06,
+                jt: 0,
+                jf: 0,
+                k: 0x7fff_0000,
+            });
         }
-        program.push(libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x8000_0000 });
-        let fprog = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        program.push(libc::sock_filter {
+            code: 0x06,
+            jt: 0,
+            jf: 0,
+            k: 0x8000_0000,
+        });
+        let fprog = libc::sock_fprog {
+            len: program.len() as u16,
+            filter: program.as_mut_ptr(),
+        };
         // SAFETY: a valid filter for this process.
         unsafe {
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -278,7 +330,10 @@ fn a_filtered_process_is_infected() {
     assert_eq!(filters.len(), 1);
     assert_eq!(filters[0].program.len(), 8 * 8);
     let mut infected = tracee.infect().unwrap();
-    assert_eq!(infected.syscall(libc::SYS_getpid, [0; 6]).unwrap(), i64::from(child.0));
+    assert_eq!(
+        infected.syscall(libc::SYS_getpid, [0; 6]).unwrap(),
+        i64::from(child.0)
+    );
     infected.cure().unwrap().detach().unwrap();
     let seen = shared.get(1);
     shared.wait(1, |v| v > seen + 2);
@@ -306,7 +361,14 @@ fn a_thread_on_its_own_stack_keeps_the_memory_below() {
     let before = child.look();
     let mut n = 0;
     let visit = || {
-        Tracee::seize(child.0).unwrap().infect().unwrap().cure().unwrap().detach().unwrap();
+        Tracee::seize(child.0)
+            .unwrap()
+            .infect()
+            .unwrap()
+            .cure()
+            .unwrap()
+            .detach()
+            .unwrap();
     };
     while killed::killed_at(n, visit) {
         let seen = shared.get(1);
@@ -328,7 +390,11 @@ fn compat_and_cancelled_are_refused() {
     regs.cs = 0x23;
     if tracee.set_regs(&regs).is_ok() {
         let failed = tracee.infect().unwrap_err();
-        assert!(matches!(failed.error, Error::Unsupported { .. }), "{}", failed.error);
+        assert!(
+            matches!(failed.error, Error::Unsupported { .. }),
+            "{}",
+            failed.error
+        );
         failed.tracee.set_regs(&good).unwrap();
     }
 }
@@ -351,7 +417,10 @@ fn figures() {
         times.push(start.elapsed());
     }
     times.sort();
-    println!("seize, infect, ask, cure: median {:?}, worst {:?}", times[100], times[199]);
+    println!(
+        "seize, infect, ask, cure: median {:?}, worst {:?}",
+        times[100], times[199]
+    );
     for n in [100, 500] {
         shared.set(0, 0);
         let child = threaded(&shared, n, false);
@@ -360,6 +429,10 @@ fn figures() {
         let mut tracees: Vec<Tracee> = Tracee::seize_all(&tids).into_iter().map(Result::unwrap).collect();
         let start = Instant::now();
         infected.threads(&mut tracees, &tids).unwrap();
-        println!("{n} threads: {:?}, {:?} each", start.elapsed(), start.elapsed() / n as u32);
+        println!(
+            "{n} threads: {:?}, {:?} each",
+            start.elapsed(),
+            start.elapsed() / n as u32
+        );
     }
 }

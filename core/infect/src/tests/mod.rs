@@ -174,7 +174,10 @@ fn wait_in(tid: i32, nr: i64) {
 fn wait_in_one_of(tid: i32, nrs: &[i64]) {
     wait_for(&format!("{tid} in system call {nrs:?}"), || {
         let text = std::fs::read_to_string(format!("/proc/{tid}/syscall")).unwrap_or_default();
-        text.split(' ').next().and_then(|n| n.parse().ok()).is_some_and(|nr| nrs.contains(&nr))
+        text.split(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .is_some_and(|nr| nrs.contains(&nr))
     });
 }
 
