@@ -32,7 +32,7 @@ fn kill_everywhere(run: impl Fn(), check: impl Fn(i64)) -> i64 {
     n
 }
 
-fn visit(pid: i32) {
+pub(super) fn visit(pid: i32) {
     let mut infected: Infected = Tracee::seize(pid).unwrap().infect().unwrap();
     infected.push_undo(libc::SYS_getpid, [0; 6]).unwrap();
     infected.process_info().unwrap();
@@ -129,6 +129,60 @@ fn sleeping_target() {
             wait_in_one_of(child.0, &[libc::SYS_nanosleep, libc::SYS_restart_syscall]);
             same_again(&child, &before, n);
             assert_eq!(shared.get(1), 0, "nanosleep failed at {n}");
+        },
+    );
+}
+
+#[test]
+fn pausing_target() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        loop {
+            // SAFETY: no arguments. There is no handler, so it must never return.
+            unsafe { libc::syscall(libc::SYS_pause) };
+            shared.add(0);
+        }
+    });
+    child.wait_in(libc::SYS_pause);
+    let before = child.look();
+    kill_everywhere(
+        || visit(child.0),
+        |n| {
+            child.wait_in(libc::SYS_pause);
+            same_again(&child, &before, n);
+            assert_eq!(shared.get(0), 0, "pause returned after death at {n}");
+        },
+    );
+}
+
+#[test]
+fn stopped_target() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        loop {
+            let good = spin_with_vectors(shared.word(0), 5_000);
+            shared.add(if good { 1 } else { 3 });
+        }
+    });
+    shared.wait(0, |v| v > 0);
+    let before = child.look();
+    let stop = || {
+        // SAFETY: our own child.
+        unsafe { libc::kill(child.0, libc::SIGSTOP) };
+        wait_for("stopped", || child.state() == 'T');
+    };
+    stop();
+    kill_everywhere(
+        || visit(child.0),
+        |n| {
+            wait_for(&format!("stopped after death at {n}"), || child.state() == 'T');
+            let seen = shared.get(1);
+            // SAFETY: our own child.
+            unsafe { libc::kill(child.0, libc::SIGCONT) };
+            shared.wait(1, |v| v > seen + 2);
+            same_again(&child, &before, n);
+            assert_eq!(shared.get(3), 0, "vector registers changed");
+            stop();
         },
     );
 }

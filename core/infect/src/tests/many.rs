@@ -380,23 +380,111 @@ fn a_thread_on_its_own_stack_keeps_the_memory_below() {
 }
 
 #[test]
-fn compat_and_cancelled_are_refused() {
+fn code_of_32_bits_is_refused() {
     let child = Child::new(|| {
         sleep_ms(100_000);
     });
     let tracee = Tracee::seize(child.0).unwrap();
-    let mut regs = tracee.regs().unwrap();
-    let good = regs;
+    let good = tracee.regs().unwrap();
+    let mut regs = good;
     regs.cs = 0x23;
-    if tracee.set_regs(&regs).is_ok() {
-        let failed = tracee.infect().unwrap_err();
-        assert!(
-            matches!(failed.error, Error::Unsupported { .. }),
-            "{}",
-            failed.error
-        );
-        failed.tracee.set_regs(&good).unwrap();
+    tracee.set_regs(&regs).unwrap();
+    let failed = tracee.infect().unwrap_err();
+    assert!(
+        matches!(failed.error, Error::Unsupported { .. }),
+        "{}",
+        failed.error
+    );
+    failed.tracee.set_regs(&good).unwrap();
+}
+
+#[test]
+fn a_failed_infection_changes_nothing() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        let limit = libc::rlimit {
+            rlim_cur: 0x10_0000,
+            rlim_max: 0x10_0000,
+        };
+        // SAFETY: limits this process alone; nothing is mapped afterwards.
+        unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+        loop {
+            let good = spin_with_vectors(shared.word(0), 5_000);
+            shared.add(if good { 1 } else { 3 });
+        }
+    });
+    shared.wait(1, |v| v > 1);
+    let before = child.look();
+    let failed = Tracee::seize(child.0).unwrap().infect().unwrap_err();
+    match &failed.error {
+        Error::Remote {
+            call: "mmap",
+            errno: nix::errno::Errno::ENOMEM,
+            ..
+        } => {}
+        other => panic!("{other}"),
     }
+    failed.tracee.detach().unwrap();
+    let seen = shared.get(1);
+    shared.wait(1, |v| v > seen + 2);
+    assert_eq!(shared.get(3), 0);
+    assert_eq!(child.look(), before);
+}
+
+#[test]
+fn a_process_that_denies_write_execute_is_infected() {
+    const PR_SET_MDWE: i32 = 65;
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        // SAFETY: a setting of this process alone.
+        let denied = unsafe { libc::prctl(PR_SET_MDWE, 1, 0, 0, 0) } == 0;
+        shared.set(2, if denied { 1 } else { 2 });
+        loop {
+            let good = spin_with_vectors(shared.word(0), 5_000);
+            shared.add(if good { 1 } else { 3 });
+        }
+    });
+    if shared.wait(2, |v| v != 0) == 2 {
+        eprintln!("skipped: this kernel has no PR_SET_MDWE (Linux 6.3)");
+        return;
+    }
+    let before = child.look();
+    let mut n = 0;
+    while killed::killed_at(n, || killed::visit(child.0)) {
+        let seen = shared.get(1);
+        shared.wait(1, |v| v > seen + 2);
+        assert_eq!(child.look(), before, "after death at {n}");
+        n += 1;
+    }
+    assert!(n > 50);
+    assert_eq!(shared.get(3), 0);
+}
+
+#[test]
+fn a_cancelled_wait_leaves_the_target_well() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        loop {
+            let good = spin_with_vectors(shared.word(0), 5_000);
+            shared.add(if good { 1 } else { 3 });
+        }
+    });
+    shared.wait(1, |v| v > 1);
+    let before = child.look();
+    // In a process of its own: cancelling is for all of it.
+    let master = Child::new(|| {
+        let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
+        crate::cancel();
+        let cancelled = infected.syscall(libc::SYS_pause, [0; 6]);
+        assert!(matches!(cancelled, Err(Error::Cancelled { .. })));
+        crate::uncancel();
+        infected.cure().unwrap().detach().unwrap();
+    });
+    assert_eq!(master.end(), 0);
+    let seen = shared.get(1);
+    shared.wait(1, |v| v > seen + 2);
+    assert_eq!(shared.get(3), 0);
+    assert_eq!(child.look(), before);
 }
 
 /// Figures, not checks: `cargo test --release -p criu-infect figures -- --ignored --nocapture`.
