@@ -1,0 +1,164 @@
+//! Makes the objects before the forks and opens descriptions of them in the tasks.
+
+use std::collections::HashMap;
+use std::fs::{File, metadata};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use criu_plugin_api::message::{FileRecord, OpenRequest, Purpose};
+use criu_plugin_api::restore::{apply_flags, apply_owner, seek};
+use criu_plugin_api::{Context, Error, Host, Opened, Outcome, Progress, Result, image};
+use criu_proto::images::{FileEntry, MemfdFileEntry, MemfdInodeEntry};
+use criu_proto::magic;
+use prost::Message;
+
+use crate::object::{self, SEAL_SEAL, SEAL_WRITE};
+use crate::sys;
+
+/// The objects of a restore, held open by the coordinator until the end.
+#[derive(Default)]
+pub(crate) struct Restore {
+    /// The process that holds them.
+    holder: u32,
+    objects: HashMap<u32, Object>,
+}
+
+struct Object {
+    file: File,
+    entry: MemfdInodeEntry,
+    inode: (u64, u64),
+}
+
+fn entry(file: &FileRecord) -> Result<MemfdFileEntry> {
+    let entry = FileEntry::decode(file.entry.as_slice())
+        .map_err(|e| Error::new(format!("decoding the entry of file {}: {e}", file.id)))?;
+    entry.memfd.ok_or_else(|| {
+        Error::new(format!(
+            "file {} is of type MEMFD but has no such entry: damaged",
+            file.id
+        ))
+    })
+}
+
+impl Restore {
+    pub(crate) fn prepare(host: &Host<'_>, files: &[FileRecord]) -> Result<Self> {
+        let mut entries: HashMap<u32, MemfdInodeEntry> = HashMap::new();
+        if let Some(mut image) = image::open(host, &magic::MEMFD_INODE)? {
+            for entry in image.entries::<MemfdInodeEntry>() {
+                let entry = entry?;
+                let id = u32::try_from(entry.inode_id)
+                    .ok()
+                    .filter(|id| !entries.contains_key(id));
+                let Some(id) = id else {
+                    let error = format!(
+                        "memfd.img: the object number {} cannot be: damaged",
+                        entry.inode_id
+                    );
+                    return Err(Error::new(error));
+                };
+                entries.insert(id, entry);
+            }
+        }
+        // Everything is checked before anything is made.
+        let mut used = Vec::new();
+        for file in files {
+            let id = entry(file)?.inode_id;
+            if !entries.contains_key(&id) {
+                let error = format!(
+                    "file {}: its memory object {id} is not in memfd.img: damaged",
+                    file.id
+                );
+                return Err(Error::new(error));
+            }
+            used.push(id);
+        }
+        used.sort_unstable();
+        used.dedup();
+        let mut restore = Self {
+            holder: std::process::id(),
+            objects: HashMap::new(),
+        };
+        for id in used {
+            let Some(entry) = entries.remove(&id) else {
+                continue;
+            };
+            let file = object::make(host, &entry)?;
+            let meta = file.metadata().context(|| "looking at a new memory object")?;
+            restore.objects.insert(
+                id,
+                Object {
+                    file,
+                    entry,
+                    inode: (meta.dev(), meta.ino()),
+                },
+            );
+        }
+        Ok(restore)
+    }
+
+    pub(crate) fn open(&self, request: &OpenRequest) -> Result<Progress<Opened>> {
+        let entry = entry(&request.file)?;
+        let Some(object) = self.objects.get(&entry.inode_id) else {
+            let error = format!(
+                "file {}: its memory object {} was not made",
+                request.file.id, entry.inode_id
+            );
+            return Err(Error::new(error));
+        };
+        let what = || {
+            let name = String::from_utf8_lossy(&object.entry.name);
+            format!("opening the memory object {name:?} as file {}", request.file.id)
+        };
+        let flags = open_flags(request, &entry, object.entry.seals);
+        let fd = self.reopen(object, flags).context(what)?;
+        if matches!(request.purpose(), Purpose::Descriptor | Purpose::InFlight) && flags & libc::O_PATH == 0 {
+            complete(&fd, &entry).context(what)?;
+        }
+        Ok(Progress::Done(Opened::one(fd)))
+    }
+
+    /// Another description of an object: by the descriptor that the fork has handed down, or, when this
+    /// task has closed that already, by the one of the coordinator.
+    fn reopen(&self, object: &Object, flags: i32) -> nix::Result<OwnedFd> {
+        let fd = object.file.as_raw_fd();
+        let is_here =
+            metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|m| (m.dev(), m.ino()) == object.inode);
+        sys::reopen((!is_here).then_some(self.holder), fd, flags)
+    }
+
+    /// Everything is mapped: the objects get their seals.
+    pub(crate) fn finish(self, outcome: Outcome) -> Result<()> {
+        if outcome != Outcome::Success {
+            return Ok(());
+        }
+        for Object { file, entry, .. } in self.objects.into_values() {
+            // Sealing everything but more seals is how objects are born that allow for none.
+            if entry.seals == 0 || entry.seals == SEAL_SEAL {
+                continue;
+            }
+            let name = String::from_utf8_lossy(&entry.name);
+            sys::add_seals(&file, entry.seals)
+                .context(|| format!("sealing the memory object {name:?} with {:#x}", entry.seals))?;
+        }
+        Ok(())
+    }
+}
+
+fn open_flags(request: &OpenRequest, entry: &MemfdFileEntry, seals: u32) -> i32 {
+    let flags = match request.purpose() {
+        // A mapping through a writable description would count as a writer and forbid the seal.
+        Purpose::Mapping if seals & SEAL_WRITE != 0 => libc::O_RDONLY,
+        Purpose::Exe => libc::O_RDONLY,
+        _ => request.flags.unwrap_or(entry.flags).cast_signed(),
+    };
+    flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC | libc::O_ASYNC | libc::O_DIRECTORY)
+}
+
+/// Offset, owner and what else open(2) does not set.
+fn complete(fd: &OwnedFd, entry: &MemfdFileEntry) -> Result<()> {
+    if entry.pos != 0 {
+        seek(fd, entry.pos)?;
+    }
+    apply_owner(fd, &entry.fown)?;
+    apply_flags(fd, entry.flags)
+}

@@ -1,0 +1,78 @@
+//! The system calls of this plugin that need `unsafe`, and small wrappers around others.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use criu_plugin_api::message::FileTarget;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::stat::Mode;
+
+/// The descriptor of a file to be dumped, for as long as its target is at hand.
+pub(crate) fn local(file: &FileTarget) -> BorrowedFd<'_> {
+    // SAFETY: the host keeps `local_fd` open during the call in which it lends the target, and a
+    // target is never kept beyond that call.
+    unsafe { BorrowedFd::borrow_raw(file.local_fd) }
+}
+
+/// Another description of the object behind a descriptor of this process, or of process `pid`.
+pub(crate) fn reopen(pid: Option<u32>, fd: i32, flags: i32) -> nix::Result<OwnedFd> {
+    let path = match pid {
+        Some(pid) => format!("/proc/{pid}/fd/{fd}"),
+        None => format!("/proc/self/fd/{fd}"),
+    };
+    open(
+        path.as_str(),
+        OFlag::from_bits_retain(flags) | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+/// memfd_create(2); the name is any bytes but NUL.
+pub(crate) fn memfd_create(name: &[u8], flags: u32) -> nix::Result<File> {
+    let name = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: `name` is a C string that lives during the call.
+    let fd = Errno::result(unsafe { libc::memfd_create(name.as_ptr(), flags) })?;
+    // SAFETY: the descriptor is new and belongs to nobody else.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// A descriptor of the object behind a new shared anonymous mapping of `size` bytes; `huge` is the
+/// binary logarithm of the size of its pages when these are huge. The mapping itself goes again.
+pub(crate) fn shared_anonymous(size: u64, huge: Option<u32>) -> nix::Result<File> {
+    let length = usize::try_from(size)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .ok_or(Errno::EINVAL)?;
+    let pages = huge.map_or(0, |log| {
+        libc::MAP_HUGETLB | (log << libc::MAP_HUGE_SHIFT).cast_signed()
+    });
+    let flags = MapFlags::MAP_SHARED | MapFlags::from_bits_retain(pages);
+    // SAFETY: a new mapping at a place that the kernel chooses touches no memory of ours.
+    let at = unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }?;
+    let start = at.as_ptr() as usize;
+    let page = huge.map_or(4096, |log| 1 << log);
+    let end = start + length.get().next_multiple_of(page);
+    let path = format!("/proc/self/map_files/{start:x}-{end:x}");
+    let opened = open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
+    // SAFETY: this mapping was made above, and nothing refers into it.
+    unsafe { munmap(at, end - start) }?;
+    opened.map(File::from)
+}
+
+const F_ADD_SEALS: libc::c_int = 1033;
+const F_GET_SEALS: libc::c_int = 1034;
+
+/// `F_GET_SEALS` of fcntl(2).
+pub(crate) fn seals(fd: BorrowedFd<'_>) -> nix::Result<u32> {
+    // SAFETY: the command takes and returns plain numbers.
+    Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), F_GET_SEALS) }).map(i32::cast_unsigned)
+}
+
+/// `F_ADD_SEALS` of fcntl(2).
+pub(crate) fn add_seals(file: &File, seals: u32) -> nix::Result<()> {
+    // SAFETY: the command takes and returns plain numbers.
+    Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), F_ADD_SEALS, seals) }).map(drop)
+}
