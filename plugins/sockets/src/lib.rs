@@ -5,10 +5,14 @@
 
 mod descriptor;
 mod external;
+mod lock;
 mod netlink;
+mod inet;
 mod netns;
 mod sockopt;
 mod sys;
+#[cfg(test)]
+mod testing;
 pub mod tcp;
 mod undo;
 pub mod unix;

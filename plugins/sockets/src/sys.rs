@@ -342,3 +342,17 @@ pub fn poll(fd: RawFd, events: i16, timeout_ms: i32) -> io::Result<i16> {
     check(unsafe { libc::poll(&mut entry, 1, timeout_ms) })?;
     Ok(entry.revents)
 }
+
+/// Switches a network device on (`SIOCSIFFLAGS`, netdevice(7)).
+#[cfg(test)]
+pub fn device_up(fd: RawFd, name: &str) -> io::Result<()> {
+    // SAFETY: ifreq is plain data; zeroes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request reads a whole ifreq.
+    check(unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS, &request) })?;
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Addresses of TCP and UDP: as system calls have them, and as the images have them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use criu_plugin_api::{Error, Result};
+
+/// A `sockaddr_in` or `sockaddr_in6`.
+pub(crate) fn encode(address: &SocketAddr) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(28);
+    match address {
+        SocketAddr::V4(a) => {
+            bytes.extend_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+            bytes.extend_from_slice(&a.port().to_be_bytes());
+            bytes.extend_from_slice(&a.ip().octets());
+            bytes.resize(16, 0);
+        }
+        SocketAddr::V6(a) => {
+            bytes.extend_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+            bytes.extend_from_slice(&a.port().to_be_bytes());
+            bytes.extend_from_slice(&a.flowinfo().to_be_bytes());
+            bytes.extend_from_slice(&a.ip().octets());
+            bytes.extend_from_slice(&a.scope_id().to_ne_bytes());
+        }
+    }
+    bytes
+}
+
+/// The address in a `sockaddr_in` or `sockaddr_in6`.
+pub(crate) fn decode(bytes: &[u8]) -> Option<SocketAddr> {
+    let family = i32::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
+    let port = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
+    let word = |at: usize| bytes.get(at..at + 4).and_then(|b| <[u8; 4]>::try_from(b).ok());
+    match family {
+        libc::AF_INET => Some(SocketAddrV4::new(Ipv4Addr::from(word(4)?), port).into()),
+        libc::AF_INET6 => {
+            let ip = <[u8; 16]>::try_from(bytes.get(8..24)?).ok()?;
+            let (flow, scope) = (u32::from_be_bytes(word(4)?), u32::from_ne_bytes(word(24)?));
+            Some(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope).into())
+        }
+        _ => None,
+    }
+}
+
+/// The words of an address as the images have them: its bytes in memory, read as numbers.
+pub(super) fn words(ip: IpAddr) -> Vec<u32> {
+    let octets = match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    octets.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+/// The address that the words of an image mean.
+pub(super) fn from_words(family: i32, words: &[u32], port: u32, scope: u32) -> Result<SocketAddr> {
+    let port = u16::try_from(port).map_err(|_| Error::new(format!("port {port} is out of range")))?;
+    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    if family == libc::AF_INET
+        && let Ok(ip) = <[u8; 4]>::try_from(bytes.as_slice())
+    {
+        return Ok(SocketAddrV4::new(Ipv4Addr::from(ip), port).into());
+    }
+    if family == libc::AF_INET6
+        && let Ok(ip) = <[u8; 16]>::try_from(bytes.as_slice())
+    {
+        return Ok(SocketAddrV6::new(Ipv6Addr::from(ip), port, 0, scope).into());
+    }
+    Err(Error::new(format!("an address of {} words in family {family}", words.len())))
+}
+
+/// The address that stands in the packets: that of IPv4 for a mapped one.
+pub(crate) fn on_the_wire(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_both_forms() {
+        for text in ["127.0.0.1:80", "[::1]:65535", "[fe80::1%3]:7", "0.0.0.0:0"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(decode(&encode(&address)), Some(address));
+            let family = i32::from(u16::from_ne_bytes(encode(&address)[..2].try_into().unwrap()));
+            let scope = if let SocketAddr::V6(a) = address { a.scope_id() } else { 0 };
+            let again = from_words(family, &words(address.ip()), address.port().into(), scope);
+            assert_eq!(again.unwrap(), address);
+        }
+        assert_eq!(words("127.0.0.1".parse().unwrap()), [0x0100_007f]);
+        assert!(from_words(libc::AF_INET, &[1, 2], 0, 0).is_err());
+        assert!(from_words(libc::AF_INET, &[1], 65536, 0).is_err());
+    }
+}
