@@ -15,6 +15,8 @@ pub(crate) enum CommandError {
     Usage { what: String },
     #[error("not implemented yet: {name}")]
     Later { name: String },
+    #[error(transparent)]
+    Engine(#[from] Box<criu_engine::Error>),
     #[error("comparing processors")]
     Cpuinfo(#[from] CpuinfoError),
     #[error("printing")]
@@ -31,7 +33,7 @@ impl CommandError {
         match self {
             CommandError::Usage { .. } => Some("see `criu --help`"),
             CommandError::Cpuinfo(error) => error.remedy(),
-            CommandError::Later { .. } | CommandError::Print(_) => None,
+            CommandError::Engine(_) | CommandError::Later { .. } | CommandError::Print(_) => None,
         }
     }
 }
@@ -42,13 +44,8 @@ pub(crate) fn run(command: &str, operands: &[OsString], options: &Options) -> Re
         .first()
         .map(|operand| operand.to_string_lossy().into_owned());
     match command {
-        "dump" | "restore" => {
-            let _scripts = ActionScripts::new(options);
-            Err(CommandError::Later {
-                name: command.to_owned(),
-            })
-        }
-        "check" => Err(CommandError::Later {
+        "dump" => Ok(criu_engine::dump(options, &ActionScripts::new(options)).map_err(Box::new)?),
+        "restore" | "check" => Err(CommandError::Later {
             name: command.to_owned(),
         }),
         "cpuinfo" => match word.as_deref() {

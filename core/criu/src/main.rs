@@ -145,9 +145,7 @@ fn settings(uses: &[parser::Use]) -> Result<Settings, Failure> {
     };
     config::load(&config::Places::from_environment(), &mut all)
         .map_err(|error| Failure::early(&error, None))?;
-    if let Some(dir) = std::env::var_os("CRIU_LIBS_DIR").filter(|dir| !dir.is_empty()) {
-        all.options.plugin_dirs.push(dir.into());
-    }
+    all.options.config_plugin_dirs = std::mem::take(&mut all.options.plugin_dirs);
     uses.iter()
         .try_for_each(|given| given.apply(&mut all))
         .map_err(wrong)?;

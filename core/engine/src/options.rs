@@ -108,8 +108,11 @@ pub struct Options {
     pub track_mem: bool,
     /// `--auto-dedup`: pages that a newer set holds are punched out of the older one.
     pub auto_dedup: bool,
-    /// `--plugin-dir DIR`, `-L/--libdir DIR` and the configuration's list, in order; later directories win.
+    /// `--plugin-dir DIR` and `-L/--libdir DIR` of the command line, in order; of two plugins of one name the one in
+    /// the later directory is taken.
     pub plugin_dirs: Vec<PathBuf>,
+    /// The same from configuration files; weaker than [`Options::plugin_dirs`].
+    pub config_plugin_dirs: Vec<PathBuf>,
     /// `--plugin-option PLUGIN.NAME=VALUE`, in order; the last of a name counts.
     pub plugin_options: Vec<PluginOption>,
     /// The same from `[plugin.NAME]` tables of the configuration; weaker than [`Options::plugin_options`].
@@ -252,6 +255,7 @@ impl Default for Options {
             track_mem: false,
             auto_dedup: false,
             plugin_dirs: Vec::new(),
+            config_plugin_dirs: Vec::new(),
             plugin_options: Vec::new(),
             config_plugin_options: Vec::new(),
             cpu_cap: None,

@@ -370,6 +370,7 @@ fn clusters_and_terminators() {
             ],
             vec![],
         ),
+        (vec!["--libdir", ""], empty.clone(), vec![]),
         (vec!["--cpu-cap"], vec!["cpu-cap=all".to_owned()], vec![]),
         (
             vec!["--manage-cgroups"],

@@ -1,5 +1,6 @@
 //! Every option, one entry each. To add one: a field in the engine's options, an entry here.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -108,6 +109,14 @@ fn timeout(s: &mut Settings, given: Given<'_>) -> Result<(), ValueError> {
     Ok(())
 }
 
+/// The same list as `--plugin-dir`; an empty name, which some callers write, names none.
+fn libdir(s: &mut Settings, given: Given<'_>) -> Result<(), ValueError> {
+    if given != Given::With(OsStr::new("")) {
+        s.options.plugin_dirs.push(path(given)?);
+    }
+    Ok(())
+}
+
 fn enable_fs(s: &mut Settings, given: Given<'_>) -> Result<(), ValueError> {
     s.options
         .enable_fs
@@ -203,7 +212,7 @@ pub(crate) static OPTIONS: &[Opt] = &[
         Ok(())
     }),
     value!(add "plugin-dir", "DIR", Any, plugin_dirs, path, "Take plugins from DIR too; later directories win").ours(),
-    value!(add "libdir", "DIR", Any, plugin_dirs, path, "The same as --plugin-dir").short(b'L'),
+    Opt::new("libdir", Arg::Required("DIR"), Scope::Any, "The same as --plugin-dir", libdir).short(b'L'),
     value!(add "plugin-option", "PLUGIN.NAME=VALUE", Any, plugin_options, read, "Set an option that a plugin declares").ours(),
     flag!("json", Any, json, "Print results as JSON where a command has a JSON form").ours(),
     flag!("display-stats", Any, display_stats, "Print the statistics of a dump or restore at its end").negatable(),

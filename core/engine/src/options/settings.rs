@@ -126,6 +126,7 @@ settings! {
     "track-mem" => track_mem,
     "auto-dedup" => auto_dedup,
     "plugin-dir" => plugin_dirs,
+    "config-plugin-dir" => config_plugin_dirs,
     "cpu-cap" => cpu_cap,
     "force-irmap" => force_irmap,
     "irmap-scan-path" => irmap_scan_path,
