@@ -117,6 +117,18 @@ fn wrong_command_lines_end_with_one() {
 }
 
 #[test]
+fn the_engine_tells_why_it_does_not_dump() {
+    let place = Place::new();
+    let output = place.run(&["dump", "-o", "dump.log"]);
+    failed_with(&output, "name the root of the tree with --tree PID");
+    let log = std::fs::read_to_string(place.path("dump.log")).unwrap();
+    assert!(
+        log.contains("Error (core/criu/src/main.rs:") && log.contains("--tree PID"),
+        "{log}"
+    );
+}
+
+#[test]
 fn what_is_not_done_yet_is_refused_by_name() {
     let place = Place::new();
     for (args, why) in [
