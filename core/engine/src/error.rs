@@ -114,7 +114,7 @@ impl Error {
 }
 
 /// Says what was being done when something failed; the text is built only then.
-pub trait Context<T> {
+pub(crate) trait Context<T> {
     /// Wraps the failure with an action.
     ///
     /// # Errors

@@ -1,86 +1,451 @@
-//! The kinds that serve resources: found and loaded by the loader, asked for by what they claim.
+//! The kinds that serve resources, as the stages ask for them: by what they claim.
 
+use std::cell::Cell;
 use std::collections::HashSet;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use crate::error::Result;
-use crate::options::Options;
-use criu_plugin_api::message::FileTarget;
-use criu_plugin_api::{Error as ApiError, Result as ApiResult};
-use criu_plugin_api::{FileKind, MappingKind, Services, Stage, StageHook, TaskKind};
+use criu_loader::{GivenOption, KindId, LoadError, Loader, PluginOptions, SearchPath, shipped};
+use criu_plugin_api::message::{FileTarget, Purpose};
+use criu_plugin_api::{
+    Error as ApiError, FileKind, MappingKind, Point, Result as ApiResult, Services, Stage, StageHook,
+    TaskKind,
+};
 
-pub(crate) trait Hall {
-    fn with(&self, call: &mut dyn FnMut(&dyn Services)) -> bool;
+use crate::error::{Error, Result};
+use crate::options::Options;
+
+/// How a descriptor of a file can be had, to ask it what its status does not tell.
+#[derive(Debug, Clone, Copy)]
+enum Handle {
+    /// It is open in this process.
+    Local(RawFd),
+    /// It stands at a number of another process.
+    Remote { pid: i32, fd: i32 },
 }
+
+/// A file whose kind is looked for.
 #[derive(Debug, Clone)]
-pub(crate) struct FileQuery;
+pub(crate) struct FileQuery {
+    link: Vec<u8>,
+    mode: u32,
+    rdev: u64,
+    purpose: Purpose,
+    handle: Handle,
+}
+
 impl FileQuery {
-    pub(crate) fn of(_t: &FileTarget) -> Self {
-        Self
+    /// A file that is about to be dumped.
+    pub(crate) fn of(target: &FileTarget) -> Self {
+        Self {
+            link: target.link.clone(),
+            mode: target.mode,
+            rdev: target.rdev,
+            purpose: target.purpose(),
+            handle: Handle::Local(target.local_fd),
+        }
     }
-    pub(crate) fn seen(_link: Vec<u8>, _mode: u32, _rdev: u64) -> Self {
-        Self
+
+    /// A file that was seen in a process which still runs.
+    pub(crate) fn seen(pid: i32, fd: i32, link: Vec<u8>, mode: u32, rdev: u64) -> Self {
+        Self {
+            link,
+            mode,
+            rdev,
+            purpose: Purpose::Descriptor,
+            handle: Handle::Remote { pid, fd },
+        }
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&criu_loader::FileQuery<'_>) -> T) -> T {
+        ask(&criu_loader::FileQuery {
+            link: &self.link,
+            mode: self.mode,
+            rdev: self.rdev,
+            socket: &|| self.handle.socket(),
+            fs_magic: &|| self.handle.fs_magic(),
+            purpose: self.purpose,
+        })
     }
 }
-pub(crate) struct Kind;
-impl Kind {
-    pub(crate) fn name(&self) -> &str {
-        ""
+
+impl Handle {
+    fn with<T>(self, ask: impl FnOnce(BorrowedFd<'_>) -> Option<T>) -> Option<T> {
+        match self {
+            Self::Local(fd) => {
+                // SAFETY: a query is answered while the descriptor it was made of is open.
+                ask(unsafe { BorrowedFd::borrow_raw(fd) })
+            }
+            Self::Remote { pid, fd } => {
+                use std::os::fd::AsFd;
+                let copy = copy_of(pid, fd)?;
+                ask(copy.as_fd())
+            }
+        }
     }
-    pub(crate) fn plugin(&self) -> &str {
-        ""
+
+    /// Family, type and protocol, see socket(7).
+    fn socket(self) -> Option<[u32; 3]> {
+        self.with(|fd| {
+            let mut answers = [0; 3];
+            for (answer, name) in answers
+                .iter_mut()
+                .zip([libc::SO_DOMAIN, libc::SO_TYPE, libc::SO_PROTOCOL])
+            {
+                *answer = socket_option(fd, name)?;
+            }
+            Some(answers)
+        })
     }
-    pub(crate) fn file(&self) -> Result<&dyn FileKind> {
-        todo!()
-    }
-    pub(crate) fn mapping(&self) -> Result<&dyn MappingKind> {
-        todo!()
-    }
-    pub(crate) fn task(&self) -> Result<&dyn TaskKind> {
-        todo!()
-    }
-    pub(crate) fn hook(&self) -> Result<&dyn StageHook> {
-        todo!()
-    }
-    pub(crate) fn as_file(&self) -> Option<&dyn FileKind> {
-        todo!()
-    }
-    pub(crate) fn as_task(&self) -> Option<&dyn TaskKind> {
-        todo!()
+
+    fn fs_magic(self) -> Option<u64> {
+        self.with(|fd| {
+            nix::sys::statfs::fstatfs(fd)
+                .ok()
+                .map(|fs| fs.filesystem_type().0.cast_unsigned())
+        })
     }
 }
-pub(crate) struct Kinds;
+
+fn socket_option(fd: BorrowedFd<'_>, name: libc::c_int) -> Option<u32> {
+    let mut value: libc::c_int = 0;
+    let mut len = std::mem::size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes to `value`, which has as many.
+    let ret = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    (ret == 0).then_some(value.cast_unsigned())
+}
+
+/// A copy of a descriptor of a process that is not stopped; it may be gone already.
+fn copy_of(pid: i32, fd: i32) -> Option<OwnedFd> {
+    // SAFETY: both calls take plain numbers.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if pidfd < 0 {
+        return None;
+    }
+    // SAFETY: a new descriptor, which nobody else knows.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as RawFd) };
+    // SAFETY: as above.
+    let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
+    // SAFETY: as above.
+    (copy >= 0).then(|| unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
+}
+
+/// All kinds that were found.
+pub(crate) struct Kinds {
+    loader: Rc<Loader>,
+    options: PluginOptions,
+    /// Whether plugins have services: taken back when this is dropped.
+    connected: Cell<bool>,
+}
+
 impl Kinds {
-    pub(crate) fn find(_o: &Options, _h: Rc<dyn Hall>) -> Result<Self> {
-        Ok(Self)
+    /// Finds the plugins; none is started.
+    ///
+    /// # Errors
+    /// A directory cannot be read or trusted, two plugins claim the same, or an option is not known.
+    pub(crate) fn find(opts: &Options) -> Result<Self> {
+        let path = SearchPath::standard(opts.plugin_dirs.clone(), Vec::new());
+        let loader = Loader::find(&path).map_err(load_error)?;
+        let given: Vec<GivenOption> = opts
+            .config_plugin_options
+            .iter()
+            .chain(&opts.plugin_options)
+            .map(|option| GivenOption {
+                plugin: option.plugin.clone(),
+                name: option.name.clone(),
+                value: option.value.clone(),
+            })
+            .collect();
+        let options = PluginOptions::new(&loader, &given).map_err(load_error)?;
+        Ok(Self {
+            loader: Rc::new(loader),
+            options,
+            connected: Cell::new(false),
+        })
     }
-    pub(crate) fn load_for(&self, _q: &[FileQuery], _m: &HashSet<Vec<u8>>) -> Result<()> {
-        Ok(())
+
+    /// Gives the plugins the services of a run.
+    pub(crate) fn connect(&self, services: Rc<dyn Services>) {
+        self.loader.set_services(Some(services));
+        self.connected.set(true);
     }
-    pub(crate) fn file(&self, _q: &FileQuery) -> Result<Vec<Kind>> {
-        Ok(vec![])
+
+    /// Ends the run: the plugins have no services any more, and hold nothing of it.
+    pub(crate) fn disconnect(&self) {
+        if self.connected.replace(false) {
+            self.loader.set_services(None);
+        }
     }
-    pub(crate) fn mapping(&self, _n: &[u8]) -> Result<Vec<Kind>> {
-        Ok(vec![])
+
+    /// Starts the plugins that what was seen of a tree needs, and those that every task needs.
+    ///
+    /// # Errors
+    /// A plugin could not be started.
+    pub(crate) fn load_for(&self, files: &[FileQuery], mappings: &HashSet<Vec<u8>>) -> Result<()> {
+        let table = self.loader.table();
+        let mut wanted: Vec<KindId> = Vec::new();
+        for file in files {
+            wanted.extend(file.with(|query| table.file_kinds(query)).first());
+        }
+        for name in mappings {
+            wanted.extend(table.mapping_kinds(name).first());
+            let query = FileQuery {
+                link: name.clone(),
+                mode: libc::S_IFREG,
+                rdev: 0,
+                purpose: Purpose::Mapping,
+                handle: Handle::Local(-1),
+            };
+            wanted.extend(query.with(|query| table.file_kinds(query)).first());
+        }
+        // Every task has directories and an executable.
+        for purpose in [Purpose::Cwd, Purpose::Exe] {
+            let query = FileQuery {
+                link: b"/".to_vec(),
+                mode: libc::S_IFDIR,
+                rdev: 0,
+                purpose,
+                handle: Handle::Local(-1),
+            };
+            wanted.extend(query.with(|query| table.file_kinds(query)).first());
+        }
+        wanted.extend(table.task_kinds());
+        wanted.extend(self.hooks_of_their_own());
+        self.load(&wanted)
     }
-    pub(crate) fn tasks(&self) -> Result<Vec<Kind>> {
-        Ok(vec![])
+
+    /// Starts the plugins of kinds.
+    ///
+    /// # Errors
+    /// A plugin could not be started.
+    pub(crate) fn load(&self, kinds: &[KindId]) -> Result<()> {
+        Ok(self.loader.load(kinds)?)
     }
-    pub(crate) fn loaded(&self) -> Result<Vec<Kind>> {
-        Ok(vec![])
+
+    /// The hooks of plugins that have nothing but hooks: nothing else would start them.
+    pub(crate) fn hooks_of_their_own(&self) -> Vec<KindId> {
+        self.loader
+            .plugins()
+            .filter(|plugin| {
+                plugin
+                    .kinds
+                    .iter()
+                    .all(|&id| self.loader.kind(id).point == Point::Stage)
+            })
+            .flat_map(|plugin| plugin.kinds.clone())
+            .collect()
     }
-    pub(crate) fn hooks(&self, _s: Stage) -> Result<Vec<Kind>> {
-        Ok(vec![])
+
+    /// The loader itself.
+    pub(crate) fn loader(&self) -> &Rc<Loader> {
+        &self.loader
     }
-    pub(crate) fn nobody(&self, _q: &FileQuery) -> (String, String) {
-        (String::new(), String::new())
+
+    fn kind(&self, id: KindId) -> Kind {
+        Kind {
+            loader: Rc::clone(&self.loader),
+            id,
+        }
     }
-    pub(crate) fn plugin_option(&self, _o: &Options, _p: &str, _n: &str) -> ApiResult<Option<String>> {
-        Ok(None)
+
+    fn all(&self, ids: &[KindId]) -> Vec<Kind> {
+        ids.iter().map(|&id| self.kind(id)).collect()
+    }
+
+    /// The kinds that may serve a file, in the order in which they are asked.
+    pub(crate) fn file(&self, query: &FileQuery) -> Vec<Kind> {
+        self.all(&query.with(|query| self.loader.table().file_kinds(query)))
+    }
+
+    /// The kinds that may serve a mapping of this name, in the order in which they are asked.
+    pub(crate) fn mapping(&self, name: &[u8]) -> Vec<Kind> {
+        self.all(&self.loader.table().mapping_kinds(name))
+    }
+
+    /// The kinds that restore files of a number of `fd_types`.
+    pub(crate) fn by_image(&self, fd_type: u32) -> Vec<Kind> {
+        self.all(&self.loader.table().by_image(fd_type))
+    }
+
+    /// The kind that restores mappings with this bit in their status.
+    pub(crate) fn by_vma_status(&self, bit: u32) -> Option<Kind> {
+        self.loader.table().by_vma_status(bit).map(|id| self.kind(id))
+    }
+
+    /// The kinds of state of tasks.
+    pub(crate) fn tasks(&self) -> Vec<Kind> {
+        self.all(self.loader.table().task_kinds())
+    }
+
+    /// All kinds whose plugin has been started.
+    pub(crate) fn loaded(&self) -> Vec<Kind> {
+        self.loader
+            .kinds()
+            .iter()
+            .filter(|kind| self.loader.is_loaded(kind.id))
+            .map(|kind| self.kind(kind.id))
+            .collect()
+    }
+
+    /// The hooks of a stage, of plugins that have been started.
+    pub(crate) fn hooks(&self, stage: Stage) -> Vec<Kind> {
+        let mut hooks = self.loader.table().stage_hooks(stage);
+        hooks.retain(|&id| self.loader.is_loaded(id));
+        self.all(&hooks)
+    }
+
+    /// Why nobody serves a file, and what would.
+    pub(crate) fn nobody(&self, query: &FileQuery) -> (String, Option<String>) {
+        missing(query.with(shipped::for_file))
+    }
+
+    /// Why nobody restores files of a number of `fd_types`, and what would.
+    pub(crate) fn nobody_for_image(&self, fd_type: u32) -> (String, Option<String>) {
+        missing(shipped::for_image(fd_type))
+    }
+
+    /// Why nobody restores mappings with a bit in their status, and what would.
+    pub(crate) fn nobody_for_vma_status(&self, bit: u32) -> (String, Option<String>) {
+        missing(shipped::for_vma_status(bit))
+    }
+
+    /// The value of an option of a plugin.
+    ///
+    /// # Errors
+    /// The plugin did not declare it.
+    pub(crate) fn plugin_option(&self, plugin: &str, name: &str) -> ApiResult<Option<String>> {
+        self.options.get(plugin, name)
     }
 }
-pub(crate) fn log(_level: u32, _target: &str, _text: &str) {}
-pub(crate) fn settings(o: &Options, name: &str) -> ApiResult<Vec<String>> {
-    let _ = ApiError::new("");
-    Ok(o.setting(name).into_iter().collect())
+
+fn missing(shipped: Option<shipped::Shipped>) -> (String, Option<String>) {
+    match shipped {
+        Some(shipped) => (
+            format!(
+                "its kind, {}, is served by plugin {}, which was not found",
+                shipped.kind, shipped.plugin
+            ),
+            Some(format!(
+                "install plugin {0} or name its directory with --plugin-dir; `criu plugin list` shows what is found",
+                shipped.plugin
+            )),
+        ),
+        None => (
+            "no plugin serves its kind".to_owned(),
+            Some("a plugin that claims it is needed; `criu plugin list` shows what is found".to_owned()),
+        ),
+    }
+}
+
+fn load_error(error: LoadError) -> Error {
+    Error::Plugin(ApiError::new(error.to_string()).context("loading plugins"))
+}
+
+/// One kind.
+#[derive(Debug, Clone)]
+pub(crate) struct Kind {
+    loader: Rc<Loader>,
+    id: KindId,
+}
+
+impl Kind {
+    /// Its id within the loader.
+    pub(crate) fn id(&self) -> KindId {
+        self.id
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.loader.kind(self.id).name
+    }
+
+    /// The name of its plugin.
+    pub(crate) fn plugin(&self) -> &str {
+        &self.loader.kind(self.id).plugin
+    }
+
+    /// As a kind of files.
+    pub(crate) fn as_file(&self) -> Option<&dyn FileKind> {
+        self.loader.file_kind(self.id)
+    }
+
+    /// As a kind of state of tasks.
+    pub(crate) fn as_task(&self) -> Option<&dyn TaskKind> {
+        self.loader.task_kind(self.id)
+    }
+
+    /// As a kind of files, where the table said that it is one.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn file(&self) -> Result<&dyn FileKind> {
+        self.as_file().ok_or_else(|| self.mistaken("files"))
+    }
+
+    /// As a kind of mappings, where the table said that it is one.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn mapping(&self) -> Result<&dyn MappingKind> {
+        self.loader
+            .mapping_kind(self.id)
+            .ok_or_else(|| self.mistaken("mappings"))
+    }
+
+    /// As a kind of state of tasks, where the table said that it is one.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn task(&self) -> Result<&dyn TaskKind> {
+        self.as_task().ok_or_else(|| self.mistaken("state of tasks"))
+    }
+
+    /// As a hook, where the table said that it is one.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn hook(&self) -> Result<&dyn StageHook> {
+        self.loader
+            .stage_hook(self.id)
+            .ok_or_else(|| self.mistaken("stages"))
+    }
+
+    fn mistaken(&self, what: &str) -> Error {
+        Error::malformed(
+            format!("kind {} of plugin {}", self.name(), self.plugin()),
+            format!("serves no {what}"),
+        )
+    }
+}
+
+/// The values of a setting of the core, for [`Services::settings`].
+///
+/// # Errors
+/// There is no such setting.
+pub(crate) fn settings(opts: &Options, name: &str) -> ApiResult<Vec<String>> {
+    if !crate::options::SETTING_NAMES.contains(&name) {
+        return Err(ApiError::new(format!("the core has no setting {name}")));
+    }
+    let value = opts.setting(name);
+    Ok(value
+        .map(|text| text.lines().map(str::to_owned).collect())
+        .unwrap_or_default())
+}
+
+/// Writes a line of a plugin to the log, for [`Services::log`].
+pub(crate) fn log(level: u32, target: &str, text: &str) {
+    match level {
+        0 | 1 => tracing::error!(plugin = target, "{text}"),
+        2 => tracing::warn!(plugin = target, "{text}"),
+        3 => tracing::info!(plugin = target, "{text}"),
+        _ => tracing::debug!(plugin = target, "{text}"),
+    }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use criu_plugin_api::note::{KIND_NOTE, KindNote, NOTE_NAME, PLUGIN_NOTE, PluginNote};
 use object::Endianness;
-use object::elf::{ELFCLASS64, FileHeader64, PT_NOTE};
+use object::elf::{ELFCLASS64, FileHeader64, PT_LOAD, PT_NOTE, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::read::{ReadCache, ReadRef};
 
@@ -105,7 +105,22 @@ fn collect<'data, R: ReadRef<'data>>(
             }
         }
     }
-    Ok(())
+    check_length(segments, endian, data)
+}
+
+/// The dynamic loader maps what the segments say, and dies of SIGBUS where the file ends before.
+fn check_length<'data, R: ReadRef<'data>>(
+    segments: &[ProgramHeader64<Endianness>],
+    endian: Endianness,
+    data: R,
+) -> Result<(), String> {
+    let length = data.len().map_err(|()| "its length is unknown".to_owned())?;
+    let loads = segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
+    match loads.map(|load| load.p_offset(endian).saturating_add(load.p_filesz(endian))).max() {
+        Some(end) if end > length => Err(format!("it is truncated: {length} bytes of {end}")),
+        Some(_) => Ok(()),
+        None => Err("it has nothing to load".to_owned()),
+    }
 }
 
 fn assemble(

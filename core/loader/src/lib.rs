@@ -11,6 +11,7 @@ mod error;
 mod loader;
 mod options;
 mod search;
+pub mod shipped;
 mod table;
 mod trust;
 

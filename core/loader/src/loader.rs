@@ -41,6 +41,16 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KindId(usize);
 
+impl KindId {
+    pub(crate) const fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// What is known of a kind without running it.
 #[derive(Debug, Clone)]
 pub struct KindInfo {

@@ -3,11 +3,11 @@
 //! A dump is one thread's work (only the copying of memory is shared out), so plain cells do. No
 //! borrow is held across a call into a kind: a kind may call back.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use criu_images::ImageDir;
 use criu_infect::Infected;
@@ -134,30 +134,6 @@ impl Context {
     }
 }
 
-/// What plugins get at their start: the context, once there is one, and as long as it lives.
-#[derive(Default)]
-pub(crate) struct Door(OnceCell<Weak<Context>>);
-
-impl Door {
-    /// Opens it.
-    pub(crate) fn lead_to(&self, context: &Rc<Context>) {
-        // A door is opened once, by the dump that made it.
-        _ = self.0.set(Rc::downgrade(context));
-    }
-}
-
-impl crate::kinds::Hall for Door {
-    fn with(&self, call: &mut dyn FnMut(&dyn Services)) -> bool {
-        match self.0.get().and_then(Weak::upgrade) {
-            Some(context) => {
-                call(&*context);
-                true
-            }
-            None => false,
-        }
-    }
-}
-
 fn api(error: impl Into<Error>) -> ApiError {
     match error.into() {
         Error::Plugin(error) => error,
@@ -181,7 +157,7 @@ impl Services for Context {
     }
 
     fn plugin_option(&self, plugin: &str, name: &str) -> ApiResult<Option<String>> {
-        self.kinds.plugin_option(&self.opts, plugin, name)
+        self.kinds.plugin_option(plugin, name)
     }
 
     fn progress(&self, text: &str) {

@@ -333,7 +333,7 @@ impl Files {
             id
         };
         let query = FileQuery::of(&target);
-        for kind in dump.kinds.file(&query)? {
+        for kind in dump.kinds.file(&query) {
             let verdict = kind
                 .file()?
                 .dump(&dump.host(&kind), &target)
@@ -360,7 +360,11 @@ impl Files {
             }
         }
         let (what, remedy) = dump.kinds.nobody(&query);
-        Err(Error::refused_but(describe(&target), what, remedy))
+        Err(Error::Refused {
+            object: describe(&target),
+            what,
+            remedy,
+        })
     }
 
     /// What `/proc/PID/fdinfo/FD` says in general.

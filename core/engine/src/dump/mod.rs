@@ -34,12 +34,13 @@ use criu_proto::images::{
 };
 use criu_proto::magic;
 
-use self::context::{Context as Dump, Door};
+use self::context::Context as Dump;
 use self::files::Files;
 use self::ids::Objects;
 use self::pages::{Job, Room};
 use self::parasite::Infection;
 use self::seccomp::Seccomp;
+use self::survey::Survey;
 use self::task::Subject;
 use crate::error::{Context, Error, Result};
 use crate::kinds::Kinds;
@@ -68,29 +69,36 @@ pub fn dump(opts: &Options, notify: &dyn Notify) -> Result<()> {
     let images = ImageDir::open(&opts.images_dir)?;
     images.begin_dump()?;
     let survey = survey::look(root)?;
-    let door = Rc::new(Door::default());
-    let kinds = Kinds::find(opts, Rc::clone(&door) as _)?;
-    kinds.load_for(&survey.queries, &survey.mappings)?;
+    let kinds = Kinds::find(opts)?;
     let files = Files::new(images.create(&magic::FILES, 0)?);
     let dump = Dump::new(opts, images, kinds, files)?;
-    door.lead_to(&dump);
+    dump.kinds.connect(Rc::clone(&dump) as _);
+    let result = dump
+        .kinds
+        .load_for(&survey.queries, &survey.mappings)
+        .and_then(|()| run(&dump, notify, root, &survey));
+    dump.kinds.disconnect();
+    result
+}
 
+/// From loaded plugins to the end.
+fn run(dump: &Rc<Dump>, notify: &dyn Notify, root: i32, survey: &Survey) -> Result<()> {
     told(notify, "pre-dump", root)?;
     let mut room = Room::default();
-    room.reserve(&dump, &survey.pids)?;
-    at_stage(&dump, Stage::BeforeFreeze)?;
+    room.reserve(dump, &survey.pids)?;
+    at_stage(dump, Stage::BeforeFreeze)?;
 
     dump.stats.freezing_began();
-    let infection = match freeze_and_dump(&dump, notify, root, &mut room) {
+    let infection = match freeze_and_dump(dump, notify, root, &mut room) {
         Ok(infection) => infection,
         Err(error) => {
-            give_up(&dump, notify, root);
+            give_up(dump, notify, root);
             return Err(error);
         }
     };
-    release(&dump, notify, root, infection)?;
-    dump.stats.write(&ImageDir::open(opts.work_dir())?)?;
-    if opts.display_stats {
+    release(dump, notify, root, infection)?;
+    dump.stats.write(&ImageDir::open(dump.opts.work_dir())?)?;
+    if dump.opts.display_stats {
         dump.stats.print();
     }
     Ok(())
@@ -277,7 +285,7 @@ fn dump_task_kinds(dump: &Dump, pid: i32) -> Result<Vec<u8>> {
         .cloned()
         .unwrap_or_default();
     let mut fields = Vec::new();
-    for kind in dump.kinds.tasks()? {
+    for kind in dump.kinds.tasks() {
         match kind.task()?.dump(&dump.host(&kind), &task)? {
             Verdict::Entry(image) => fields.extend_from_slice(&image.core_fields),
             Verdict::NotMine => {}
@@ -289,7 +297,7 @@ fn dump_task_kinds(dump: &Dump, pid: i32) -> Result<Vec<u8>> {
 
 /// Step 6: the kinds write what needed the whole picture.
 fn finish_kinds(dump: &Dump) -> Result<()> {
-    for kind in dump.kinds.loaded()? {
+    for kind in dump.kinds.loaded() {
         let host = dump.host(&kind);
         if let Some(file) = kind.as_file() {
             file.finish_dump(&host)
@@ -406,7 +414,7 @@ fn give_up(dump: &Dump, notify: &dyn Notify, root: i32) {
 }
 
 fn at_stage(dump: &Dump, stage: Stage) -> Result<()> {
-    for kind in dump.kinds.hooks(stage)? {
+    for kind in dump.kinds.hooks(stage) {
         kind.hook()?
             .at(&dump.host(&kind), stage)
             .context(|| format!("kind {} at stage {stage:?}", kind.name()))?;

@@ -66,7 +66,7 @@ fn files(pid: i32, sorts: &mut HashSet<(u32, u64, Vec<u8>)>, queries: &mut Vec<F
         let (mode, rdev) = (meta.mode() & libc::S_IFMT, if device { meta.rdev() } else { 0 });
         let key = if is_path { (mode, rdev, text) } else { (0, 0, text) };
         if sorts.insert(key) {
-            queries.push(FileQuery::seen(link, mode, rdev));
+            queries.push(FileQuery::seen(pid, fd, link, mode, rdev));
         }
     }
 }

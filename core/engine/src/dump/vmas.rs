@@ -159,7 +159,7 @@ fn claimed(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas:
     if mapping.name.is_empty() {
         return Ok(false);
     }
-    for kind in dump.kinds.mapping(&mapping.name)? {
+    for kind in dump.kinds.mapping(&mapping.name) {
         let target = MappingTarget {
             pid,
             vma: entry.encode_to_vec(),
