@@ -27,10 +27,18 @@
 //! such a frame; the parasite stands at a breakpoint with a handler for `SIGTRAP`, which gets the
 //! signal when no tracer is there to take it. What a signal handler cannot do is not done here
 //! either: a call in a restart block (`nanosleep`, `poll` with a timeout) returns `EINTR` in this
-//! one case. A process without the needed code is infected all the same, with a warning.
+//! one case. A process without the needed code (any libc has it) is infected all the same, with a
+//! warning: a tracer that dies while the parasite waits then leaves the mapping behind, and one that
+//! dies in the middle of getting in or out may harm the process.
+//!
+//! Seccomp is suspended while a task is infected, and comes back when the tracer dies: a filter that
+//! kills on `munmap`, `rt_sigaction`, `futex` or `rt_sigreturn` then kills the process. A process
+//! stopped by job control takes the way out when it is continued.
 //!
 //! # Threads
 //! ptrace is bound to the thread that seized a task: [`Tracee`] is not `Send`.
+
+#![deny(missing_docs)]
 
 mod arch;
 mod check;

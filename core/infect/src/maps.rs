@@ -136,6 +136,10 @@ impl Maps {
             found.syscall_ret = found.syscall_ret.or(here.syscall_ret);
             found.sigreturn = found.sigreturn.or(here.sigreturn);
         }
+        #[cfg(test)]
+        if crate::tests::no_way_out() {
+            (found.syscall_ret, found.sigreturn) = (None, None);
+        }
         found
     }
 }

@@ -255,3 +255,42 @@ pub(super) fn killed_at_any_time() {
         assert_eq!(shared.get(3), 0, "vector registers changed");
     }
 }
+
+/// A target without code for its own way out: visited like any other, and unharmed when the master
+/// dies while it waits in the parasite, though the mapping stays.
+#[test]
+fn target_without_gadgets() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        loop {
+            let good = spin_with_vectors(shared.word(0), 5_000);
+            shared.add(if good { 1 } else { 3 });
+        }
+    });
+    shared.wait(0, |v| v > 0);
+    let before = child.look();
+    let well = || {
+        let seen = shared.get(1);
+        shared.wait(1, |v| v > seen + 2);
+        assert_eq!(shared.get(3), 0, "vector registers changed");
+    };
+    let master = Child::new(|| {
+        NO_WAY_OUT.store(true, Ordering::Relaxed);
+        visit(child.0);
+    });
+    assert_eq!(master.end(), 0);
+    well();
+    same_again(&child, &before, 0);
+    let master = Child::new(|| {
+        NO_WAY_OUT.store(true, Ordering::Relaxed);
+        let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
+        infected.process_info().unwrap();
+        // SAFETY: ends this process.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    });
+    assert!(libc::WIFSIGNALED(master.end()));
+    well();
+    let now = child.look();
+    assert_eq!(now.1, before.1);
+    assert!(now.0.len() > before.0.len(), "the mapping was expected to stay");
+}

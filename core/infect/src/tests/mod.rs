@@ -1,6 +1,6 @@
 //! Tests of the whole crate, on small forked children.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 mod basic;
 mod killed;
@@ -19,6 +19,13 @@ pub(crate) fn step() {
 /// Makes this process die at its `n`th operation from now (0: the next).
 fn die_at(n: i64) {
     KILL_AT.store(n, Ordering::Relaxed);
+}
+
+static NO_WAY_OUT: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process shall find nothing in its targets but a system call instruction.
+pub(crate) fn no_way_out() -> bool {
+    NO_WAY_OUT.load(Ordering::Relaxed)
 }
 
 /// Words shared with a child.
