@@ -115,8 +115,13 @@ fn check_length<'data, R: ReadRef<'data>>(
     data: R,
 ) -> Result<(), String> {
     let length = data.len().map_err(|()| "its length is unknown".to_owned())?;
-    let loads = segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
-    match loads.map(|load| load.p_offset(endian).saturating_add(load.p_filesz(endian))).max() {
+    let loads = segments
+        .iter()
+        .filter(|segment| segment.p_type(endian) == PT_LOAD);
+    match loads
+        .map(|load| load.p_offset(endian).saturating_add(load.p_filesz(endian)))
+        .max()
+    {
         Some(end) if end > length => Err(format!("it is truncated: {length} bytes of {end}")),
         Some(_) => Ok(()),
         None => Err("it has nothing to load".to_owned()),

@@ -19,19 +19,44 @@ const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
         "files",
         "reg",
         Point::File,
-        &["file:reg", "file:dir", "file:lnk", "chr:1:3", "chr:1:5", "chr:1:7", "chr:1:8-9", "path:*", "image:1"],
+        &[
+            "file:reg",
+            "file:dir",
+            "file:lnk",
+            "chr:1:3",
+            "chr:1:5",
+            "chr:1:7",
+            "chr:1:8-9",
+            "path:*",
+            "image:1",
+        ],
     ),
     (
         "memfd",
         "memfd",
         Point::File,
-        &["link:/memfd:*", "link:/dev/zero (deleted)", "link:/anon_hugepage (deleted)", "image:18"],
+        &[
+            "link:/memfd:*",
+            "link:/dev/zero (deleted)",
+            "link:/anon_hugepage (deleted)",
+            "image:18",
+        ],
     ),
     ("pipes", "fifo", Point::File, &["file:fifo", "image:3"]),
     ("pipes", "pipe", Point::File, &["link:pipe:[*", "image:2"]),
-    ("sockets", "inet", Point::File, &["socket:2:*:*", "socket:10:*:*", "image:4"]),
+    (
+        "sockets",
+        "inet",
+        Point::File,
+        &["socket:2:*:*", "socket:10:*:*", "image:4"],
+    ),
     ("sockets", "unix", Point::File, &["socket:1:*:*", "image:5"]),
-    ("tty", "tty", Point::File, &["chr:4:*", "chr:5:0-2", "chr:136-143:*", "image:11"]),
+    (
+        "tty",
+        "tty",
+        Point::File,
+        &["chr:4:*", "chr:5:0-2", "chr:136-143:*", "image:11"],
+    ),
 ];
 
 /// A shipped kind and the plugin it comes in.
@@ -53,7 +78,10 @@ fn first(asked: impl Fn(&ClaimTable) -> Option<crate::loader::KindId>) -> Option
             plugin: (*plugin).to_owned(),
             origin: Origin::BuiltIn,
             point: *point,
-            claims: claims.iter().filter_map(|claim| claim.parse::<Claim>().ok()).collect(),
+            claims: claims
+                .iter()
+                .filter_map(|claim| claim.parse::<Claim>().ok())
+                .collect(),
         })
         .collect();
     let id = asked(&ClaimTable::new(&kinds).ok()?)?;
@@ -100,9 +128,18 @@ mod tests {
     #[test]
     fn names_the_plugin_of_a_resource() {
         let plugin = |shipped: Option<Shipped>| shipped.map(|s| (s.plugin, s.kind));
-        assert_eq!(plugin(query(b"anon_inode:[eventfd]", 0o600)), Some(("events", "eventfd")));
-        assert_eq!(plugin(query(b"pipe:[12]", libc::S_IFIFO)), Some(("pipes", "pipe")));
-        assert_eq!(plugin(query(b"socket:[12]", libc::S_IFSOCK)), Some(("sockets", "unix")));
+        assert_eq!(
+            plugin(query(b"anon_inode:[eventfd]", 0o600)),
+            Some(("events", "eventfd"))
+        );
+        assert_eq!(
+            plugin(query(b"pipe:[12]", libc::S_IFIFO)),
+            Some(("pipes", "pipe"))
+        );
+        assert_eq!(
+            plugin(query(b"socket:[12]", libc::S_IFSOCK)),
+            Some(("sockets", "unix"))
+        );
         assert_eq!(plugin(query(b"anon_inode:[unheard-of]", 0o600)), None);
         assert_eq!(plugin(for_image(18)), Some(("memfd", "memfd")));
         assert_eq!(plugin(for_vma_status(13)), Some(("aio", "aio")));
