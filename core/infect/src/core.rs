@@ -18,7 +18,7 @@ use crate::sys;
 use crate::tracee::{Resume, Stop, Tracee};
 
 const PAGE: u64 = 4096;
-/// Bytes of [`Infected::scratch`].
+/// Bytes of [`crate::Infected::scratch`].
 pub const SCRATCH_SIZE: u64 = 0x1_0000;
 /// Threads that can be in the parasite at a time beside the leading one.
 pub(crate) const SLOTS: u64 = 32;

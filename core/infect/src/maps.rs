@@ -122,12 +122,16 @@ impl Maps {
         (at > floor + KEEP_AWAY).then_some(at)
     }
 
-    /// Finds code that helps to leave: in the vdso first, then in every executable mapping.
+    /// Finds code that helps to leave: in the vdso first, then in the executable mappings.
     pub(crate) fn gadgets(&self, tid: i32) -> Gadgets {
         let mut found = Gadgets::default();
         let vdso = |v: &&Vma| v.name == "[vdso]";
         let code = |v: &&Vma| v.executable() && v.name != "[vdso]" && v.name != "[vsyscall]";
-        for vma in self.0.iter().filter(vdso).chain(self.0.iter().filter(code)) {
+        // A C library has all of it, and it is small beside the code of some programs.
+        let mut others: Vec<&Vma> = self.0.iter().filter(code).collect();
+        let library = |v: &Vma| v.name.contains("/libc") || v.name.contains("/ld-musl");
+        others.sort_by_key(|v| (!library(v), v.end - v.start));
+        for vma in self.0.iter().filter(vdso).chain(others) {
             if found.complete() {
                 break;
             }

@@ -43,11 +43,7 @@ impl Gadgets {
 
     /// Notes what is in `code`, which lies at `address`, and is not known yet.
     pub(crate) fn scan(&mut self, code: &[u8], address: u64) {
-        let find = |pattern: &[u8]| {
-            code.windows(pattern.len())
-                .position(|w| w == pattern)
-                .map(|at| address + at as u64)
-        };
+        let find = |pattern: &[u8]| crate::sys::find(code, pattern).map(|at| address + at as u64);
         if self.syscall.is_none() {
             self.syscall = find(SYSCALL);
         }
