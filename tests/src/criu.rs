@@ -47,6 +47,17 @@ impl<'a> Criu<'a> {
         Self::command(lab, "restore", images).args(["--restore-detached"])
     }
 
+    /// The line to type into a shell for a restore that stays in its foreground.
+    pub fn restore_in_shell(lab: &Lab, images: &str, option: &str) -> String {
+        let command = Criu::command(lab, "restore", images);
+        let words: Vec<_> = command
+            .args
+            .iter()
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect();
+        format!("{} {} {option}", program().display(), words.join(" "))
+    }
+
     fn command(lab: &'a Lab, verb: &str, images: &str) -> Self {
         let images = lab.path().join(images);
         fs::create_dir_all(&images).expect("make the folder of the images");

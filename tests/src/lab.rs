@@ -27,9 +27,12 @@ pub struct Lab {
 
 /// What a guest said at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
+    /// All checks held.
     Pass,
+    /// The machine lacks something, by name.
     Skip(String),
+    /// A check did not hold.
     Fail(String),
 }
 
@@ -91,7 +94,7 @@ impl Lab {
     }
 
     /// Waits until the guest has set up its state, or has given a verdict before that.
-    pub(crate) fn wait_ready(&self, pid: Pid) -> Option<Verdict> {
+    pub fn wait_ready(&self, pid: Pid) -> Option<Verdict> {
         let ready = self.path().join("ready");
         until("the guest is ready", STEP, || {
             if fs::symlink_metadata(&ready).is_ok() {
@@ -116,7 +119,7 @@ impl Lab {
     }
 
     /// What the guest has said so far.
-    pub(crate) fn verdict(&self) -> Option<Verdict> {
+    pub fn verdict(&self) -> Option<Verdict> {
         let text = fs::read_link(self.path().join("verdict")).ok()?;
         let text = text.to_string_lossy();
         Some(match text.split_once(": ") {
@@ -128,7 +131,7 @@ impl Lab {
     }
 
     /// Waits for the verdict and the end of the guest.
-    pub(crate) fn conclude(&self, pid: Pid) -> Verdict {
+    pub fn conclude(&self, pid: Pid) -> Verdict {
         let verdict = until("the guest's verdict", STEP, || {
             self.verdict().or_else(|| {
                 ended(pid).map(|how| {

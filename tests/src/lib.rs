@@ -17,7 +17,7 @@ mod snapshot;
 
 pub use case::Case;
 pub use criu::{Criu, Outcome};
-pub use lab::{Lab, until};
+pub use lab::{Lab, Verdict, until};
 pub use leftovers::processes_of;
 pub use requirements::Need;
 pub use snapshot::Snapshot;

@@ -1,0 +1,78 @@
+//! redis-server with connected clients, one of them in the middle of a request.
+
+use super::support::{Connection, checkpoint, find, finish, free_port};
+use criu_tests::{Lab, reaper};
+
+fn ask(c: &mut Connection, request: &str) -> String {
+    c.send(&format!("{request}\r\n"));
+    reply(c)
+}
+
+/// One reply: a status, a number or a string.
+fn reply(c: &mut Connection) -> String {
+    let first = c.line();
+    match first.split_at(1) {
+        ("+" | ":", rest) => rest.to_owned(),
+        ("$", _) => c.line(),
+        _ => panic!("Redis answered {first}"),
+    }
+}
+
+fn run(with_checkpoint: bool) {
+    let lab = Lab::new();
+    let port = free_port();
+    let mut command = lab.command(find("redis-server"));
+    command.args([
+        "--port",
+        &port.to_string(),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ]);
+    let pid = reaper::spawn(&mut command).expect("start redis-server");
+    let mut client = Connection::open(port);
+    let mut slow = Connection::open(port);
+    for n in 0..500 {
+        assert_eq!(ask(&mut client, &format!("SET key:{n} value-{n}")), "OK");
+    }
+    let id = ask(&mut client, "CLIENT ID");
+    assert_eq!(ask(&mut slow, "PING"), "PONG");
+    // Pipelined requests whose answers nobody has read, and the first half of one more.
+    let pipelined: String = (0..1000).map(|_| "INCR counter\r\n").collect();
+    client.send(&pipelined);
+    slow.send("GET ke");
+    if with_checkpoint {
+        checkpoint(&lab, pid, &["--tcp-established"], || {
+            client.send("INCR counter\r\n")
+        });
+    } else {
+        client.send("INCR counter\r\n");
+    }
+    for n in 1..=1001 {
+        assert_eq!(reply(&mut client), n.to_string());
+    }
+    slow.send("y:77\r\n");
+    assert_eq!(reply(&mut slow), "value-77");
+    assert_eq!(ask(&mut client, "CLIENT ID"), id);
+    assert_eq!(ask(&mut client, "DBSIZE"), "501");
+    for n in 0..500 {
+        assert_eq!(ask(&mut client, &format!("GET key:{n}")), format!("value-{n}"));
+    }
+    let mut fresh = Connection::open(port);
+    assert_eq!(ask(&mut fresh, "PING"), "PONG");
+    drop((client, slow, fresh));
+    finish(&lab, pid);
+}
+
+#[test]
+fn redis_native() {
+    run(false);
+}
+
+#[test]
+fn redis_checkpoint() {
+    run(true);
+}

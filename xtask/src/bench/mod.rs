@@ -1,0 +1,240 @@
+//! `cargo xtask bench`: the figures of speed beside their targets.
+//!
+//! Every figure is a median of runs that are interleaved with those it is compared with (the machine's own
+//! write, the other program), since a machine's speed changes over minutes. Images are on tmpfs.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::error::Error;
+use crate::program::{self, Program};
+
+mod baseline;
+pub(crate) mod guest;
+mod report;
+mod sample;
+
+use guest::Kind;
+use report::{Report, Row};
+use sample::{Sample, median};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Another program with the same command line, run in turn with ours.
+    #[arg(long, value_name = "PATH")]
+    peer: Option<PathBuf>,
+    /// How many runs the medians are of.
+    #[arg(long, default_value_t = 7)]
+    runs: usize,
+    /// Divide the amounts by this, for a quick look.
+    #[arg(long, default_value_t = 1)]
+    scale: usize,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Only the parts whose names contain this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+/// What is measured: one kind of guest.
+struct Part {
+    name: &'static str,
+    guest: Option<(Kind, usize, usize)>,
+}
+
+const GIB: usize = 1 << 30;
+
+const PARTS: &[Part] = &[
+    Part {
+        name: "sleeping process",
+        guest: None,
+    },
+    Part {
+        name: "memory",
+        guest: Some((Kind::Memory, GIB, 1)),
+    },
+    Part {
+        name: "memory of 4 processes",
+        guest: Some((Kind::Memory, GIB, 4)),
+    },
+    Part {
+        name: "processes",
+        guest: Some((Kind::Processes, 1000, 1)),
+    },
+    Part {
+        name: "threads",
+        guest: Some((Kind::Threads, 1000, 1)),
+    },
+    Part {
+        name: "mappings",
+        guest: Some((Kind::Mappings, 60_000, 1)),
+    },
+    Part {
+        name: "descriptors",
+        guest: Some((Kind::Descriptors, 20_000 - 64, 1)),
+    },
+];
+
+pub(crate) fn run(options: &Options) -> Result<(), Error> {
+    program::become_subreaper()?;
+    let mut programs = vec![("ours", Program::build(true)?)];
+    if let Some(path) = &options.peer {
+        programs.push(("peer", Program::other(path)));
+    }
+    let folder = Path::new("/dev/shm");
+    let mut report = Report::default();
+    // Later parts are compared with this one's wall times.
+    let mut single_memory = None;
+    for part in PARTS {
+        if options
+            .only
+            .as_ref()
+            .is_some_and(|text| !part.name.contains(text.as_str()))
+        {
+            continue;
+        }
+        let mut runs = Runs::default();
+        for number in 0..options.runs {
+            eprintln!("{}: run {} of {}", part.name, number + 1, options.runs);
+            runs.baselines.push(baseline::measure(
+                part.guest.map(|g| g.0),
+                amount(part, options),
+                folder,
+            )?);
+            for (at, (_, program)) in programs.iter().enumerate() {
+                let guest = part
+                    .guest
+                    .map(|(kind, _, processes)| (kind, amount(part, options), processes));
+                let sample = sample::take(program, guest, folder)?;
+                if runs.samples.len() <= at {
+                    runs.samples.push(Vec::new());
+                }
+                runs.samples[at].push(sample);
+            }
+        }
+        judge(
+            part,
+            amount(part, options),
+            &runs,
+            &mut single_memory,
+            &mut report,
+        );
+    }
+    if options.json {
+        println!("{}", report.json());
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+fn amount(part: &Part, options: &Options) -> usize {
+    part.guest
+        .map_or(1, |(_, amount, _)| (amount / options.scale.max(1)).max(1))
+}
+
+#[derive(Default)]
+struct Runs {
+    baselines: Vec<baseline::Baseline>,
+    /// By program, then by run.
+    samples: Vec<Vec<Sample>>,
+}
+
+impl Runs {
+    /// The medians of one figure: ours, and the peer's if there is one.
+    fn of(&self, figure: impl Fn(&Sample) -> f64) -> (f64, Option<f64>) {
+        let mut medians = self
+            .samples
+            .iter()
+            .map(|samples| median(samples.iter().map(&figure)));
+        (medians.next().unwrap_or(f64::NAN), medians.next())
+    }
+
+    fn baseline(&self, figure: impl Fn(&baseline::Baseline) -> f64) -> f64 {
+        median(self.baselines.iter().map(figure))
+    }
+}
+
+/// Holds the medians of one part against its targets.
+fn judge(part: &Part, amount: usize, runs: &Runs, single: &mut Option<f64>, report: &mut Report) {
+    let dump = runs.of(|s| s.dump.as_secs_f64() * 1e3);
+    let restore = runs.of(|s| s.restore.as_secs_f64() * 1e3);
+    let mut row = |name: &str, figure: (f64, Option<f64>), unit, target: f64, at_least: bool| {
+        let name = format!("{}: {name}", part.name);
+        report.add(Row {
+            name,
+            ours: figure.0,
+            peer: figure.1,
+            unit,
+            target,
+            at_least,
+        });
+    };
+    match part.guest {
+        None => {
+            let limit = 6.0 * runs.baseline(|b| b.write_or_true) + 4.0;
+            row("whole dump", dump, "ms", limit, false);
+            row("whole restore", restore, "ms", limit, false);
+        }
+        Some((Kind::Memory, _, 1)) => {
+            let write = runs.baseline(|b| b.write_or_true);
+            let read = runs.baseline(|b| b.read);
+            let memory = runs.of(|s| s.memory_dump.unwrap_or(s.dump).as_secs_f64() * 1e3);
+            let frozen = runs.of(|s| s.frozen.map_or(f64::NAN, |f| f.as_secs_f64() * 1e3));
+            *single = Some(memory.0);
+            row(
+                "dump, speed of one write",
+                (write / memory.0, memory.1.map(|m| write / m)),
+                "x",
+                0.85,
+                true,
+            );
+            row(
+                "frozen time, of that write",
+                (frozen.0 / write, frozen.1.map(|f| f / write)),
+                "x",
+                0.6,
+                false,
+            );
+            row(
+                "restore, speed of two reads",
+                (read / restore.0, restore.1.map(|r| read / r)),
+                "x",
+                0.8,
+                true,
+            );
+            row("whole dump", dump, "ms", f64::NAN, false);
+            row("whole restore", restore, "ms", f64::NAN, false);
+        }
+        Some((Kind::Memory, ..)) => {
+            let memory = runs.of(|s| s.memory_dump.unwrap_or(s.dump).as_secs_f64() * 1e3);
+            if let Some(single) = *single {
+                row(
+                    "dump, speed of one process",
+                    (single / memory.0, memory.1.map(|m| single / m)),
+                    "x",
+                    1.5,
+                    true,
+                );
+            }
+            row("whole dump", dump, "ms", f64::NAN, false);
+            row("whole restore", restore, "ms", f64::NAN, false);
+        }
+        Some((kind, ..)) => {
+            let each = |(ours, peer): (f64, Option<f64>)| {
+                let per = 1e3 / amount as f64;
+                (ours * per, peer.map(|p| p * per))
+            };
+            let (dump_us, restore_us) = match kind {
+                Kind::Processes => (1100.0, 800.0),
+                Kind::Threads => (100.0, 100.0),
+                Kind::Mappings => (5.0, 5.0),
+                _ => (10.0, 10.0),
+            };
+            row("dump, each", each(dump), "µs", dump_us, false);
+            row("restore, each", each(restore), "µs", restore_us, false);
+        }
+    }
+}
