@@ -6,6 +6,7 @@ use criu_engine::options::Options;
 
 use crate::cpuinfo::{self, CpuinfoError};
 use crate::help;
+use crate::plugin_cmd::{self, PluginError};
 use crate::scripts::ActionScripts;
 
 /// Why a command failed.
@@ -19,6 +20,8 @@ pub(crate) enum CommandError {
     Engine(#[from] Box<criu_engine::Error>),
     #[error("comparing processors")]
     Cpuinfo(#[from] CpuinfoError),
+    #[error(transparent)]
+    Plugin(#[from] Box<PluginError>),
     #[error("printing")]
     Print(#[from] std::io::Error),
 }
@@ -33,7 +36,10 @@ impl CommandError {
         match self {
             CommandError::Usage { .. } => Some("see `criu --help`"),
             CommandError::Cpuinfo(error) => error.remedy(),
-            CommandError::Engine(_) | CommandError::Later { .. } | CommandError::Print(_) => None,
+            CommandError::Engine(_)
+            | CommandError::Plugin(_)
+            | CommandError::Later { .. }
+            | CommandError::Print(_) => None,
         }
     }
 }
@@ -53,9 +59,11 @@ pub(crate) fn run(command: &str, operands: &[OsString], options: &Options) -> Re
             Some("check") => Ok(cpuinfo::check(options)?),
             _ => Err(CommandError::usage("cpuinfo is followed by dump or check")),
         },
-        "plugin" => Err(CommandError::Later {
-            name: command.to_owned(),
-        }),
+        "plugin" => {
+            let (text, result) = plugin_cmd::run(operands, options);
+            print(&text)?;
+            Ok(result.map_err(Box::new)?)
+        }
         "completions" => {
             let shell = word.as_deref().and_then(help::Shell::named);
             let shell =

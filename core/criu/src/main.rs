@@ -7,6 +7,7 @@ mod cpuinfo;
 mod help;
 mod logging;
 mod parser;
+mod plugin_cmd;
 mod scripts;
 mod table;
 
@@ -90,7 +91,8 @@ fn chain(error: &dyn Error) -> String {
 
 fn invoke(args: &[OsString], started: Instant) -> Result<(), Failure> {
     let posixly_correct = std::env::var_os("POSIXLY_CORRECT").is_some();
-    let parsed = parser::parse(args, posixly_correct)
+    let args = plugin_cmd::words_last(args);
+    let parsed = parser::parse(&args, posixly_correct)
         .map_err(|error| Failure::early(&error, Some("see `criu --help`")))?;
     if let Some(text) = asked_about(&parsed.uses) {
         return commands::print(&text).map_err(|error| Failure::early(&error, None));
