@@ -80,7 +80,7 @@ impl Snapshot {
         loop {
             std::thread::sleep(Duration::from_millis(5));
             let next = Snapshot::take(root);
-            if next == last || Instant::now() > deadline {
+            if (next == last && !busy(root)) || Instant::now() > deadline {
                 return next;
             }
             last = next;
@@ -131,6 +131,12 @@ fn shorten(text: &str) -> String {
     } else {
         format!("{}...", text.chars().take(600).collect::<String>())
     }
+}
+
+/// Some thread of the tree runs or waits for a processor.
+fn busy(root: Pid) -> bool {
+    let running = |tid: &Pid| state_and_parent(*tid).is_some_and(|(state, _)| state == 'R' || state == 'D');
+    numbers(&format!("/proc/{root}/task")).iter().any(running) || children(root).into_iter().any(busy)
 }
 
 /// The children of all threads of a process.

@@ -111,14 +111,14 @@ pub(crate) fn start_apart(command: &mut Command, folder: &Path) -> Result<i32, E
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    // SAFETY: setsid is async-signal-safe and touches no memory.
+    // SAFETY: setsid and close_range are async-signal-safe and touch no memory.
     unsafe {
         command.pre_exec(|| {
-            if libc::setsid() < 0 {
-                Err(std::io::Error::last_os_error())
-            } else {
-                Ok(())
+            let inherited = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+            if libc::setsid() < 0 || libc::close_range(3, libc::c_uint::MAX, inherited) != 0 {
+                return Err(std::io::Error::last_os_error());
             }
+            Ok(())
         });
     }
     let child = command.spawn().map_err(|cause| Error::Start { program, cause })?;

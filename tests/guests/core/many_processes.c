@@ -29,6 +29,6 @@ static void grow(int depth, struct latch up)
 }
 int main(void)
 {
-	grow(0, (struct latch){ { -1, -1 } });
+	grow(0, latch_new());
 	return pass();
 }

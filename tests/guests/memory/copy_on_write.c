@@ -23,9 +23,9 @@ int main(void)
 	char *p = map(N * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct latch l = latch_new();
 	want = map(N * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(p, N * PAGE, MADV_NOHUGEPAGE);
 	fill(p, N * PAGE, 1);
 	fill(want, N * PAGE, 1);
-	madvise(p, N * PAGE, MADV_NOHUGEPAGE);
 	pid_t kid = OK(fork());
 	if (!kid) {
 		fill(p + 10 * PAGE, 10 * PAGE, 2); /* its own from here */
@@ -41,7 +41,6 @@ int main(void)
 			fill(p + 40 * PAGE, PAGE, 4);
 			_exit(0);
 		}
-		close(l.fd[0]), close(l.fd[1]);
 		wait_go();
 		filled(p + 10 * PAGE, 10 * PAGE, 2, "child");
 		original(p, 20, N, "child");

@@ -1,4 +1,4 @@
-/* A connection that was not accepted yet, with data from its client. */
+/* A connection that was not accepted yet. */
 #include "../unix.h"
 int main(void)
 {
@@ -7,11 +7,11 @@ int main(void)
 	un_bind(l, "name");
 	OK(listen(l, 5));
 	OK(un_connect(c, "name"));
-	EQ(write(c, "early", 5), 5);
 	checkpoint();
 	struct pollfd p = { l, POLLIN, 0 };
 	EQ(poll(&p, 1, 0), 1);
 	int a = OK(accept(l, NULL, NULL));
+	EQ(write(c, "early", 5), 5);
 	EQ(read(a, buf, 8), 5);
 	EQ(write(a, "late", 4), 4);
 	EQ(read(c, buf, 8), 4);

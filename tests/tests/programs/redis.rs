@@ -46,7 +46,7 @@ fn run(with_checkpoint: bool) {
     slow.send("GET ke");
     if with_checkpoint {
         checkpoint(&lab, pid, &["--tcp-established"], || {
-            client.send("INCR counter\r\n")
+            client.send("INCR counter\r\n");
         });
     } else {
         client.send("INCR counter\r\n");
