@@ -1,0 +1,212 @@
+//! Anonymous pipes, pipe(2): `pipe_entry`.
+//!
+//! All descriptions of one pipe are made by one task in one go. An end that nobody of the tree held is
+//! closed again, so readers come to the end of the data and writers get `EPIPE`. A pipe that leads out
+//! of the tree can be handed over by the user, with `--inherit-fd fd[N]:pipe:[INODE]`.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
+use criu_plugin_api::restore::{apply_flags, apply_owner, fown_decode};
+use criu_plugin_api::{Context, Error, FileKind, Host, Opened, Progress, Result, Verdict};
+use criu_proto::images::{FdTypes, FileEntry, PipeEntry};
+use criu_proto::magic::PIPES_DATA;
+use prost::Message;
+
+use crate::packets::PIPE_PACKETS;
+use crate::refill::{self, Contents};
+use crate::save::Saver;
+use crate::sys;
+
+/// The kind `pipe`.
+pub struct Pipe {
+    saver: Saver,
+    pipes: RefCell<HashMap<u32, Group>>,
+}
+
+/// A pipe to be restored: what was in it, and its descriptions.
+#[derive(Default)]
+struct Group {
+    contents: Contents,
+    members: Vec<PipeEntry>,
+}
+
+impl Default for Pipe {
+    fn default() -> Self {
+        Self {
+            saver: Saver::new(&PIPES_DATA, &PIPE_PACKETS),
+            pipes: RefCell::default(),
+        }
+    }
+}
+
+impl FileKind for Pipe {
+    fn dump(&self, host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
+        if file.flags.cast_signed() & libc::O_PATH != 0 {
+            return Ok(Verdict::NotMine);
+        }
+        let pipe_id = match self.saver.see(host, file)? {
+            Ok(id) => id,
+            Err(refusal) => return Ok(Verdict::Refused(refusal)),
+        };
+        let entry = FileEntry {
+            r#type: FdTypes::Pipe as i32,
+            id: file.id,
+            pipe: Some(PipeEntry {
+                id: file.id,
+                pipe_id,
+                flags: file.flags,
+                fown: fown_decode(&file.fown)?,
+            }),
+            ..FileEntry::default()
+        };
+        Ok(Verdict::Entry(FileImage {
+            fd_type: FdTypes::Pipe as u32,
+            entry: entry.encode_to_vec(),
+            vma_status: 0,
+        }))
+    }
+
+    fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
+        self.saver.finish(host)
+    }
+
+    fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
+        let mut contents = refill::read(host, &PIPES_DATA, &PIPE_PACKETS)?;
+        let mut pipes: HashMap<u32, Group> = HashMap::new();
+        let mut plans = Vec::with_capacity(files.len());
+        for file in files {
+            let member = entry(file)?;
+            plans.push(FilePlan {
+                id: file.id,
+                group: Some(member.pipe_id.into()),
+                ..FilePlan::default()
+            });
+            pipes
+                .entry(member.pipe_id)
+                .or_insert_with(|| Group {
+                    contents: contents.remove(&member.pipe_id).unwrap_or_default(),
+                    members: Vec::new(),
+                })
+                .members
+                .push(member);
+        }
+        *self.pipes.borrow_mut() = pipes;
+        Ok(plans)
+    }
+
+    fn open(&self, host: &Host<'_>, request: &OpenRequest) -> Result<Progress<Opened>> {
+        let asked = entry(&request.file)?;
+        let name = format!("pipe:[{}]", asked.pipe_id);
+        let pipes = self.pipes.borrow();
+        let group = pipes
+            .get(&asked.pipe_id)
+            .ok_or_else(|| Error::new(format!("file {} was not prepared", asked.id)))?;
+        let opened = match host.inherited(&name)? {
+            Some(given) => group.take_over(&given).context(|| format!("taking over {name}")),
+            None => group.make().context(|| format!("restoring {name}")),
+        }?;
+        let mut result = None;
+        let mut others = Vec::new();
+        for (id, fd) in opened {
+            if id == asked.id {
+                result = Some(fd);
+            } else {
+                others.push((id, fd));
+            }
+        }
+        let fd = result.ok_or_else(|| Error::new(format!("{name} does not have the file {}", asked.id)))?;
+        let opened = others
+            .into_iter()
+            .fold(Opened::one(fd), |opened, (id, fd)| opened.with(id, fd));
+        Ok(Progress::Done(opened))
+    }
+}
+
+/// The entry of a file, checked.
+fn entry(file: &FileRecord) -> Result<PipeEntry> {
+    let damaged = |what: &str| Error::new(format!("the entry of file {}: {what}", file.id));
+    let entry = FileEntry::decode(file.entry.as_slice()).map_err(|e| damaged(&e.to_string()))?;
+    let entry = entry
+        .pipe
+        .ok_or_else(|| damaged("it is of the type PIPE but says nothing of a pipe"))?;
+    if entry.flags.cast_signed() & libc::O_ACCMODE == libc::O_ACCMODE {
+        return Err(damaged(&format!(
+            "its flags {:#x} have no access mode",
+            entry.flags
+        )));
+    }
+    if entry.id == file.id {
+        Ok(entry)
+    } else {
+        Err(damaged(&format!("it is that of a file {}", entry.id)))
+    }
+}
+
+impl Group {
+    /// Makes the pipe, with its contents, and all its descriptions.
+    fn make(&self) -> Result<Vec<(u32, OwnedFd)>> {
+        let (read, write) = sys::new_pipe().context(|| "making a pipe")?;
+        self.contents.refill(&write)?;
+        let path = read
+            .as_fd()
+            .try_clone_to_owned()
+            .context(|| "copying a descriptor")?;
+        // What pipe(2) returned goes to those that have it from there: open(2) sets O_LARGEFILE.
+        let (mut read, mut write) = (Some(read), Some(write));
+        let mut opened = Vec::with_capacity(self.members.len());
+        for member in &self.members {
+            let flags = member.flags.cast_signed();
+            let made = match flags & (libc::O_ACCMODE | O_LARGEFILE) {
+                libc::O_RDONLY => read.take(),
+                libc::O_WRONLY => write.take(),
+                _ => None,
+            };
+            let fd = match made {
+                Some(end) => OwnedFd::from(end),
+                None => sys::reopen(&path, member.flags).context(|| format!("opening it with {flags:#o}"))?,
+            };
+            opened.push((member.id, complete(fd, member)?));
+        }
+        Ok(opened)
+    }
+
+    /// Opens all descriptions of a pipe that the user hands over. They are descriptions of their own
+    /// where that is possible, so that their flags are not those of whoever else uses it.
+    fn take_over(&self, given: &OwnedFd) -> Result<Vec<(u32, OwnedFd)>> {
+        let is_pipe = is_fifo(given)?;
+        let mut opened = Vec::with_capacity(self.members.len());
+        for member in &self.members {
+            let own = if is_pipe {
+                sys::reopen(given, member.flags).ok()
+            } else {
+                None
+            };
+            let fd = match own {
+                Some(fd) => fd,
+                None => given.try_clone().context(|| "copying a descriptor")?,
+            };
+            opened.push((member.id, complete(fd, member)?));
+        }
+        Ok(opened)
+    }
+}
+
+/// `O_LARGEFILE` as the kernel shows it; the C library's is 0 on 64 bits.
+const O_LARGEFILE: i32 = 0o100_000;
+
+fn is_fifo(fd: &OwnedFd) -> Result<bool> {
+    use std::os::unix::fs::FileTypeExt;
+    let copy = File::from(fd.try_clone().context(|| "copying a descriptor")?);
+    Ok(copy.metadata().context(|| "looking at it")?.file_type().is_fifo())
+}
+
+fn complete(fd: OwnedFd, member: &PipeEntry) -> Result<OwnedFd> {
+    let what = || format!("its file {}", member.id);
+    apply_owner(&fd, &member.fown).context(what)?;
+    apply_flags(&fd, member.flags).context(what)?;
+    Ok(fd)
+}
