@@ -1,6 +1,8 @@
 //! Saves rings: the core saves their pages, this what it takes to make them again.
 
 use std::cell::RefCell;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use criu_plugin_api::message::{MappingImage, MappingTarget};
 use criu_plugin_api::{Context, Error, ErrorCode, Host, Result, Verdict};
@@ -25,7 +27,7 @@ pub(crate) struct Dump {
 /// A ring as it was when it was saved.
 struct Saved {
     pid: i32,
-    memory: std::fs::File,
+    memory: File,
     start: u64,
     length: u64,
     header: Header,
@@ -48,6 +50,7 @@ impl Dump {
                 "it is not a ring of this process: it was inherited by fork(2), or destroyed while mapped",
             ));
         }
+        map_all(&memory, vma.start, length).context(|| object.clone())?;
         let Ok(ring_len) = u32::try_from(length) else {
             return Ok(Verdict::refused(object, format!("it is {length} bytes long")));
         };
@@ -104,6 +107,17 @@ impl Dump {
         }
         Ok(())
     }
+}
+
+/// Has the kernel map every page of a ring: the core finds by the page tables what there is to save,
+/// and the kernel puts events into pages that the process has not touched yet.
+fn map_all(memory: &File, start: u64, length: u64) -> Result<()> {
+    for at in (start..start + length).step_by(4096) {
+        memory
+            .read_exact_at(&mut [0], at)
+            .context(|| format!("reading the page at {at:#x}"))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn object(pid: i32, start: u64) -> String {

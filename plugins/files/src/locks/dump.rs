@@ -8,8 +8,8 @@ use criu_plugin_api::{Context, Error, Host, Refusal, Result};
 use criu_proto::images::FileLockEntry;
 use criu_proto::magic;
 
+use super::POSIX;
 use super::parse::{self, Lock};
-use super::{BREAKING, LEASE, POSIX};
 use crate::images;
 
 const PROC_LOCKS: &str = "/proc/locks";
@@ -147,8 +147,5 @@ fn of_descriptor(host: &Host<'_>, pid: i32, fd: i32) -> Result<Vec<Lock>> {
         Ok(locks) => locks,
         Err(line) => return refused(format!("it holds a lock of a sort that is not supported: {line}")),
     };
-    if locks.iter().any(|l| l.flag == LEASE && l.kind & BREAKING != 0) {
-        return refused("its lease is being broken: dump again once that is over".to_owned());
-    }
     Ok(locks)
 }

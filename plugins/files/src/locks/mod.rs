@@ -5,6 +5,7 @@
 //! `filelocks.img`.
 
 pub(crate) mod dump;
+mod lease;
 mod parse;
 mod restore;
 #[cfg(test)]

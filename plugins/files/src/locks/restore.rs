@@ -10,7 +10,7 @@ use criu_proto::images::FileLockEntry;
 use criu_proto::magic;
 use nix::errno::Errno;
 
-use super::{FLOCK, LEASE, OFD, POSIX};
+use super::{BREAKING, FLOCK, LEASE, OFD, POSIX, lease};
 use crate::images;
 
 /// Reads `filelocks.img` and checks that each entry can be meant.
@@ -18,8 +18,12 @@ pub(super) fn read(host: &Host<'_>) -> Result<Vec<FileLockEntry>> {
     let name = magic::FILE_LOCKS.file_name(0);
     let entries: Vec<FileLockEntry> = images::entries(host, &name, &magic::FILE_LOCKS)?;
     for entry in &entries {
-        let known = matches!(entry.flag, POSIX | FLOCK | OFD | LEASE)
-            && matches!(entry.r#type.cast_signed(), libc::F_RDLCK | libc::F_WRLCK);
+        let kind = (entry.r#type & !BREAKING).cast_signed();
+        let known = if entry.r#type & BREAKING != 0 {
+            entry.flag == LEASE && matches!(kind, libc::F_RDLCK | libc::F_UNLCK)
+        } else {
+            matches!(entry.flag, POSIX | FLOCK | OFD | LEASE) && matches!(kind, libc::F_RDLCK | libc::F_WRLCK)
+        };
         let (flag, kind) = (entry.flag, entry.r#type);
         if !known || entry.fd < 0 || entry.start < 0 || entry.len < 0 {
             return Err(Error::new(format!(
@@ -33,6 +37,10 @@ pub(super) fn read(host: &Host<'_>) -> Result<Vec<FileLockEntry>> {
 
 /// Takes one lock, without waiting: nobody else may hold it.
 pub(super) fn take(host: &Host<'_>, entry: &FileLockEntry) -> Result<()> {
+    if entry.flag == LEASE {
+        let action = || format!("taking the lease of pid {}, fd {}", entry.pid, entry.fd);
+        return lease::take(host, entry).context(action);
+    }
     let is_write = entry.r#type.cast_signed() == libc::F_WRLCK;
     let (what, nr, args) = match entry.flag {
         FLOCK => {
@@ -42,10 +50,6 @@ pub(super) fn take(host: &Host<'_>, entry: &FileLockEntry) -> Result<()> {
                 libc::SYS_flock,
                 vec![number(entry.fd), number(operation)],
             )
-        }
-        LEASE => {
-            let args = [entry.fd, libc::F_SETLEASE, entry.r#type.cast_signed()].map(number);
-            ("lease", libc::SYS_fcntl, args.to_vec())
         }
         flag => {
             let (what, command) = if flag == OFD {
@@ -72,21 +76,24 @@ pub(super) fn take(host: &Host<'_>, entry: &FileLockEntry) -> Result<()> {
             range(entry)
         )
     };
-    let result = host
-        .remote_call(&RemoteCall {
-            pid: entry.pid,
-            nr,
-            args,
-        })
-        .context(action)?
-        .value;
+    let call = RemoteCall {
+        pid: entry.pid,
+        nr,
+        args,
+    };
+    let result = host.remote_call(&call).context(action)?;
+    success(result.value).context(action)
+}
+
+/// The errno in the result of a call.
+pub(super) fn success(result: i64) -> Result<()> {
     match i32::try_from(-result) {
-        Ok(errno) if errno > 0 => Err(Errno::from_raw(errno)).context(action),
+        Ok(errno) if errno > 0 => Err(Error::new(Errno::from_raw(errno).desc())),
         _ => Ok(()),
     }
 }
 
-fn number(value: i32) -> RemoteArg {
+pub(super) fn number(value: i32) -> RemoteArg {
     RemoteArg {
         value: i64::from(value).cast_unsigned(),
         ..RemoteArg::default()

@@ -17,15 +17,27 @@ use crate::testing::Scratch;
 /// Runs a call in this very process.
 fn run(call: &RemoteCall) -> criu_plugin_api::Result<RemoteResult> {
     let mut args = [0_u64; 3];
+    let mut buffers = Vec::new();
     for (to, arg) in args.iter_mut().zip(&call.args) {
-        *to = arg.data.as_ref().map_or(arg.value, |data| data.as_ptr() as u64);
+        *to = arg.value;
+        if arg.data.is_some() || arg.room > 0 {
+            let mut buffer = arg.data.clone().unwrap_or_default();
+            buffer.resize(buffer.len().max(arg.room as usize), 0);
+            *to = buffer.as_mut_ptr() as u64;
+            buffers.push((buffer, arg.room));
+        }
     }
-    // SAFETY: the calls of this kind read at most what their data holds, which lives as long as `call`.
+    // SAFETY: the calls of this kind work at most on their buffers, which live here.
     let result = unsafe { libc::syscall(call.nr, args[0], args[1], args[2]) };
     let errno = nix::errno::Errno::last_raw();
+    let data = buffers
+        .into_iter()
+        .filter(|(_, room)| *room > 0)
+        .map(|(buffer, _)| buffer)
+        .collect();
     Ok(RemoteResult {
         value: if result < 0 { -i64::from(errno) } else { result },
-        data: Vec::new(),
+        data,
     })
 }
 
@@ -160,6 +172,35 @@ fn held(files: &[File]) -> Vec<String> {
 }
 
 #[test]
+fn a_lease_that_is_being_broken_is_broken_again() {
+    for (write, to) in [
+        (true, libc::F_RDLCK),
+        (true, libc::F_UNLCK),
+        (false, libc::F_UNLCK),
+    ] {
+        let dir = Scratch::new();
+        drop(dir.file("f", b""));
+        let file = File::options()
+            .read(true)
+            .write(write)
+            .open(dir.path("f"))
+            .unwrap();
+        let files = [file];
+        let (services, targets) = (host(&files), targets(&files));
+        let host = Host::new(&services, "files");
+        let breaking = FileLockEntry {
+            r#type: to.cast_unsigned() | super::BREAKING,
+            ..entry(LEASE, write, &files[0], 0, 0)
+        };
+        super::restore::take(&host, &breaking).unwrap();
+        note(&targets).save(&host, true).unwrap();
+        assert_eq!(saved(&services), [breaking]);
+        assert_eq!(super::restore::read(&host).unwrap(), [breaking]);
+        release(&breaking);
+    }
+}
+
+#[test]
 fn a_lock_needs_the_option() {
     let dir = Scratch::new();
     let files = [dir.file("locked", b"")];
@@ -196,6 +237,7 @@ fn a_lock_that_cannot_be_meant_is_refused() {
     let bad = [
         FileLockEntry { flag: 3, ..good },
         FileLockEntry { r#type: 2, ..good },
+        FileLockEntry { r#type: 4, ..good },
         FileLockEntry { fd: -1, ..good },
         FileLockEntry { start: -1, ..good },
         FileLockEntry { len: -1, ..good },
