@@ -93,6 +93,16 @@ impl Lock {
         Ok(())
     }
 
+    /// Removes the table.
+    ///
+    /// # Errors
+    /// The kernel's; the table goes at the latest with this process.
+    pub fn release(self) -> io::Result<()> {
+        let mut batch = Batch::new();
+        batch.message(DELTABLE, 0).text(1, &self.table);
+        batch.send(&self.netlink)
+    }
+
     /// Makes a table of another name that stays when this process ends, for the same connections, all
     /// at once.
     ///

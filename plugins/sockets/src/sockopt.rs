@@ -83,13 +83,12 @@ pub fn pass_options(fd: RawFd) -> Result<(bool, bool)> {
     read().context(|| "reading SO_PASSCRED and SO_PASSSEC")
 }
 
-/// Puts the options back, but for what bind(2) needs otherwise: `SO_REUSEADDR` and `SO_REUSEPORT` are
-/// set by [`restore_reuse`], once all sockets are bound.
+/// Puts the options back, but for what bind(2) and full queues need otherwise: see [`restore_reuse`] and
+/// [`buffers`].
 ///
 /// # Errors
 /// An option could not be set.
 pub fn restore(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
-    buffers(fd, opts)?;
     let set = |option: i32, name: &str, value: u32| {
         sys::set(fd, SOL_SOCKET, option, value).context(|| format!("setting {name} to {value}"))
     };
@@ -180,13 +179,16 @@ pub fn buffers(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
     Ok(())
 }
 
-/// Lets any number of sockets of the set bind to one address.
+/// What lets a socket of the set bind where it was bound. A connection may hold the port of the
+/// listening TCP socket (`tcp`) that it came from.
 ///
 /// # Errors
 /// The option could not be set.
-pub fn allow_reuse(fd: RawFd) -> Result<()> {
-    sys::set(fd, SOL_SOCKET, libc::SO_REUSEADDR, 1i32).context(|| "setting SO_REUSEADDR")?;
-    sys::set(fd, SOL_SOCKET, libc::SO_REUSEPORT, 1i32).context(|| "setting SO_REUSEPORT")
+pub fn before_bind(fd: RawFd, opts: &SkOptsEntry, tcp: bool) -> Result<()> {
+    let reuse = tcp || opts.reuseaddr == Some(true);
+    sys::set(fd, SOL_SOCKET, libc::SO_REUSEADDR, i32::from(reuse)).context(|| "setting SO_REUSEADDR")?;
+    let port = opts.so_reuseport == Some(true);
+    sys::set(fd, SOL_SOCKET, libc::SO_REUSEPORT, i32::from(port)).context(|| "setting SO_REUSEPORT")
 }
 
 /// `SO_REUSEADDR` and `SO_REUSEPORT` as they were.

@@ -1,2 +1,127 @@
-//! TCP and UDP sockets (tcp(7), udp(7)).
+//! TCP and UDP sockets (tcp(7), udp(7), udplite(7)), over IPv4 and IPv6.
+//!
+//! Image: `inet_sk_entry` in `files.img` (type 4); an established connection has a
+//! `tcp-stream-INODE.img` as well. During a dump its packets are held back and it is in repair mode;
+//! both end when the tree goes on. When the tree is killed instead, the lock stays until the restore,
+//! and the socket goes without a word to its peer.
+
 pub(crate) mod address;
+mod diag;
+mod dump;
+mod held;
+mod options;
+mod plan;
+mod restore;
+mod resume;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
+use criu_plugin_api::{FileKind, Host, Opened, Outcome, Progress, Result, Stage, StageHook, Verdict};
+
+/// States as the kernel numbers them (`tcp_states.h`); UDP knows the first two alone.
+mod state {
+    pub(super) const ESTABLISHED: u8 = 1;
+    pub(super) const SYN_SENT: u8 = 2;
+    pub(super) const SYN_RECV: u8 = 3;
+    pub(super) const FIN_WAIT1: u8 = 4;
+    pub(super) const FIN_WAIT2: u8 = 5;
+    pub(super) const CLOSE: u8 = 7;
+    pub(super) const CLOSE_WAIT: u8 = 8;
+    pub(super) const LAST_ACK: u8 = 9;
+    pub(super) const LISTEN: u8 = 10;
+    pub(super) const CLOSING: u8 = 11;
+
+    pub(super) fn name(state: u8) -> &'static str {
+        match state {
+            ESTABLISHED => "ESTABLISHED",
+            SYN_SENT => "SYN_SENT",
+            SYN_RECV => "SYN_RECV",
+            FIN_WAIT1 => "FIN_WAIT1",
+            FIN_WAIT2 => "FIN_WAIT2",
+            CLOSE => "CLOSE",
+            CLOSE_WAIT => "CLOSE_WAIT",
+            LAST_ACK => "LAST_ACK",
+            LISTEN => "LISTEN",
+            CLOSING => "CLOSING",
+            _ => "an unknown state",
+        }
+    }
+}
+
+/// The kind, and what it does at the ends of a dump and of a restore.
+#[derive(Default)]
+pub struct Inet {
+    /// Connections that a dump holds.
+    held: RefCell<held::Held>,
+    plan: RefCell<plan::Plan>,
+}
+
+thread_local! {
+    static INET: Rc<Inet> = Rc::default();
+}
+
+fn shared() -> Rc<Inet> {
+    INET.with(Rc::clone)
+}
+
+impl FileKind for Inet {
+    fn dump(&self, host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
+        dump::dump(host, &self.held, file)
+    }
+
+    fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
+        self.plan.replace(plan::Plan::read(host, files)?);
+        Ok(Vec::new())
+    }
+
+    fn open(&self, host: &Host<'_>, request: &OpenRequest) -> Result<Progress<Opened>> {
+        restore::open(host, &self.plan.borrow(), request).map(Progress::Done)
+    }
+
+    fn finish_restore(&self, _host: &Host<'_>, _outcome: Outcome) -> Result<()> {
+        // The lock of the restore, if it still stands, goes with its socket.
+        self.plan.take();
+        Ok(())
+    }
+}
+
+impl StageHook for Inet {
+    fn at(&self, host: &Host<'_>, stage: Stage) -> Result<()> {
+        match stage {
+            Stage::Dumped => self.held.borrow_mut().dumped(host),
+            Stage::BeforeThaw => self.held.borrow_mut().release(host),
+            Stage::BeforeResume => resume::resume(host, &mut self.plan.borrow_mut()),
+            Stage::RestoreFailed => {
+                self.plan.take();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+criu_plugin_api::register! {
+    kind: shared(),
+    point: FileKind,
+    name: "inet",
+    claims: [
+        "socket:2:1:6",
+        "socket:10:1:6",
+        "socket:2:2:17",
+        "socket:10:2:17",
+        "socket:2:2:136",
+        "socket:10:2:136",
+        "image:4",
+    ],
+}
+
+criu_plugin_api::register! {
+    kind: shared(),
+    point: StageHook,
+    name: "tcp-connections",
+    claims: ["stage:dumped,before-thaw,before-resume,restore-failed"],
+}

@@ -339,6 +339,7 @@ impl<'a> Group<'a> {
             }
         }
         sockopt::restore(fd, &entry.opts)?;
+        sockopt::buffers(fd, &entry.opts)?;
         sockopt::restore_reuse(fd, &entry.opts)?;
         let fd = self.fds.get(&entry.id).ok_or_else(|| Error::new("a socket is missing"))?;
         descriptor::complete(fd, entry.flags, &entry.fown)

@@ -1,0 +1,165 @@
+//! The connections that a dump holds: their packets are dropped, and they are in repair mode.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use criu_plugin_api::message::FileTarget;
+use criu_plugin_api::{Context, Host, Result};
+
+use crate::lock::{self, Connection, Lock};
+use crate::netns::Namespace;
+use crate::{sys, tcp, undo};
+
+/// How the packets are held back (`--network-lock`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    /// By nf_tables; also where iptables was asked for, which would need its program.
+    Tables,
+    /// Not at all.
+    Skip,
+}
+
+impl Method {
+    pub(super) fn of(host: &Host<'_>) -> Result<Self> {
+        Ok(match host.setting("network-lock")?.as_deref() {
+            Some("skip") => Self::Skip,
+            _ => Self::Tables,
+        })
+    }
+}
+
+/// Everything that is to be undone.
+#[derive(Default)]
+pub(super) struct Held {
+    locks: HashMap<u64, (Namespace, Lock)>,
+    sockets: Vec<Socket>,
+    /// The name of the lasting tables, once they are there.
+    lasting: Option<String>,
+}
+
+struct Socket {
+    pid: i32,
+    fd: i32,
+    /// Where it has no number in the tree.
+    copy: Option<OwnedFd>,
+    /// Repair mode takes `SO_REUSEADDR` off.
+    reuse: bool,
+}
+
+/// What is done about a failed lock.
+pub(super) const LOCK_REMEDY: &str =
+    "--network-lock skip goes on without; then make sure that no packet arrives until the restore";
+
+impl Held {
+    /// Holds a connection: first its packets, then itself.
+    ///
+    /// # Errors
+    /// The kernel's; what was done by then is undone by [`Held::release`].
+    pub(super) fn hold(
+        &mut self,
+        host: &Host<'_>,
+        file: &FileTarget,
+        namespace: Namespace,
+        connection: Connection,
+        reuse: bool,
+    ) -> Result<()> {
+        if Method::of(host)? == Method::Tables {
+            self.lock(host, namespace, connection)
+                .context(|| "holding its packets back by nf_tables")
+                .map_err(|e| e.with_remedy(LOCK_REMEDY))?;
+        }
+        // The last one handed over is the first to be run.
+        if reuse {
+            undo::set_option(host, file, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
+        }
+        undo::set_option(host, file, libc::IPPROTO_TCP, tcp::TCP_REPAIR, tcp::OFF_NO_PROBE);
+        let copy = if file.fd < 0 { Some(sys::dup(file.local_fd).context(|| "dup")?) } else { None };
+        self.sockets.push(Socket { pid: file.pid, fd: file.fd, copy, reuse });
+        tcp::enter(file.local_fd).context(|| "entering repair mode (TCP_REPAIR)")
+    }
+
+    fn lock(&mut self, host: &Host<'_>, namespace: Namespace, connection: Connection) -> io::Result<()> {
+        let ino = namespace.ino;
+        if !self.locks.contains_key(&ino) {
+            let table = format!("{}-dump", lock::lasting_table(root(host)));
+            let lock = namespace.within(|| Lock::new(table))?;
+            self.locks.insert(ino, (namespace, lock));
+        }
+        match self.locks.get_mut(&ino) {
+            Some((_, lock)) => lock.add(&[connection]),
+            None => Ok(()),
+        }
+    }
+
+    /// The images are complete. A tree that is about to be killed must leave its lock behind: there is
+    /// nobody to answer the packets until the restore.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn dumped(&mut self, host: &Host<'_>) -> Result<()> {
+        if self.sockets.is_empty() {
+            return Ok(());
+        }
+        if host.flag("leave-running")? || host.flag("leave-stopped")? {
+            return self.release(host);
+        }
+        let table = lock::lasting_table(root(host));
+        self.lasting = Some(table.clone());
+        for (namespace, lock) in self.locks.values() {
+            namespace
+                .within(|| lock.make_lasting(&table))
+                .context(|| format!("making the nf_tables table {table}"))
+                .map_err(|e| e.with_remedy(LOCK_REMEDY))?;
+        }
+        Ok(())
+    }
+
+    /// The tree goes on: all is as it was before the dump.
+    ///
+    /// # Errors
+    /// The first of what could not be undone; all the rest is.
+    pub(super) fn release(&mut self, host: &Host<'_>) -> Result<()> {
+        let mut first = Ok(());
+        for socket in self.sockets.drain(..) {
+            let result = socket
+                .release(host)
+                .context(|| format!("taking fd {} of process {} out of repair mode", socket.fd, socket.pid));
+            first = first.and(result);
+        }
+        if let Some(table) = self.lasting.take() {
+            for (namespace, _) in self.locks.values() {
+                let result = namespace.within(|| lock::remove(&table)).context(|| format!("removing table {table}"));
+                first = first.and(result);
+            }
+        }
+        for (_, (_, lock)) in self.locks.drain() {
+            first = first.and(lock.release().context(|| "letting the packets through again"));
+        }
+        first
+    }
+}
+
+impl Socket {
+    fn release(&self, host: &Host<'_>) -> Result<()> {
+        let fetched;
+        let fd: RawFd = match &self.copy {
+            Some(copy) => copy.as_raw_fd(),
+            None => {
+                fetched = File::from(host.target_fd(self.pid, self.fd)?);
+                fetched.as_raw_fd()
+            }
+        };
+        if !tcp::in_repair(fd).context(|| "TCP_REPAIR")? {
+            return Ok(());
+        }
+        tcp::leave_quietly(fd).context(|| "TCP_REPAIR")?;
+        sys::set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, i32::from(self.reuse)).context(|| "SO_REUSEADDR")
+    }
+}
+
+/// The pid of the root of the tree; the name of the lock has it.
+pub(super) fn root(host: &Host<'_>) -> i32 {
+    host.tasks().ok().and_then(|tasks| tasks.first().map(|t| t.pid)).unwrap_or(0)
+}

@@ -1,0 +1,89 @@
+//! Makes TCP and UDP sockets again. Connections are left in repair mode: see [`super::resume`].
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use criu_plugin_api::message::{OpenRequest, Purpose};
+use criu_plugin_api::{Context, Error, Host, Opened, Result};
+
+use super::plan::{Plan, Planned};
+use super::{address, options, resume, state};
+use crate::tcp::{self, Stream};
+use crate::{descriptor, sockopt, sys};
+
+/// Opens a socket.
+pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Result<Opened> {
+    let id = request.file.id;
+    let planned =
+        plan.sockets.get(&id).ok_or_else(|| Error::new(format!("the TCP or UDP socket {id:#x} is not prepared")))?;
+    if let Some(fd) = host.inherited(&format!("socket:[{}]", planned.entry.ino))? {
+        return Ok(Opened::one(fd));
+    }
+    let fd = make(planned).context(|| {
+        let protocol = if tcp(planned) { "TCP" } else { "UDP" };
+        format!("restoring the {protocol} socket {} to {}", planned.local, planned.remote)
+    })?;
+    if planned.stream.is_some() && request.purpose == Purpose::InFlight as i32 {
+        // No process has it, so nobody finds it at the end.
+        resume::complete(fd.as_raw_fd(), planned)?;
+    }
+    Ok(Opened::one(fd))
+}
+
+fn tcp(planned: &Planned) -> bool {
+    planned.entry.proto == libc::IPPROTO_TCP.cast_unsigned()
+}
+
+fn make(planned: &Planned) -> Result<OwnedFd> {
+    let entry = &planned.entry;
+    let fd = sys::socket(entry.family.cast_signed(), entry.r#type.cast_signed(), entry.proto.cast_signed())
+        .context(|| "socket")?;
+    let raw = fd.as_raw_fd();
+    sockopt::restore_device(raw, &entry.opts)?;
+    options::before_bind(raw, entry)?;
+    match &planned.stream {
+        Some(stream) => connection(raw, planned, stream)?,
+        None => plain(raw, planned)?,
+    }
+    options::restore(raw, entry)?;
+    descriptor::complete(&fd, entry.flags, &entry.fown)?;
+    Ok(fd)
+}
+
+fn connection(fd: RawFd, planned: &Planned, stream: &Stream) -> Result<()> {
+    sockopt::widen_buffers(fd, stream.receive.data.len().max(stream.send.data.len()))?;
+    let (local, remote) = (address::encode(&planned.local), address::encode(&planned.remote));
+    tcp::rebuild(fd, &local, &remote, stream).context(|| "rebuilding the connection (TCP_REPAIR)")?;
+    sockopt::restore(fd, &planned.entry.opts)
+}
+
+fn plain(fd: RawFd, planned: &Planned) -> Result<()> {
+    let entry = &planned.entry;
+    let tcp = tcp(planned);
+    let lost = tcp && ![state::CLOSE, state::LISTEN].map(u32::from).contains(&entry.state);
+    sockopt::before_bind(fd, &entry.opts, tcp)?;
+    if !lost && (entry.src_port != 0 || entry.src_addr.iter().any(|&w| w != 0)) {
+        sys::bind(fd, &address::encode(&planned.local)).context(|| format!("binding to {}", planned.local))?;
+    }
+    if tcp && entry.state == u32::from(state::LISTEN) {
+        let backlog = entry.backlog.cast_signed();
+        sys::listen(fd, backlog).context(|| format!("listening at {}", planned.local))?;
+    }
+    if !tcp && entry.state == u32::from(state::ESTABLISHED) {
+        sys::connect(fd, &address::encode(&planned.remote)).context(|| format!("connecting to {}", planned.remote))?;
+    }
+    sockopt::restore(fd, &entry.opts)?;
+    sockopt::buffers(fd, &entry.opts)?;
+    sockopt::restore_reuse(fd, &entry.opts)?;
+    if tcp {
+        options::restore_sending(fd, planned.cork, planned.nodelay)?;
+    }
+    let how = if lost { Some(3) } else { entry.shutdown };
+    if let Some(how) = how.filter(|&how| how != 0) {
+        match sys::shutdown(fd, how - 1) {
+            // Said of a socket without a connection, which is shut down all the same.
+            Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => {}
+            result => result.context(|| "shutdown")?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! The last step of a restore: all connections exist; their packets may pass, and they go on.
+
+use std::collections::{BTreeMap, HashSet};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use criu_plugin_api::{Context, Error, Host, Result};
+
+use super::held::root;
+use super::options;
+use super::plan::{Plan, Planned};
+use crate::lock;
+use crate::tcp::{self, Unsent};
+use crate::{sockopt, sys};
+
+/// Lets all connections of the tree go on.
+pub(super) fn resume(host: &Host<'_>, plan: &mut Plan) -> Result<()> {
+    let connections: BTreeMap<u32, &Planned> =
+        plan.sockets.iter().filter(|(_, s)| s.stream.is_some()).map(|(&id, s)| (id, s)).collect();
+    if connections.is_empty() {
+        return Ok(());
+    }
+    let sockets = collect(host, &connections)?;
+    let table = lock::lasting_table(root(host));
+    lock::remove(&table).context(|| format!("removing the nf_tables table {table}"))?;
+    if let Some(lock) = plan.lock.take() {
+        lock.release().context(|| "letting the packets of the connections through")?;
+    }
+    for (id, fd) in &sockets {
+        if let Some(planned) = connections.get(id) {
+            complete(fd.as_raw_fd(), planned)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies of the sockets, out of the processes that have them.
+fn collect(host: &Host<'_>, connections: &BTreeMap<u32, &Planned>) -> Result<Vec<(u32, OwnedFd)>> {
+    let (mut sockets, mut found) = (Vec::new(), HashSet::new());
+    for task in host.tasks()?.iter().filter(|t| !t.dead) {
+        let mut process = None;
+        for slot in host.descriptors(task.pid)? {
+            if !connections.contains_key(&slot.file_id) || !found.insert(slot.file_id) {
+                continue;
+            }
+            let action = || format!("copying descriptor {} of process {}", slot.fd, task.pid);
+            let process: &OwnedFd = match &process {
+                Some(process) => process,
+                None => process.insert(sys::pidfd_open(task.host_pid).context(action)?),
+            };
+            sockets.push((slot.file_id, sys::pidfd_getfd(process.as_fd(), slot.fd).context(action)?));
+        }
+    }
+    Ok(sockets)
+}
+
+/// Lets one connection go on.
+pub(super) fn complete(fd: RawFd, planned: &Planned) -> Result<()> {
+    let action = || format!("letting the TCP connection from {} to {} go on", planned.local, planned.remote);
+    let stream = planned.stream.as_ref().ok_or_else(|| Error::new("no connection"))?;
+    let entry = &planned.entry;
+    let finish = || {
+        tcp::finish(fd, &Unsent::of(stream)).context(|| "leaving repair mode (TCP_REPAIR)")?;
+        sockopt::buffers(fd, &entry.opts)?;
+        sockopt::restore_reuse(fd, &entry.opts)?;
+        if let Some(how) = entry.shutdown.filter(|&how| how != 0) {
+            sys::shutdown(fd, how - 1).context(|| "shutdown")?;
+        }
+        options::restore_sending(fd, planned.cork, planned.nodelay)
+    };
+    finish().context(action)
+}
