@@ -120,10 +120,11 @@ pub trait Services {
     fn remote_call(&self, call: &RemoteCall) -> Result<RemoteResult>;
 
     /// Dump: has a target run this call by itself should the host die before `cure`, to undo what the
-    /// plugin did to it. Plain values only. Dropped when the target is cured. At most 4096 a process.
+    /// plugin did to it. One argument may have `data` of at most 16 bytes; none has `room`. Dropped when
+    /// the target is cured. At most 1024 a process.
     ///
     /// # Errors
-    /// The table is full.
+    /// The table is full, or the call does not fit into it.
     fn undo_on_death(&self, call: &RemoteCall) -> Result<()>;
 
     /// Restore: a file of the image set by its id.
@@ -188,6 +189,34 @@ impl<'a> Host<'a> {
     /// The plugin did not declare it.
     pub fn option(&self, name: &str) -> Result<Option<String>> {
         self.services.plugin_option(self.plugin, name)
+    }
+
+    /// A bool option of this plugin; false when it is neither set nor has a default.
+    ///
+    /// # Errors
+    /// The plugin did not declare it, or not as a bool.
+    pub fn option_bool(&self, name: &str) -> Result<bool> {
+        match self.option(name)?.as_deref() {
+            Some("yes") => Ok(true),
+            Some("no") | None => Ok(false),
+            Some(other) => Err(Error::new(format!(
+                "option {name} is `{other}`, neither yes nor no"
+            ))),
+        }
+    }
+
+    /// An int or size (in bytes) option of this plugin; `None` when it is neither set nor has a default.
+    ///
+    /// # Errors
+    /// The plugin did not declare it, or the value does not fit.
+    pub fn option_number<N: std::str::FromStr>(&self, name: &str) -> Result<Option<N>> {
+        let Some(text) = self.option(name)? else {
+            return Ok(None);
+        };
+        let number = text
+            .parse()
+            .map_err(|_| Error::new(format!("option {name}: {text} is out of range")))?;
+        Ok(Some(number))
     }
 
     /// Creates an image of the set.

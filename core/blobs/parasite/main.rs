@@ -18,7 +18,7 @@ mod rt;
 mod wire;
 
 use rt::nr;
-use wire::{Control, ProcessInfo, SigAction, Slot, ThreadInfo, command};
+use wire::{Control, MAX_UNDO, ProcessInfo, SigAction, Slot, ThreadInfo, Undo, command};
 
 const SIGTRAP: u64 = 5;
 const SA_SIGINFO: u64 = 4;
@@ -246,8 +246,10 @@ fn give_up(c: &Control) -> ! {
 /// The leading thread's way out: undo, restore the action, unmap, return.
 fn leave(c: &mut Control) -> ! {
     let alone = wait_for_threads(c);
-    let n = (c.undo_count as usize).min(c.undo.len());
-    for call in c.undo[..n].iter().rev() {
+    let n = (c.undo_count as usize).min(MAX_UNDO);
+    for at in (0..n).rev() {
+        // SAFETY: the tracer mapped room for MAX_UNDO entries there and filled in the first `n`.
+        let call = unsafe { &*(c.undo as *const Undo).add(at) };
         // SAFETY: the tracer answers for the table.
         unsafe { rt::syscall6(call.nr, call.args) };
     }

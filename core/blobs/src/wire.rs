@@ -14,8 +14,10 @@ pub mod command {
     pub const TIMERS: u32 = 3;
 }
 
-/// Calls that fit into one [`command::CALLS`] and into the undo table.
+/// Calls that fit into one [`command::CALLS`].
 pub const MAX_CALLS: usize = 64;
+/// Calls that fit into the undo table.
+pub const MAX_UNDO: usize = 1024;
 /// Timers that fit into one [`command::TIMERS`].
 pub const MAX_TIMERS: usize = 64;
 
@@ -29,6 +31,18 @@ pub struct Call {
     pub args: [u64; 6],
     /// What the kernel returned.
     pub result: i64,
+}
+
+/// A system call of the undo table, with a little memory that one of its arguments may point at.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Undo {
+    /// System call number.
+    pub nr: u64,
+    /// Arguments.
+    pub args: [u64; 6],
+    /// What an argument points at, if any does.
+    pub data: [u8; 16],
 }
 
 /// `struct sigaction` as the kernel has it.
@@ -161,11 +175,13 @@ pub struct Control {
     pub slot_size: u64,
     /// Number of slots.
     pub slot_count: u64,
+    /// Address of the first [`Undo`]; they are run, last first, when the master is lost.
+    pub undo: u64,
     /// Action of `SIGTRAP` before the infection.
     pub old_trap: SigAction,
     /// Valid entries of [`Self::calls`].
     pub call_count: u32,
-    /// Valid entries of [`Self::undo`].
+    /// Valid entries of the undo table.
     pub undo_count: u32,
     /// Valid entries of [`Self::timers`].
     pub timer_count: u32,
@@ -173,8 +189,6 @@ pub struct Control {
     pub pad: u32,
     /// Calls to run.
     pub calls: [Call; MAX_CALLS],
-    /// Calls to run, last first, when the master is lost.
-    pub undo: [Call; MAX_CALLS],
     /// Timers asked for.
     pub timers: [TimerInfo; MAX_TIMERS],
     /// Answers.

@@ -5,26 +5,34 @@ use criu_plugin_api::message::{RemoteCall, RemoteResult};
 
 use crate::error::{Error, Result};
 
-/// The arguments of a call without buffers.
+/// Has the target make a call by itself should criu die, see [`Infected::push_undo`].
 ///
 /// # Errors
-/// There are more than six, or one has a buffer.
-pub(crate) fn plain_args(call: &RemoteCall) -> Result<[u64; 6]> {
+/// There are more than six arguments or more than one with data, the data is too long, or the table is
+/// full.
+pub(crate) fn push_undo(target: &mut Infected, call: &RemoteCall) -> Result<()> {
     let object = || format!("a call of {} in process {}", call.nr, call.pid);
     if call.args.len() > 6 {
         return Err(Error::malformed(object(), "has more than six arguments"));
     }
-    if call.args.iter().any(|arg| arg.data.is_some() || arg.room > 0) {
-        return Err(Error::malformed(
-            object(),
-            "has buffers, which do not last until it would run",
-        ));
-    }
     let mut args = [0; 6];
-    for (slot, arg) in args.iter_mut().zip(&call.args) {
-        *slot = arg.value;
+    let mut data = None;
+    for (index, arg) in call.args.iter().enumerate() {
+        args[index] = arg.value;
+        if arg.room > 0 {
+            return Err(Error::malformed(
+                object(),
+                "wants an answer, which nobody would read",
+            ));
+        }
+        if let Some(bytes) = &arg.data
+            && data.replace((index, bytes.as_slice())).is_some()
+        {
+            return Err(Error::malformed(object(), "has more than one argument with data"));
+        }
     }
-    Ok(args)
+    target.push_undo(call.nr, args, data)?;
+    Ok(())
 }
 
 /// Runs a call in the target, its buffers laid out in the parasite's scratch area.

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 
 use criu_blobs::PARASITE;
-use criu_blobs::wire::{Call, Control, Slot, TimerInfo};
+use criu_blobs::wire::{Call, Control, MAX_UNDO, Slot, TimerInfo, Undo};
 use nix::errno::Errno;
 
 use crate::arch::{self, Gadgets};
@@ -36,6 +36,7 @@ pub(crate) struct Layout {
     pub(crate) slots: u64,
     pub(crate) slot_size: u64,
     stack: [u64; 2],
+    pub(crate) undo: u64,
     pub(crate) scratch: u64,
 }
 
@@ -48,7 +49,8 @@ impl Layout {
         let stack_end = stack + 0x8000 + pages(xstate);
         // Room for its own frames, a signal's, and its stack.
         let slot_size = 0x3000 + 2 * pages(xstate);
-        let scratch = stack_end + SLOTS * slot_size;
+        let undo = stack_end + SLOTS * slot_size;
+        let scratch = undo + pages((MAX_UNDO * size_of::<Undo>()) as u64);
         Layout {
             base,
             total: scratch + SCRATCH_SIZE - base,
@@ -56,6 +58,7 @@ impl Layout {
             slots: stack_end,
             slot_size,
             stack: [stack, stack_end],
+            undo,
             scratch,
         }
     }
@@ -348,6 +351,7 @@ impl Core {
         put(offset_of!(Control, slots), l.slots);
         put(offset_of!(Control, slot_size), l.slot_size);
         put(offset_of!(Control, slot_count), SLOTS);
+        put(offset_of!(Control, undo), l.undo);
         head
     }
 
@@ -476,5 +480,6 @@ pub(crate) fn bytes_of_slice<T: Wire>(values: &[T]) -> &[u8] {
 /// Structs of 8-byte integers (or pairs of 4-byte ones): no padding.
 pub(crate) trait Wire: Copy {}
 impl Wire for Call {}
+impl Wire for Undo {}
 impl Wire for TimerInfo {}
 impl Wire for Slot {}

@@ -3,7 +3,9 @@
 use std::mem::{ManuallyDrop, offset_of};
 use std::ops::Range;
 
-use criu_blobs::wire::{Call, Control, MAX_CALLS, MAX_TIMERS, ProcessInfo, TimerInfo, command};
+use criu_blobs::wire::{
+    Call, Control, MAX_CALLS, MAX_TIMERS, MAX_UNDO, ProcessInfo, TimerInfo, Undo, command,
+};
 
 use crate::arch;
 use crate::core::{Core, SCRATCH_SIZE, bytes_of_slice, prepare};
@@ -146,28 +148,30 @@ impl Infected {
     }
 
     /// Adds a system call that the process makes by itself, last added first, should the tracer die
-    /// while it is infected. An ordinary cure does not run the table.
+    /// while it is infected. An ordinary cure does not run the table. With `data`, the argument of
+    /// that index becomes the address of a copy of the bytes, at most 16.
     ///
     /// # Errors
-    /// [`Error::TooMany`] beyond 64 calls.
-    pub fn push_undo(&mut self, nr: i64, args: [u64; 6]) -> Result<()> {
+    /// [`Error::TooMany`] beyond 1024 calls, 16 bytes or six arguments.
+    pub fn push_undo(&mut self, nr: i64, mut args: [u64; 6], data: Option<(usize, &[u8])>) -> Result<()> {
+        let too_many = |what, given, limit| Error::TooMany { what, given, limit };
         let core = self.core_mut();
-        if core.undo == MAX_CALLS {
-            return Err(Error::TooMany {
-                what: "calls to undo",
-                given: MAX_CALLS + 1,
-                limit: MAX_CALLS,
-            });
+        if core.undo == MAX_UNDO {
+            return Err(too_many("calls to undo", MAX_UNDO + 1, MAX_UNDO));
         }
-        let call = [Call {
-            nr: nr as u64,
-            args,
-            result: 0,
-        }];
-        core.write_control(
-            offset_of!(Control, undo) + core.undo * size_of::<Call>(),
-            bytes_of_slice(&call),
-        )?;
+        let at = core.layout.undo + (core.undo * size_of::<Undo>()) as u64;
+        let mut undo = Undo::default();
+        if let Some((index, bytes)) = data {
+            let room = undo.data.len();
+            let copy = undo.data.get_mut(..bytes.len());
+            copy.ok_or_else(|| too_many("bytes of a call to undo", bytes.len(), room))?
+                .copy_from_slice(bytes);
+            let arg = args.get_mut(index);
+            *arg.ok_or_else(|| too_many("arguments of a call to undo", index + 1, 6))? =
+                at + offset_of!(Undo, data) as u64;
+        }
+        (undo.nr, undo.args) = (nr as u64, args);
+        sys::write_mem(core.tracee.tid(), at, bytes_of_slice(&[undo]))?;
         core.set_undo(core.undo + 1)
     }
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use criu_images::ImageDir;
-use criu_infect::Infected;
+use criu_infect::{Call, Infected};
 use criu_plugin_api::message::{FileRecord, FileTarget, RemoteCall, RemoteResult, Slot, TaskInfo};
 use criu_plugin_api::{Error as ApiError, Host, Result as ApiResult, Services};
 
@@ -104,6 +104,35 @@ impl Context {
         }
         // SAFETY: the call returned a new descriptor, which nobody else knows.
         Ok(unsafe { OwnedFd::from_raw_fd(got as RawFd) })
+    }
+
+    /// The `FD_*` flags of descriptors of a process, asked by itself: they belong to its table, not to
+    /// what a copy shares.
+    ///
+    /// # Errors
+    /// The process has no parasite, or a descriptor is not open.
+    pub(crate) fn descriptor_flags(&self, pid: i32, fds: &[i32]) -> Result<Vec<u32>> {
+        let mut calls: Vec<Call> = fds
+            .iter()
+            .map(|&fd| Call {
+                nr: libc::SYS_fcntl.cast_unsigned(),
+                args: [i64::from(fd).cast_unsigned(), libc::F_GETFD as u64, 0, 0, 0, 0],
+                result: 0,
+            })
+            .collect();
+        let mut infected = self.infected.borrow_mut();
+        let target = infected
+            .get_mut(&pid)
+            .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no parasite"))?;
+        target.syscalls(&mut calls)?;
+        calls
+            .iter()
+            .zip(fds)
+            .map(|(call, fd)| {
+                u32::try_from(call.result)
+                    .map_err(|_| Error::malformed(format!("descriptor {fd} of process {pid}"), "is not open"))
+            })
+            .collect()
     }
 
     /// A pidfd of a process of the tree.
@@ -270,8 +299,7 @@ impl Services for Context {
         let target = infected
             .get_mut(&call.pid)
             .ok_or_else(|| ApiError::new(format!("process {} has no parasite", call.pid)))?;
-        let args = remote::plain_args(call).map_err(api)?;
-        target.push_undo(call.nr, args).map_err(api)
+        remote::push_undo(target, call).map_err(api)
     }
 
     fn file(&self, _: u32) -> ApiResult<FileRecord> {

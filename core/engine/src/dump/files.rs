@@ -63,8 +63,6 @@ struct State {
     /// Sorted by the order that kcmp(2) imposes.
     sightings: HashMap<Likeness, Vec<Sighting>>,
     tables: BTreeMap<i32, Vec<Slot>>,
-    /// The text of one fdinfo file, reused.
-    buffer: Vec<u8>,
 }
 
 impl Files {
@@ -77,7 +75,6 @@ impl Files {
                 by_inode: HashMap::new(),
                 sightings: HashMap::new(),
                 tables: BTreeMap::new(),
-                buffer: Vec::new(),
             }),
         }
     }
@@ -123,8 +120,8 @@ impl Files {
             .borrow_mut()
             .tables
             .insert(pid, Vec::with_capacity(numbers.len()));
-        for fd in numbers {
-            let info = self.fdinfo(pid, fd)?;
+        let all_flags = dump.descriptor_flags(pid, &numbers)?;
+        for (fd, flags) in numbers.into_iter().zip(all_flags) {
             let mut known = None;
             if let (Some(parent), Some(&candidate)) = (parent, inherited.get(&fd))
                 && kcmp_file(pid, fd, parent, fd)? == Ordering::Equal
@@ -133,12 +130,12 @@ impl Files {
             }
             let file = match known {
                 Some(file) => file,
-                None => self.descriptor(dump, pid, fd, &info)?,
+                None => self.descriptor(dump, pid, fd, flags)?,
             };
             let slot = Slot {
                 fd,
                 file_id: file.id,
-                flags: u32::from(info.cloexec),
+                flags,
                 fd_type: file.fd_type,
             };
             if let Some(table) = self.state.borrow_mut().tables.get_mut(&pid) {
@@ -156,18 +153,16 @@ impl Files {
         Ok(())
     }
 
-    /// Dumps what stands at a number of a process.
-    fn descriptor(&self, dump: &Dump, pid: i32, fd: i32, info: &FdInfo) -> Result<Known> {
+    /// Dumps what stands at a number of a process; `fd_flags` are its `FD_*` flags.
+    fn descriptor(&self, dump: &Dump, pid: i32, fd: i32, fd_flags: u32) -> Result<Known> {
         let doing = || format!("dumping descriptor {fd} of process {pid}");
         let local = dump.target_descriptor(pid, fd).context(doing)?;
         let link = proc::read_link(&format!("/proc/{pid}/fd/{fd}"))?;
         let mut target = target_of(local.as_fd(), link).context(doing)?;
         target.pid = pid;
         target.fd = fd;
-        target.flags = info.flags;
-        target.pos = info.pos;
-        target.mnt_id = info.mnt_id;
-        target.cloexec = info.cloexec;
+        target.cloexec = fd_flags & libc::FD_CLOEXEC as u32 != 0;
+        (target.flags, target.pos) = flags_and_offset(local.as_fd()).context(doing)?;
         self.description(dump, target, local, false)
     }
 
@@ -176,17 +171,14 @@ impl Files {
     /// # Errors
     /// As for any descriptor.
     pub(crate) fn in_flight(&self, dump: &Dump, pid: i32, local: OwnedFd) -> Result<Known> {
-        let me = std::process::id() as i32;
         let fd = local.as_raw_fd();
-        let info = self.fdinfo(me, fd)?;
         let link = proc::read_link(&format!("/proc/self/fd/{fd}"))?;
         let mut target = target_of(local.as_fd(), link).context(|| "looking at a descriptor in a queue")?;
         target.pid = pid;
         target.fd = -1;
         target.purpose = Purpose::InFlight as i32;
-        target.flags = info.flags;
-        target.pos = info.pos;
-        target.mnt_id = info.mnt_id;
+        (target.flags, target.pos) =
+            flags_and_offset(local.as_fd()).context(|| "looking at a descriptor in a queue")?;
         self.description(dump, target, local, true)
     }
 
@@ -306,7 +298,6 @@ impl Files {
         target.purpose = purpose as i32;
         target.local_fd = file.as_raw_fd();
         target.fown = FownEntry::default().encode_to_vec();
-        target.mnt_id = -1;
         self.dispatch(dump, target)
     }
 
@@ -366,14 +357,6 @@ impl Files {
             remedy,
         })
     }
-
-    /// What `/proc/PID/fdinfo/FD` says in general.
-    fn fdinfo(&self, pid: i32, fd: i32) -> Result<FdInfo> {
-        let path = format!("/proc/{pid}/fdinfo/{fd}");
-        let buffer = &mut self.state.borrow_mut().buffer;
-        proc::read_into(&path, buffer)?;
-        FdInfo::parse(buffer).ok_or_else(|| Error::malformed(path, "does not parse"))
-    }
 }
 
 fn fdinfo_entry(slot: &Slot) -> FdinfoEntry {
@@ -386,34 +369,17 @@ fn fdinfo_entry(slot: &Slot) -> FdinfoEntry {
     }
 }
 
-/// The first lines of an fdinfo file, see proc_pid_fdinfo(5).
-#[derive(Debug, Default, PartialEq, Eq)]
-struct FdInfo {
-    pos: u64,
-    flags: u32,
-    cloexec: bool,
-    mnt_id: i32,
-}
-
-impl FdInfo {
-    fn parse(text: &[u8]) -> Option<Self> {
-        let mut info = Self {
-            mnt_id: -1,
-            ..Self::default()
-        };
-        for line in text.split(|&b| b == b'\n').take(4) {
-            if let Some(pos) = line.strip_prefix(b"pos:\t") {
-                info.pos = proc::parse(pos)?;
-            } else if let Some(flags) = line.strip_prefix(b"flags:\t") {
-                let flags = u32::from_str_radix(std::str::from_utf8(flags).ok()?, 8).ok()?;
-                info.cloexec = flags & libc::O_CLOEXEC as u32 != 0;
-                info.flags = flags & !(libc::O_CLOEXEC as u32);
-            } else if let Some(mnt_id) = line.strip_prefix(b"mnt_id:\t") {
-                info.mnt_id = proc::parse(mnt_id)?;
-            }
-        }
-        Some(info)
+/// The status flags and the offset of a description; 0 for one that has none.
+fn flags_and_offset(local: BorrowedFd<'_>) -> Result<(u32, u64)> {
+    let fd = local.as_raw_fd();
+    // SAFETY: F_GETFL takes no argument.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if flags < 0 {
+        return Err(Error::last_os("asking for its flags"));
     }
+    // SAFETY: lseek takes plain numbers; an offset of 0 from where it is moves nothing.
+    let pos = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
+    Ok((flags.cast_unsigned(), pos.max(0).cast_unsigned()))
 }
 
 /// What fstat(2) says of a descriptor of ours.
@@ -429,6 +395,7 @@ fn target_of(local: BorrowedFd<'_>, link: Vec<u8>) -> Result<FileTarget> {
         gid: stat.st_gid,
         rdev: stat.st_rdev,
         size: stat.st_size.cast_unsigned(),
+        mnt_id: -1,
         ..FileTarget::default()
     })
 }
@@ -512,22 +479,6 @@ fn describe(target: &FileTarget) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parses_fdinfo() {
-        let info =
-            FdInfo::parse(b"pos:\t42\nflags:\t02100002\nmnt_id:\t15\nino:\t7\neventfd-count: 1\n").unwrap();
-        assert_eq!(
-            info,
-            FdInfo {
-                pos: 42,
-                flags: 0o100_002,
-                cloexec: true,
-                mnt_id: 15
-            }
-        );
-        assert_eq!(FdInfo::parse(b"pos:\tx\n"), None);
-    }
 
     #[test]
     fn the_kernel_tells_descriptions_apart() {

@@ -34,7 +34,7 @@ fn kill_everywhere(run: impl Fn(), check: impl Fn(i64)) -> i64 {
 
 pub(super) fn visit(pid: i32) {
     let mut infected: Infected = Tracee::seize(pid).unwrap().infect().unwrap();
-    infected.push_undo(libc::SYS_getpid, [0; 6]).unwrap();
+    infected.push_undo(libc::SYS_getpid, [0; 6], None).unwrap();
     infected.process_info().unwrap();
     infected.syscall(libc::SYS_getpid, [0; 6]).unwrap();
     infected.leader().unwrap();
@@ -207,9 +207,9 @@ fn the_undo_table_is_run() {
         let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
         let set = |v| [libc::PR_SET_CHILD_SUBREAPER as u64, v, 0, 0, 0, 0];
         // The last one pushed is run first.
-        infected.push_undo(libc::SYS_prctl, set(1)).unwrap();
-        infected.push_undo(libc::SYS_prctl, set(0)).unwrap();
-        infected.push_undo(libc::SYS_prctl, set(0)).unwrap();
+        infected.push_undo(libc::SYS_prctl, set(1), None).unwrap();
+        infected.push_undo(libc::SYS_prctl, set(0), None).unwrap();
+        infected.push_undo(libc::SYS_prctl, set(0), None).unwrap();
         infected.pop_undo().unwrap();
         // SAFETY: ends this process.
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
