@@ -9,7 +9,7 @@ use criu_proto::images::FownEntry;
 ///
 /// # Errors
 /// They could not be set.
-pub fn complete(fd: impl AsFd, flags: u32, fown: &FownEntry) -> Result<()> {
+pub(crate) fn complete(fd: impl AsFd, flags: u32, fown: &FownEntry) -> Result<()> {
     restore::apply_owner(&fd, fown)?;
     restore::apply_flags(&fd, flags)
 }

@@ -6,7 +6,7 @@ use criu_plugin_api::{Error, Host, Result};
 
 /// The sockets named by `--external unix[INODE]`.
 #[derive(Debug, Default)]
-pub struct External {
+pub(crate) struct External {
     inodes: HashSet<u32>,
 }
 
@@ -15,10 +15,12 @@ impl External {
     ///
     /// # Errors
     /// A `unix[...]` without a number.
-    pub fn read(host: &Host<'_>) -> Result<Self> {
+    pub(crate) fn read(host: &Host<'_>) -> Result<Self> {
         let mut inodes = HashSet::new();
         for value in host.settings("external")? {
-            let Some(inside) = value.strip_prefix("unix[") else { continue };
+            let Some(inside) = value.strip_prefix("unix[") else {
+                continue;
+            };
             let number = inside.split_once(']').and_then(|(n, _)| n.trim().parse().ok());
             inodes.insert(number.ok_or_else(|| Error::new(format!("--external {value}: not unix[INODE]")))?);
         }
@@ -26,7 +28,7 @@ impl External {
     }
 
     /// Whether the unix socket with this inode is one of them.
-    pub fn unix(&self, ino: u32) -> bool {
+    pub(crate) fn unix(&self, ino: u32) -> bool {
         self.inodes.contains(&ino)
     }
 }

@@ -5,17 +5,17 @@
 
 mod descriptor;
 mod external;
+mod inet;
 mod lock;
 mod netlink;
-mod inet;
 mod netns;
 mod sockopt;
 mod sys;
+pub mod tcp;
 #[cfg(test)]
 mod testing;
-pub mod tcp;
 mod undo;
-pub mod unix;
+mod unix;
 
 criu_plugin_api::export_plugin! {
     name: "sockets",

@@ -48,21 +48,21 @@ const ELEMENTS: usize = 400;
 
 /// A TCP connection, as its packets name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// The address of this side.
-    pub local: SocketAddr,
+    pub(crate) local: SocketAddr,
     /// The address of the other side.
-    pub remote: SocketAddr,
+    pub(crate) remote: SocketAddr,
 }
 
 /// The lasting table of the tree with this root.
-pub fn lasting_table(root: i32) -> String {
+pub(crate) fn lasting_table(root: i32) -> String {
     format!("CRIU-{root}")
 }
 
 /// A table that lives as long as this value.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     netlink: Netlink,
     table: String,
     connections: Vec<Connection>,
@@ -73,19 +73,23 @@ impl Lock {
     ///
     /// # Errors
     /// The kernel has no nf_tables, or there is such a table already.
-    pub fn new(table: String) -> io::Result<Self> {
+    pub(crate) fn new(table: String) -> io::Result<Self> {
         let netlink = Netlink::open(libc::NETLINK_NETFILTER)?;
         let mut batch = Batch::new();
         batch.table(&table, TABLE_OWNED);
         batch.send(&netlink)?;
-        Ok(Self { netlink, table, connections: Vec::new() })
+        Ok(Self {
+            netlink,
+            table,
+            connections: Vec::new(),
+        })
     }
 
     /// Drops the packets of more connections from now on.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn add(&mut self, connections: &[Connection]) -> io::Result<()> {
+    pub(crate) fn add(&mut self, connections: &[Connection]) -> io::Result<()> {
         let mut batch = Batch::new();
         batch.elements(&self.table, connections);
         batch.send(&self.netlink)?;
@@ -97,7 +101,7 @@ impl Lock {
     ///
     /// # Errors
     /// The kernel's; the table goes at the latest with this process.
-    pub fn release(self) -> io::Result<()> {
+    pub(crate) fn release(self) -> io::Result<()> {
         let mut batch = Batch::new();
         batch.message(DELTABLE, 0).text(1, &self.table);
         batch.send(&self.netlink)
@@ -108,7 +112,7 @@ impl Lock {
     ///
     /// # Errors
     /// The kernel's; then there is no such table.
-    pub fn make_lasting(&self, table: &str) -> io::Result<()> {
+    pub(crate) fn make_lasting(&self, table: &str) -> io::Result<()> {
         // What an earlier dump of a tree with this root has left.
         remove(table)?;
         let mut batch = Batch::new();
@@ -123,14 +127,16 @@ impl Lock {
 ///
 /// # Errors
 /// The kernel's.
-pub fn remove(table: &str) -> io::Result<()> {
+pub(crate) fn remove(table: &str) -> io::Result<()> {
     let result = Netlink::open(libc::NETLINK_NETFILTER).and_then(|netlink| {
         let mut batch = Batch::new();
         batch.message(DELTABLE, 0).text(1, table);
         batch.send(&netlink)
     });
     match result.as_ref().err().and_then(io::Error::raw_os_error) {
-        Some(libc::ENOENT | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT | libc::EOPNOTSUPP | libc::EINVAL) => Ok(()),
+        Some(libc::ENOENT | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT | libc::EOPNOTSUPP | libc::EINVAL) => {
+            Ok(())
+        }
         _ => result,
     }
 }
@@ -152,12 +158,15 @@ impl Batch {
         self.messages += 1;
         let flags = (flags | libc::NLM_F_ACK) as u16;
         let kind = NFNL_SUBSYS_NFTABLES << 8 | kind;
-        self.builder.message(kind, flags, self.messages, &family(NFPROTO_INET, 0))
+        self.builder
+            .message(kind, flags, self.messages, &family(NFPROTO_INET, 0))
     }
 
     /// A table with its chains, sets and rules.
     fn table(&mut self, table: &str, flags: u32) {
-        self.message(NEWTABLE, libc::NLM_F_CREATE | libc::NLM_F_EXCL).text(1, table).number(2, flags);
+        self.message(NEWTABLE, libc::NLM_F_CREATE | libc::NLM_F_EXCL)
+            .text(1, table)
+            .number(2, flags);
         for (i, version) in VERSIONS.iter().enumerate() {
             self.message(NEWSET, libc::NLM_F_CREATE)
                 .text(1, table)
@@ -183,52 +192,63 @@ impl Batch {
     /// TCP of this version whose addresses and ports are in the set: drop.
     fn rule(&mut self, table: &str, chain: &str, version: &Version, incoming: bool) {
         let append = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
-        self.message(NEWRULE, append).text(1, table).text(2, chain).nest(4, |rule| {
-            meta_is(rule, META_NFPROTO, version.protocol);
-            meta_is(rule, META_L4PROTO, libc::IPPROTO_TCP as u8);
-            // The set has the other side first.
-            let (source, destination) = ((version.source, 0), (version.destination, 2));
-            let order = if incoming { [source, destination] } else { [destination, source] };
-            let mut register = REG32_00;
-            for (address, port) in order {
-                load(rule, register, NETWORK_HEADER, address, version.length);
-                register += version.length / 4;
-                load(rule, register, TRANSPORT_HEADER, port, 2);
-                register += 1;
-            }
-            expression(rule, "lookup", |b| {
-                b.text(1, version.set).number(2, REG32_00);
-            });
-            expression(rule, "immediate", |b| {
-                b.number(1, REG_VERDICT).nest(2, |b| {
-                    b.nest(2, |b| {
-                        b.number(1, NF_DROP);
+        self.message(NEWRULE, append)
+            .text(1, table)
+            .text(2, chain)
+            .nest(4, |rule| {
+                meta_is(rule, META_NFPROTO, version.protocol);
+                meta_is(rule, META_L4PROTO, libc::IPPROTO_TCP as u8);
+                // The set has the other side first.
+                let (source, destination) = ((version.source, 0), (version.destination, 2));
+                let order = if incoming {
+                    [source, destination]
+                } else {
+                    [destination, source]
+                };
+                let mut register = REG32_00;
+                for (address, port) in order {
+                    load(rule, register, NETWORK_HEADER, address, version.length);
+                    register += version.length / 4;
+                    load(rule, register, TRANSPORT_HEADER, port, 2);
+                    register += 1;
+                }
+                expression(rule, "lookup", |b| {
+                    b.text(1, version.set).number(2, REG32_00);
+                });
+                expression(rule, "immediate", |b| {
+                    b.number(1, REG_VERDICT).nest(2, |b| {
+                        b.nest(2, |b| {
+                            b.number(1, NF_DROP);
+                        });
                     });
                 });
             });
-        });
     }
 
     fn elements(&mut self, table: &str, connections: &[Connection]) {
         for version in &VERSIONS {
             let keys: Vec<Vec<u8>> = connections.iter().filter_map(|c| version.key(c)).collect();
             for keys in keys.chunks(ELEMENTS) {
-                self.message(NEWSETELEM, libc::NLM_F_CREATE).text(1, table).text(2, version.set).nest(3, |list| {
-                    for key in keys {
-                        list.nest(1, |b| {
-                            b.nest(1, |b| {
-                                b.attribute(1, key);
+                self.message(NEWSETELEM, libc::NLM_F_CREATE)
+                    .text(1, table)
+                    .text(2, version.set)
+                    .nest(3, |list| {
+                        for key in keys {
+                            list.nest(1, |b| {
+                                b.nest(1, |b| {
+                                    b.attribute(1, key);
+                                });
                             });
-                        });
-                    }
-                });
+                        }
+                    });
             }
         }
     }
 
     /// Sends it, and reads the answer to each message.
     fn send(mut self, netlink: &Netlink) -> io::Result<()> {
-        self.builder.message(NFNL_MSG_BATCH_END, 0, 0, &family(0, NFNL_SUBSYS_NFTABLES));
+        self.builder
+            .message(NFNL_MSG_BATCH_END, 0, 0, &family(0, NFNL_SUBSYS_NFTABLES));
         netlink.send(&self.builder.finish())?;
         let (mut failed, mut answers) = (None, 0);
         let result = netlink.receive(|message| {
@@ -238,14 +258,19 @@ impl Batch {
                     failed.get_or_insert(e);
                 }
             }
-            Ok(if answers == self.messages && failed.is_none() { Next::Stop } else { Next::Continue })
+            Ok(if answers == self.messages && failed.is_none() {
+                Next::Stop
+            } else {
+                Next::Continue
+            })
         });
         match (failed, result) {
             (Some(e), _) => Err(e),
             // All that there is has been read.
-            (None, Err(e)) if e.kind() == io::ErrorKind::WouldBlock => {
-                Err(io::Error::other(format!("nf_tables answered {answers} of {} messages", self.messages)))
-            }
+            (None, Err(e)) if e.kind() == io::ErrorKind::WouldBlock => Err(io::Error::other(format!(
+                "nf_tables answered {answers} of {} messages",
+                self.messages
+            ))),
             (None, result) => result,
         }
     }
@@ -269,8 +294,20 @@ struct Version {
 }
 
 static VERSIONS: [Version; 2] = [
-    Version { protocol: NFPROTO_IPV4, set: "connections4", length: 4, source: 12, destination: 16 },
-    Version { protocol: NFPROTO_IPV6, set: "connections6", length: 16, source: 8, destination: 24 },
+    Version {
+        protocol: NFPROTO_IPV4,
+        set: "connections4",
+        length: 4,
+        source: 12,
+        destination: 16,
+    },
+    Version {
+        protocol: NFPROTO_IPV6,
+        set: "connections6",
+        length: 16,
+        source: 8,
+        destination: 24,
+    },
 ];
 
 impl Version {
@@ -302,7 +339,10 @@ fn expression(rule: &mut Builder, name: &str, fill: impl FnOnce(&mut Builder)) {
 
 fn load(rule: &mut Builder, register: u32, header: u32, offset: u32, length: u32) {
     expression(rule, "payload", |b| {
-        b.number(1, register).number(2, header).number(3, offset).number(4, length);
+        b.number(1, register)
+            .number(2, header)
+            .number(3, offset)
+            .number(4, length);
     });
 }
 
@@ -335,7 +375,10 @@ mod tests {
     }
 
     fn connection(socket: &TcpStream) -> Connection {
-        Connection { local: socket.local_addr().unwrap(), remote: socket.peer_addr().unwrap() }
+        Connection {
+            local: socket.local_addr().unwrap(),
+            remote: socket.peer_addr().unwrap(),
+        }
     }
 
     fn passes(client: &mut TcpStream, server: &mut TcpStream) -> bool {

@@ -14,19 +14,20 @@ const NLA_F_NESTED: u16 = 0x8000;
 
 /// One message under construction, or several in a row.
 #[derive(Debug, Default)]
-pub struct Builder {
+pub(crate) struct Builder {
     bytes: Vec<u8>,
     start: usize,
 }
 
 impl Builder {
     /// Begins a message; `flags` beside `NLM_F_REQUEST`.
-    pub fn message(&mut self, kind: u16, flags: u16, sequence: u32, body: &[u8]) -> &mut Self {
+    pub(crate) fn message(&mut self, kind: u16, flags: u16, sequence: u32, body: &[u8]) -> &mut Self {
         self.close();
         self.start = self.bytes.len();
         self.bytes.extend_from_slice(&0u32.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(&(flags | libc::NLM_F_REQUEST as u16).to_ne_bytes());
+        self.bytes
+            .extend_from_slice(&(flags | libc::NLM_F_REQUEST as u16).to_ne_bytes());
         self.bytes.extend_from_slice(&sequence.to_ne_bytes());
         self.bytes.extend_from_slice(&0u32.to_ne_bytes());
         self.bytes.extend_from_slice(body);
@@ -35,8 +36,9 @@ impl Builder {
     }
 
     /// Adds an attribute.
-    pub fn attribute(&mut self, kind: u16, data: &[u8]) -> &mut Self {
-        self.bytes.extend_from_slice(&((data.len() + 4) as u16).to_ne_bytes());
+    pub(crate) fn attribute(&mut self, kind: u16, data: &[u8]) -> &mut Self {
+        self.bytes
+            .extend_from_slice(&((data.len() + 4) as u16).to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(data);
         self.pad();
@@ -44,19 +46,19 @@ impl Builder {
     }
 
     /// Adds an attribute with a number in network order, as nf_tables has them.
-    pub fn number(&mut self, kind: u16, value: u32) -> &mut Self {
+    pub(crate) fn number(&mut self, kind: u16, value: u32) -> &mut Self {
         self.attribute(kind, &value.to_be_bytes())
     }
 
     /// Adds an attribute with a terminated string.
-    pub fn text(&mut self, kind: u16, value: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, kind: u16, value: &str) -> &mut Self {
         let mut data = value.as_bytes().to_vec();
         data.push(0);
         self.attribute(kind, &data)
     }
 
     /// Adds an attribute that holds what `fill` adds.
-    pub fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) -> &mut Self {
+    pub(crate) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) -> &mut Self {
         let at = self.bytes.len();
         self.bytes.extend_from_slice(&0u16.to_ne_bytes());
         self.bytes.extend_from_slice(&(kind | NLA_F_NESTED).to_ne_bytes());
@@ -67,7 +69,7 @@ impl Builder {
     }
 
     /// The messages as they are sent.
-    pub fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.close();
         self.bytes
     }
@@ -86,17 +88,15 @@ impl Builder {
 
 /// A message as it was received.
 #[derive(Debug)]
-pub struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// `nlmsg_type`.
-    pub kind: u16,
-    /// `nlmsg_seq`.
-    pub sequence: u32,
+    pub(crate) kind: u16,
     /// What follows the header.
-    pub body: &'a [u8],
+    pub(crate) body: &'a [u8],
 }
 
 /// What is to be done after a message.
-pub enum Next {
+pub(crate) enum Next {
     /// Wait for more.
     Continue,
     /// That was the last one.
@@ -105,14 +105,14 @@ pub enum Next {
 
 /// A netlink socket.
 #[derive(Debug)]
-pub struct Netlink {
+pub(crate) struct Netlink {
     fd: OwnedFd,
 }
 
 impl Netlink {
     /// Opens a socket of a protocol (`NETLINK_SOCK_DIAG`, `NETLINK_NETFILTER`) in the current network
     /// namespace.
-    pub fn open(protocol: i32) -> io::Result<Self> {
+    pub(crate) fn open(protocol: i32) -> io::Result<Self> {
         let fd = sys::socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
         // What a dump may have under way; a failure only means the default.
         let _ = sys::set(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 1i32 << 20);
@@ -125,7 +125,7 @@ impl Netlink {
     }
 
     /// Sends messages.
-    pub fn send(&self, messages: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&self, messages: &[u8]) -> io::Result<()> {
         let mut address = [0u8; 12];
         address[..2].copy_from_slice(&(libc::AF_NETLINK as u16).to_ne_bytes());
         sys::send(self.fd.as_raw_fd(), messages, Some(&address), &[], 0)?;
@@ -134,9 +134,8 @@ impl Netlink {
 
     /// Receives messages until `take` says stop, or an error or the end of a dump comes.
     ///
-    /// The error of the kernel for the request `sequence` is returned as such; one of another request
-    /// goes to `take` (as an `NLMSG_ERROR`).
-    pub fn receive(&self, mut take: impl FnMut(&Message<'_>) -> io::Result<Next>) -> io::Result<()> {
+    /// When nothing is left to be read before that, the error is `WouldBlock`.
+    pub(crate) fn receive(&self, mut take: impl FnMut(&Message<'_>) -> io::Result<Next>) -> io::Result<()> {
         let mut buffer = vec![0u8; 64 << 10];
         loop {
             // The kernel answers from within the send, so that nothing to read means nothing to come.
@@ -165,13 +164,18 @@ fn next(bytes: &[u8]) -> io::Result<Option<(Message<'_>, &[u8])>> {
         return Err(short());
     }
     let kind = u16::from_ne_bytes([bytes[4], bytes[5]]);
-    let sequence = word(bytes, 8).ok_or_else(short)?;
     let tail = &bytes[length.next_multiple_of(4).min(bytes.len())..];
-    Ok(Some((Message { kind, sequence, body: &bytes[HEADER..length] }, tail)))
+    Ok(Some((
+        Message {
+            kind,
+            body: &bytes[HEADER..length],
+        },
+        tail,
+    )))
 }
 
 /// The error that an `NLMSG_ERROR` or `NLMSG_DONE` carries; `Ok` for an acknowledgement.
-pub fn outcome(body: &[u8]) -> io::Result<()> {
+pub(crate) fn outcome(body: &[u8]) -> io::Result<()> {
     match word(body, 0).map(u32::cast_signed) {
         Some(code) if code < 0 => Err(io::Error::from_raw_os_error(code.saturating_neg())),
         _ => Ok(()),
@@ -179,12 +183,12 @@ pub fn outcome(body: &[u8]) -> io::Result<()> {
 }
 
 /// The word at an offset, in host order.
-pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// The attributes of a message, from the first on: their types without flags, and their data.
-pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let head = bytes.get(..4)?;
         let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
@@ -208,13 +212,16 @@ mod tests {
         builder.message(21, 0, 8, b"");
         let bytes = builder.finish();
         let (first, rest) = next(&bytes).unwrap().unwrap();
-        assert_eq!((first.kind, first.sequence, &first.body[..4]), (20, 7, &b"body"[..]));
+        assert_eq!((first.kind, &first.body[..4]), (20, &b"body"[..]));
         let attributes: Vec<_> = attributes(&first.body[4..]).collect();
         assert_eq!(attributes[0], (1, &b"name\0"[..]));
         assert_eq!(attributes[1].0, 2);
-        assert_eq!(super::attributes(attributes[1].1).next(), Some((3, &[1u8, 2, 3, 4][..])));
+        assert_eq!(
+            super::attributes(attributes[1].1).next(),
+            Some((3, &[1u8, 2, 3, 4][..]))
+        );
         let (second, rest) = next(rest).unwrap().unwrap();
-        assert_eq!((second.kind, second.sequence, rest.len()), (21, 8, 0));
+        assert_eq!((second.kind, rest.len()), (21, 0));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The network namespace of a socket: its number in the images, and a way to ask it questions.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,11 +13,11 @@ use crate::sys;
 
 /// A network namespace.
 #[derive(Debug)]
-pub struct Namespace {
+pub(crate) struct Namespace {
     /// The inode of the namespace.
-    pub ino: u64,
+    pub(crate) ino: u64,
     /// Its number in the images.
-    pub id: u32,
+    pub(crate) id: u32,
     handle: OwnedFd,
 }
 
@@ -24,19 +26,39 @@ pub struct Namespace {
 ///
 /// # Errors
 /// It is another one, or could not be found out.
-pub fn of_socket(fd: i32, pid: i32, host: &Host<'_>) -> Result<Namespace> {
+pub(crate) fn of_socket(fd: i32, pid: i32, host: &Host<'_>) -> Result<Namespace> {
     let handle = sys::namespace_of(fd).context(|| "finding its network namespace (SIOCGSKNS)")?;
     let (ino, handle) = identify(handle).context(|| "fstat of its network namespace")?;
-    let host_pid = host_pid(host, pid)?;
-    let own = std::fs::metadata(format!("/proc/{host_pid}/ns/net"))
-        .context(|| format!("the network namespace of process {pid}"))?
-        .ino();
+    let (own, id) = of_process(pid, host)?;
     if own != ino {
         return Err(Error::new(format!(
             "the socket lives in the network namespace net:[{ino}], process {pid} in net:[{own}]: not supported"
         )));
     }
-    Ok(Namespace { ino, id: host.namespace_id(pid, "net")?, handle })
+    Ok(Namespace { ino, id, handle })
+}
+
+thread_local! {
+    static KNOWN: RefCell<HashMap<i32, (u64, u32)>> = RefCell::default();
+}
+
+/// Inode and number of the namespace of a process, looked up once in a run.
+fn of_process(pid: i32, host: &Host<'_>) -> Result<(u64, u32)> {
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(&pid).copied()) {
+        return Ok(known);
+    }
+    let host_pid = host_pid(host, pid)?;
+    let ino = std::fs::metadata(format!("/proc/{host_pid}/ns/net"))
+        .context(|| format!("the network namespace of process {pid}"))?
+        .ino();
+    let found = (ino, host.namespace_id(pid, "net")?);
+    KNOWN.with_borrow_mut(|known| known.insert(pid, found));
+    Ok(found)
+}
+
+/// The run is over: the pids will mean other processes.
+pub(crate) fn forget() {
+    KNOWN.with_borrow_mut(HashMap::clear);
 }
 
 fn identify(handle: OwnedFd) -> io::Result<(u64, OwnedFd)> {
@@ -48,22 +70,17 @@ fn identify(handle: OwnedFd) -> io::Result<(u64, OwnedFd)> {
 ///
 /// # Errors
 /// The tree is not known.
-pub fn host_pid(host: &Host<'_>, pid: i32) -> Result<i32> {
+fn host_pid(host: &Host<'_>, pid: i32) -> Result<i32> {
     let task = host.tasks()?.into_iter().find(|t| t.pid == pid);
     Ok(task.map_or(pid, |t| t.host_pid))
 }
 
 impl Namespace {
-    /// A descriptor of the namespace.
-    pub fn handle(&self) -> &OwnedFd {
-        &self.handle
-    }
-
     /// Runs `work`, which opens sockets, inside the namespace.
     ///
     /// # Errors
     /// Those of `work`, or the namespace could not be entered or left.
-    pub fn within<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let home = File::open("/proc/thread-self/ns/net")?;
         if home.metadata()?.ino() == self.ino {
             return work();

@@ -22,12 +22,14 @@ fn flag(fd: RawFd, option: i32) -> io::Result<bool> {
 ///
 /// # Errors
 /// An option could not be read, or a filter that the image format cannot hold is attached.
-pub fn dump(fd: RawFd) -> Result<SkOptsEntry> {
+pub(crate) fn dump(fd: RawFd) -> Result<SkOptsEntry> {
     let mut opts = read(fd).context(|| "reading the socket's options")?;
     opts.so_filter = match sys::get_filter(fd) {
         Ok(filter) => filter,
         Err(e) if e.raw_os_error() == Some(libc::EACCES) => {
-            return Err(Error::new("an eBPF program is attached to the socket: not implemented yet"));
+            return Err(Error::new(
+                "an eBPF program is attached to the socket: not implemented yet",
+            ));
         }
         Err(e) => return Err(e).context(|| "reading the socket's filter"),
     };
@@ -54,7 +56,11 @@ fn read(fd: RawFd) -> io::Result<SkOptsEntry> {
         so_mark: (mark != 0).then_some(mark),
         so_dontroute: Some(flag(fd, libc::SO_DONTROUTE)?),
         so_no_check: Some(flag(fd, libc::SO_NO_CHECK)?),
-        so_bound_dev: if device.is_empty() { None } else { Some(String::from_utf8_lossy(&device).into()) },
+        so_bound_dev: if device.is_empty() {
+            None
+        } else {
+            Some(String::from_utf8_lossy(&device).into())
+        },
         so_reuseport: Some(flag(fd, libc::SO_REUSEPORT)?),
         so_broadcast: Some(flag(fd, libc::SO_BROADCAST)?),
         so_keepalive: Some(flag(fd, libc::SO_KEEPALIVE)?),
@@ -78,7 +84,7 @@ fn buffer_lock(fd: RawFd) -> io::Result<Option<u32>> {
 ///
 /// # Errors
 /// An option could not be read.
-pub fn pass_options(fd: RawFd) -> Result<(bool, bool)> {
+pub(crate) fn pass_options(fd: RawFd) -> Result<(bool, bool)> {
     let read = || Ok::<_, io::Error>((flag(fd, libc::SO_PASSCRED)?, flag(fd, libc::SO_PASSSEC)?));
     read().context(|| "reading SO_PASSCRED and SO_PASSSEC")
 }
@@ -88,7 +94,7 @@ pub fn pass_options(fd: RawFd) -> Result<(bool, bool)> {
 ///
 /// # Errors
 /// An option could not be set.
-pub fn restore(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
+pub(crate) fn restore(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
     let set = |option: i32, name: &str, value: u32| {
         sys::set(fd, SOL_SOCKET, option, value).context(|| format!("setting {name} to {value}"))
     };
@@ -108,22 +114,43 @@ pub fn restore(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
         (libc::SO_NO_CHECK, "SO_NO_CHECK", opts.so_no_check),
         (libc::SO_BROADCAST, "SO_BROADCAST", opts.so_broadcast),
         (libc::SO_KEEPALIVE, "SO_KEEPALIVE", opts.so_keepalive),
-        (libc::SO_OOBINLINE, "SO_OOBINLINE", opts.so_oobinline.map(|v| v != 0)),
+        (
+            libc::SO_OOBINLINE,
+            "SO_OOBINLINE",
+            opts.so_oobinline.map(|v| v != 0),
+        ),
     ] {
         if value == Some(true) {
             set(option, name, 1)?;
         }
     }
     if let Some(seconds) = opts.so_linger {
-        let value = libc::linger { l_onoff: 1, l_linger: seconds.cast_signed() };
-        sys::set(fd, SOL_SOCKET, libc::SO_LINGER, value).context(|| format!("setting SO_LINGER to {seconds}"))?;
+        let value = libc::linger {
+            l_onoff: 1,
+            l_linger: seconds.cast_signed(),
+        };
+        sys::set(fd, SOL_SOCKET, libc::SO_LINGER, value)
+            .context(|| format!("setting SO_LINGER to {seconds}"))?;
     }
     for (option, name, seconds, micros) in [
-        (libc::SO_SNDTIMEO, "SO_SNDTIMEO", opts.so_snd_tmo_sec, opts.so_snd_tmo_usec),
-        (libc::SO_RCVTIMEO, "SO_RCVTIMEO", opts.so_rcv_tmo_sec, opts.so_rcv_tmo_usec),
+        (
+            libc::SO_SNDTIMEO,
+            "SO_SNDTIMEO",
+            opts.so_snd_tmo_sec,
+            opts.so_snd_tmo_usec,
+        ),
+        (
+            libc::SO_RCVTIMEO,
+            "SO_RCVTIMEO",
+            opts.so_rcv_tmo_sec,
+            opts.so_rcv_tmo_usec,
+        ),
     ] {
         if (seconds, micros) != (0, 0) {
-            let value = libc::timeval { tv_sec: seconds.cast_signed(), tv_usec: micros.cast_signed() };
+            let value = libc::timeval {
+                tv_sec: seconds.cast_signed(),
+                tv_usec: micros.cast_signed(),
+            };
             sys::set(fd, SOL_SOCKET, option, value)
                 .context(|| format!("setting {name} to {seconds}.{micros:06} s"))?;
         }
@@ -139,8 +166,10 @@ pub fn restore(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
 ///
 /// # Errors
 /// The device does not exist.
-pub fn restore_device(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
-    let Some(device) = &opts.so_bound_dev else { return Ok(()) };
+pub(crate) fn restore_device(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
+    let Some(device) = &opts.so_bound_dev else {
+        return Ok(());
+    };
     let name: &[u8] = device.as_ref();
     sys::set_bytes(fd, SOL_SOCKET, libc::SO_BINDTODEVICE, name)
         .context(|| format!("binding to the device {}", String::from_utf8_lossy(name)))
@@ -150,7 +179,7 @@ pub fn restore_device(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
 ///
 /// # Errors
 /// The sizes could not be set.
-pub fn widen_buffers(fd: RawFd, bytes: usize) -> Result<()> {
+pub(crate) fn widen_buffers(fd: RawFd, bytes: usize) -> Result<()> {
     // The kernel counts its own overhead for each packet, and doubles what it is given.
     let bytes = i32::try_from(bytes.saturating_mul(4).saturating_add(1 << 20)).unwrap_or(i32::MAX / 2);
     sys::set(fd, SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes).context(|| "setting SO_SNDBUFFORCE")?;
@@ -161,7 +190,7 @@ pub fn widen_buffers(fd: RawFd, bytes: usize) -> Result<()> {
 ///
 /// # Errors
 /// They could not be set.
-pub fn buffers(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
+pub(crate) fn buffers(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
     let now = |option| sys::get::<u32>(fd, SOL_SOCKET, option).context(|| "reading a buffer size");
     if now(libc::SO_SNDBUF)? != opts.so_sndbuf {
         sys::set(fd, SOL_SOCKET, libc::SO_SNDBUFFORCE, opts.so_sndbuf / 2)
@@ -172,9 +201,12 @@ pub fn buffers(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
             .context(|| format!("setting SO_RCVBUFFORCE to {}", opts.so_rcvbuf / 2))?;
     }
     if let Some(lock) = opts.so_buf_lock
-        && buffer_lock(fd).context(|| "reading SO_BUF_LOCK")?.is_some_and(|now| now != lock)
+        && buffer_lock(fd)
+            .context(|| "reading SO_BUF_LOCK")?
+            .is_some_and(|now| now != lock)
     {
-        sys::set(fd, SOL_SOCKET, libc::SO_BUF_LOCK, lock).context(|| format!("setting SO_BUF_LOCK to {lock}"))?;
+        sys::set(fd, SOL_SOCKET, libc::SO_BUF_LOCK, lock)
+            .context(|| format!("setting SO_BUF_LOCK to {lock}"))?;
     }
     Ok(())
 }
@@ -184,7 +216,7 @@ pub fn buffers(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
 ///
 /// # Errors
 /// The option could not be set.
-pub fn before_bind(fd: RawFd, opts: &SkOptsEntry, tcp: bool) -> Result<()> {
+pub(crate) fn before_bind(fd: RawFd, opts: &SkOptsEntry, tcp: bool) -> Result<()> {
     let reuse = tcp || opts.reuseaddr == Some(true);
     sys::set(fd, SOL_SOCKET, libc::SO_REUSEADDR, i32::from(reuse)).context(|| "setting SO_REUSEADDR")?;
     let port = opts.so_reuseport == Some(true);
@@ -195,7 +227,7 @@ pub fn before_bind(fd: RawFd, opts: &SkOptsEntry, tcp: bool) -> Result<()> {
 ///
 /// # Errors
 /// An option could not be set.
-pub fn restore_reuse(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
+pub(crate) fn restore_reuse(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
     for (option, name, value) in [
         (libc::SO_REUSEADDR, "SO_REUSEADDR", opts.reuseaddr),
         (libc::SO_REUSEPORT, "SO_REUSEPORT", opts.so_reuseport),

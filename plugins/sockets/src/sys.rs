@@ -5,7 +5,11 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 fn check_size(result: isize) -> io::Result<usize> {
@@ -16,7 +20,7 @@ fn check_size(result: isize) -> io::Result<usize> {
 ///
 /// # Safety
 /// Every bit pattern is a valid value, and the type has no padding.
-pub unsafe trait Plain: Copy {}
+pub(crate) unsafe trait Plain: Copy {}
 // SAFETY: plain integers.
 unsafe impl Plain for i32 {}
 // SAFETY: plain integers.
@@ -33,7 +37,7 @@ unsafe impl Plain for crate::tcp::RepairWindow {}
 unsafe impl Plain for crate::tcp::RepairOption {}
 
 /// `getsockopt(2)` of a fixed-size value.
-pub fn get<T: Plain>(fd: RawFd, level: i32, name: i32) -> io::Result<T> {
+pub(crate) fn get<T: Plain>(fd: RawFd, level: i32, name: i32) -> io::Result<T> {
     let mut value = MaybeUninit::<T>::zeroed();
     let mut length = size_of::<T>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes, the size of the value.
@@ -43,7 +47,7 @@ pub fn get<T: Plain>(fd: RawFd, level: i32, name: i32) -> io::Result<T> {
 }
 
 /// `getsockopt(2)` of a value of unknown size; what the kernel returned, at most `room` bytes.
-pub fn get_bytes(fd: RawFd, level: i32, name: i32, room: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn get_bytes(fd: RawFd, level: i32, name: i32, room: usize) -> io::Result<Vec<u8>> {
     let mut value = vec![0u8; room];
     let mut length = room as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes, the size of the buffer.
@@ -54,11 +58,17 @@ pub fn get_bytes(fd: RawFd, level: i32, name: i32, room: usize) -> io::Result<Ve
 
 /// `getsockopt(SO_GET_FILTER)`: the classic filter as its instructions, eight bytes each; empty when
 /// there is none. The length of this option counts instructions.
-pub fn get_filter(fd: RawFd) -> io::Result<Vec<u64>> {
+pub(crate) fn get_filter(fd: RawFd) -> io::Result<Vec<u64>> {
     let mut count: libc::socklen_t = 0;
     // SAFETY: with a length of 0 the kernel writes no data, only the number of instructions.
     check(unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, std::ptr::null_mut(), &mut count)
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_GET_FILTER,
+            std::ptr::null_mut(),
+            &mut count,
+        )
     })?;
     let mut filter = vec![0u64; count as usize];
     if count == 0 {
@@ -66,16 +76,25 @@ pub fn get_filter(fd: RawFd) -> io::Result<Vec<u64>> {
     }
     // SAFETY: the buffer holds `count` instructions of eight bytes.
     check(unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, filter.as_mut_ptr().cast(), &mut count)
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_GET_FILTER,
+            filter.as_mut_ptr().cast(),
+            &mut count,
+        )
     })?;
     filter.truncate(count as usize);
     Ok(filter)
 }
 
 /// `setsockopt(SO_ATTACH_FILTER)`.
-pub fn attach_filter(fd: RawFd, filter: &[u64]) -> io::Result<()> {
+pub(crate) fn attach_filter(fd: RawFd, filter: &[u64]) -> io::Result<()> {
     let len = u16::try_from(filter.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
+    let program = libc::sock_fprog {
+        len,
+        filter: filter.as_ptr().cast_mut().cast(),
+    };
     // SAFETY: the program points to `len` instructions of eight bytes, which the kernel only reads.
     check(unsafe {
         libc::setsockopt(
@@ -90,23 +109,37 @@ pub fn attach_filter(fd: RawFd, filter: &[u64]) -> io::Result<()> {
 }
 
 /// `setsockopt(2)` of a fixed-size value.
-pub fn set<T: Plain>(fd: RawFd, level: i32, name: i32, value: T) -> io::Result<()> {
+pub(crate) fn set<T: Plain>(fd: RawFd, level: i32, name: i32, value: T) -> io::Result<()> {
     set_all(fd, level, name, &[value])
 }
 
 /// `setsockopt(2)` of an array.
-pub fn set_all<T: Plain>(fd: RawFd, level: i32, name: i32, values: &[T]) -> io::Result<()> {
+pub(crate) fn set_all<T: Plain>(fd: RawFd, level: i32, name: i32, values: &[T]) -> io::Result<()> {
     // SAFETY: the kernel reads as many bytes as the slice has.
     check(unsafe {
-        libc::setsockopt(fd, level, name, values.as_ptr().cast(), size_of_val(values) as libc::socklen_t)
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            values.as_ptr().cast(),
+            size_of_val(values) as libc::socklen_t,
+        )
     })?;
     Ok(())
 }
 
 /// `setsockopt(2)` of a string or an opaque value.
-pub fn set_bytes(fd: RawFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+pub(crate) fn set_bytes(fd: RawFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel reads as many bytes as the slice has.
-    check(unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), value.len() as libc::socklen_t) })?;
+    check(unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            value.as_ptr().cast(),
+            value.len() as libc::socklen_t,
+        )
+    })?;
     Ok(())
 }
 
@@ -116,13 +149,13 @@ fn own(fd: libc::c_int) -> OwnedFd {
 }
 
 /// `socket(2)` with `SOCK_CLOEXEC`.
-pub fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) }).map(own)
 }
 
 /// `socketpair(2)` with `SOCK_CLOEXEC`.
-pub fn socketpair(family: i32, kind: i32) -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn socketpair(family: i32, kind: i32) -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [-1; 2];
     // SAFETY: the array has room for the two descriptors.
     check(unsafe { libc::socketpair(family, kind | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr()) })?;
@@ -130,53 +163,41 @@ pub fn socketpair(family: i32, kind: i32) -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// A copy of a descriptor with `FD_CLOEXEC`.
-pub fn dup(fd: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn dup(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) }).map(own)
 }
 
-/// `fcntl(F_GETFL)`.
-pub fn status_flags(fd: RawFd) -> io::Result<i32> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::fcntl(fd, libc::F_GETFL) })
-}
-
-/// `fcntl(F_SETFL)`.
-pub fn set_status_flags(fd: RawFd, flags: i32) -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags) })?;
-    Ok(())
-}
-
 /// `bind(2)` to an encoded address (family word included).
-pub fn bind(fd: RawFd, address: &[u8]) -> io::Result<()> {
+pub(crate) fn bind(fd: RawFd, address: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel reads as many bytes as the slice has.
     check(unsafe { libc::bind(fd, address.as_ptr().cast(), address.len() as libc::socklen_t) })?;
     Ok(())
 }
 
 /// `connect(2)` to an encoded address (family word included).
-pub fn connect(fd: RawFd, address: &[u8]) -> io::Result<()> {
+pub(crate) fn connect(fd: RawFd, address: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel reads as many bytes as the slice has.
     check(unsafe { libc::connect(fd, address.as_ptr().cast(), address.len() as libc::socklen_t) })?;
     Ok(())
 }
 
 /// `listen(2)`.
-pub fn listen(fd: RawFd, backlog: i32) -> io::Result<()> {
+pub(crate) fn listen(fd: RawFd, backlog: i32) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::listen(fd, backlog) })?;
     Ok(())
 }
 
 /// `accept4(2)` with `SOCK_CLOEXEC`, the address left out.
-pub fn accept(fd: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn accept(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: null pointers are allowed for the address.
-    check(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) }).map(own)
+    check(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) })
+        .map(own)
 }
 
 /// `shutdown(2)`.
-pub fn shutdown(fd: RawFd, how: i32) -> io::Result<()> {
+pub(crate) fn shutdown(fd: RawFd, how: i32) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::shutdown(fd, how) })?;
     Ok(())
@@ -195,12 +216,12 @@ fn name_of(
 }
 
 /// `getsockname(2)`: the encoded address.
-pub fn local_name(fd: RawFd) -> io::Result<Vec<u8>> {
+pub(crate) fn local_name(fd: RawFd) -> io::Result<Vec<u8>> {
     name_of(fd, libc::getsockname)
 }
 
 /// `getpeername(2)`: the encoded address; `None` without a peer.
-pub fn peer_name(fd: RawFd) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn peer_name(fd: RawFd) -> io::Result<Option<Vec<u8>>> {
     match name_of(fd, libc::getpeername) {
         Ok(name) => Ok(Some(name)),
         Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => Ok(None),
@@ -209,7 +230,7 @@ pub fn peer_name(fd: RawFd) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// An `int` that an ioctl(2) writes, e.g. `SIOCINQ`.
-pub fn ioctl_int(fd: RawFd, request: libc::Ioctl) -> io::Result<i32> {
+pub(crate) fn ioctl_int(fd: RawFd, request: libc::Ioctl) -> io::Result<i32> {
     let mut value: libc::c_int = 0;
     // SAFETY: the requests used here write one int.
     check(unsafe { libc::ioctl(fd, request, &mut value) })?;
@@ -218,35 +239,35 @@ pub fn ioctl_int(fd: RawFd, request: libc::Ioctl) -> io::Result<i32> {
 
 /// Descriptor of the file that a path-bound unix socket is bound to, `O_PATH` (`SIOCUNIXFILE`,
 /// Linux 4.13, unix(7)).
-pub fn bound_file(fd: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn bound_file(fd: RawFd) -> io::Result<OwnedFd> {
     const SIOCUNIXFILE: libc::Ioctl = 0x89e0;
     // SAFETY: the request takes no argument and returns a new descriptor.
     check(unsafe { libc::ioctl(fd, SIOCUNIXFILE) }).map(own)
 }
 
 /// Descriptor of the network namespace of a socket (`SIOCGSKNS`, Linux 4.9).
-pub fn namespace_of(fd: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn namespace_of(fd: RawFd) -> io::Result<OwnedFd> {
     const SIOCGSKNS: libc::Ioctl = 0x894c;
     // SAFETY: the request takes no argument and returns a new descriptor.
     check(unsafe { libc::ioctl(fd, SIOCGSKNS) }).map(own)
 }
 
 /// Enters a network namespace with the calling thread.
-pub fn enter_net(namespace: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn enter_net(namespace: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })?;
     Ok(())
 }
 
 /// A descriptor for a process (`pidfd_open(2)`).
-pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     check(fd as libc::c_int).map(own)
 }
 
 /// A copy of a descriptor of another process (`pidfd_getfd(2)`).
-pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
     check(fd as libc::c_int).map(own)
@@ -254,33 +275,30 @@ pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedFd> {
 
 /// What `recvmsg(2)` said beside the data.
 #[derive(Debug, Default)]
-pub struct Received {
+pub(crate) struct Received {
     /// Bytes put into the buffer; with `MSG_TRUNC` among the flags of a datagram its full length.
-    pub length: usize,
+    pub(crate) length: usize,
     /// `msg_flags`.
-    pub flags: i32,
+    pub(crate) flags: i32,
     /// Descriptors that came along (`SCM_RIGHTS`).
-    pub rights: Vec<OwnedFd>,
-    /// The address of the sender, empty when it has none.
-    pub from: Vec<u8>,
+    pub(crate) rights: Vec<OwnedFd>,
 }
 
 /// `recvmsg(2)` with room for the most descriptors that one message may carry (`SCM_MAX_FD`, 253).
-pub fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Received> {
+pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Received> {
     let mut control = [0u64; 256];
-    let mut from = vec![0u8; size_of::<libc::sockaddr_un>()];
-    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut vector = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     // SAFETY: msghdr is plain data; zeroes are valid.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_name = from.as_mut_ptr().cast();
-    header.msg_namelen = from.len() as libc::socklen_t;
     header.msg_iov = &mut vector;
     header.msg_iovlen = 1;
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of_val(&control);
     // SAFETY: all pointers of the header are to live buffers of the lengths given.
     let length = check_size(unsafe { libc::recvmsg(fd, &mut header, flags | libc::MSG_CMSG_CLOEXEC) })?;
-    from.truncate(header.msg_namelen as usize);
     let mut rights = Vec::new();
     // SAFETY: the header is as the kernel left it, the control buffer is aligned and alive.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(&header) };
@@ -300,13 +318,26 @@ pub fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Received>
         // SAFETY: as for CMSG_FIRSTHDR.
         message = unsafe { libc::CMSG_NXTHDR(&header, message) };
     }
-    Ok(Received { length, flags: header.msg_flags, rights, from })
+    Ok(Received {
+        length,
+        flags: header.msg_flags,
+        rights,
+    })
 }
 
 /// `sendmsg(2)` to an optional address, with descriptors.
-pub fn send(fd: RawFd, data: &[u8], to: Option<&[u8]>, rights: &[RawFd], flags: i32) -> io::Result<usize> {
-    let mut control = vec![0u64; (rights.len() * size_of::<RawFd>()).div_ceil(8) + 4];
-    let vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+pub(crate) fn send(
+    fd: RawFd,
+    data: &[u8],
+    to: Option<&[u8]>,
+    rights: &[RawFd],
+    flags: i32,
+) -> io::Result<usize> {
+    let mut control = vec![0u64; size_of_val(rights).div_ceil(8) + 4];
+    let vector = libc::iovec {
+        iov_base: data.as_ptr().cast_mut().cast(),
+        iov_len: data.len(),
+    };
     // SAFETY: msghdr is plain data; zeroes are valid.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     if let Some(address) = to {
@@ -336,8 +367,12 @@ pub fn send(fd: RawFd, data: &[u8], to: Option<&[u8]>, rights: &[RawFd], flags: 
 }
 
 /// Waits until a descriptor has one of `events`, at most `timeout_ms`; what it has.
-pub fn poll(fd: RawFd, events: i16, timeout_ms: i32) -> io::Result<i16> {
-    let mut entry = libc::pollfd { fd, events, revents: 0 };
+pub(crate) fn poll(fd: RawFd, events: i16, timeout_ms: i32) -> io::Result<i16> {
+    let mut entry = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
     // SAFETY: one entry, alive.
     check(unsafe { libc::poll(&mut entry, 1, timeout_ms) })?;
     Ok(entry.revents)
@@ -345,7 +380,7 @@ pub fn poll(fd: RawFd, events: i16, timeout_ms: i32) -> io::Result<i16> {
 
 /// Switches a network device on (`SIOCSIFFLAGS`, netdevice(7)).
 #[cfg(test)]
-pub fn device_up(fd: RawFd, name: &str) -> io::Result<()> {
+pub(crate) fn device_up(fd: RawFd, name: &str) -> io::Result<()> {
     // SAFETY: ifreq is plain data; zeroes are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {

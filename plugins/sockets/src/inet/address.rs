@@ -47,7 +47,10 @@ pub(super) fn words(ip: IpAddr) -> Vec<u32> {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
     };
-    octets.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    octets
+        .chunks_exact(4)
+        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect()
 }
 
 /// The address that the words of an image mean.
@@ -64,12 +67,10 @@ pub(super) fn from_words(family: i32, words: &[u32], port: u32, scope: u32) -> R
     {
         return Ok(SocketAddrV6::new(Ipv6Addr::from(ip), port, 0, scope).into());
     }
-    Err(Error::new(format!("an address of {} words in family {family}", words.len())))
-}
-
-/// The address that stands in the packets: that of IPv4 for a mapped one.
-pub(crate) fn on_the_wire(ip: IpAddr) -> IpAddr {
-    ip.to_canonical()
+    Err(Error::new(format!(
+        "an address of {} words in family {family}",
+        words.len()
+    )))
 }
 
 #[cfg(test)]
@@ -82,7 +83,11 @@ mod tests {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(decode(&encode(&address)), Some(address));
             let family = i32::from(u16::from_ne_bytes(encode(&address)[..2].try_into().unwrap()));
-            let scope = if let SocketAddr::V6(a) = address { a.scope_id() } else { 0 };
+            let scope = if let SocketAddr::V6(a) = address {
+                a.scope_id()
+            } else {
+                0
+            };
             let again = from_words(family, &words(address.ip()), address.port().into(), scope);
             assert_eq!(again.unwrap(), address);
         }

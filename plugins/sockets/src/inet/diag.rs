@@ -29,8 +29,18 @@ pub(super) fn shutdown(
     ask(netlink, protocol, local, remote, cookie).or_else(|_| ask(netlink, protocol, remote, local, cookie))
 }
 
-fn ask(netlink: &Netlink, protocol: u8, source: SocketAddr, destination: SocketAddr, cookie: u64) -> io::Result<u8> {
-    let family = if source.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+fn ask(
+    netlink: &Netlink,
+    protocol: u8,
+    source: SocketAddr,
+    destination: SocketAddr,
+    cookie: u64,
+) -> io::Result<u8> {
+    let family = if source.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     let mut request = vec![family as u8, protocol, 1 << (INET_DIAG_SHUTDOWN - 1), 0];
     request.extend_from_slice(&u32::MAX.to_ne_bytes());
     request.extend_from_slice(&source.port().to_be_bytes());

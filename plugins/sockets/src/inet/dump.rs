@@ -30,7 +30,10 @@ impl Socket<'_> {
     fn object(&self) -> String {
         let remote = self.remote.map_or(String::new(), |r| format!(" to {r}"));
         let protocol = if self.is_tcp() { "TCP" } else { "UDP" };
-        format!("pid {} fd {}: {protocol} socket {}{remote}", self.file.pid, self.file.fd, self.local)
+        format!(
+            "pid {} fd {}: {protocol} socket {}{remote}",
+            self.file.pid, self.file.fd, self.local
+        )
     }
 
     fn is_tcp(&self) -> bool {
@@ -39,11 +42,19 @@ impl Socket<'_> {
 
     fn refused<T>(&self, what: impl Into<String>, remedy: Option<&str>) -> Result<Verdict<T>> {
         let remedy = remedy.map(str::to_owned);
-        Ok(Verdict::Refused(Refusal { object: self.object(), what: what.into(), remedy }))
+        Ok(Verdict::Refused(Refusal {
+            object: self.object(),
+            what: what.into(),
+            remedy,
+        }))
     }
 
     fn image(mut self, state: u8) -> Verdict<FileImage> {
-        let hashed = if self.is_tcp() { state != state::CLOSE } else { self.local.port() != 0 };
+        let hashed = if self.is_tcp() {
+            state != state::CLOSE
+        } else {
+            self.local.port() != 0
+        };
         self.entry.ns_id = hashed.then_some(self.namespace.id);
         self.entry.state = state.into();
         let file = FileEntry {
@@ -53,7 +64,11 @@ impl Socket<'_> {
             ..FileEntry::default()
         };
         let fd_type = FdTypes::Inetsk as u32;
-        Verdict::Entry(FileImage { fd_type, entry: file.encode_to_vec(), ..FileImage::default() })
+        Verdict::Entry(FileImage {
+            fd_type,
+            entry: file.encode_to_vec(),
+            ..FileImage::default()
+        })
     }
 }
 
@@ -61,7 +76,11 @@ impl Socket<'_> {
 pub(super) fn dump(host: &Host<'_>, held: &RefCell<Held>, file: &FileTarget) -> Result<Verdict<FileImage>> {
     let socket = read(host, file).context(|| format!("pid {} fd {}", file.pid, file.fd))?;
     let object = socket.object();
-    let result = if socket.is_tcp() { dump_tcp(host, held, socket) } else { dump_udp(host, socket) };
+    let result = if socket.is_tcp() {
+        dump_tcp(host, held, socket)
+    } else {
+        dump_udp(host, socket)
+    };
     result.context(|| object)
 }
 
@@ -71,10 +90,20 @@ fn read<'a>(host: &Host<'_>, file: &'a FileTarget) -> Result<Socket<'a>> {
     let namespace = netns::of_socket(fd, file.pid, host)?;
     let name = sys::local_name(fd).context(|| "getsockname")?;
     let local = address::decode(&name).ok_or_else(|| Error::new("an address of another family"))?;
-    let remote = sys::peer_name(fd).context(|| "getpeername")?.and_then(|n| address::decode(&n));
-    let family = if local.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
+    let remote = sys::peer_name(fd)
+        .context(|| "getpeername")?
+        .and_then(|n| address::decode(&n));
+    let family = if local.is_ipv6() {
+        libc::AF_INET6
+    } else {
+        libc::AF_INET
+    };
     let (proto, kind) = (get(libc::SO_PROTOCOL)?, get(libc::SO_TYPE)?);
-    let none = if local.is_ipv6() { IpAddr::from([0u8; 16]) } else { IpAddr::from([0u8; 4]) };
+    let none = if local.is_ipv6() {
+        IpAddr::from([0u8; 16])
+    } else {
+        IpAddr::from([0u8; 4])
+    };
     let mut entry = InetSkEntry {
         id: file.id,
         ino: u32::try_from(file.ino).map_err(|_| Error::new("an inode number over 32 bits"))?,
@@ -95,14 +124,22 @@ fn read<'a>(host: &Host<'_>, file: &'a FileTarget) -> Result<Socket<'a>> {
     if family == libc::AF_INET6 {
         let only = sys::get::<i32>(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY).context(|| "IPV6_V6ONLY")?;
         entry.v6only = Some(only != 0);
-        entry.ifname = device(&local)?.map(Into::into);
+        entry.ifname = device(&local)?;
     }
-    Ok(Socket { file, namespace, local, remote, entry })
+    Ok(Socket {
+        file,
+        namespace,
+        local,
+        remote,
+        entry,
+    })
 }
 
 /// The device that a link-local address belongs to.
 fn device(address: &SocketAddr) -> Result<Option<String>> {
-    let SocketAddr::V6(v6) = address else { return Ok(None) };
+    let SocketAddr::V6(v6) = address else {
+        return Ok(None);
+    };
     if v6.scope_id() == 0 {
         return Ok(None);
     }
@@ -119,13 +156,30 @@ fn dump_udp(host: &Host<'_>, mut socket: Socket<'_>) -> Result<Verdict<FileImage
         return socket.refused("holds back a datagram (UDP_CORK): not supported", None);
     }
     if sys::poll(fd, libc::POLLIN, 0).context(|| "poll")? & libc::POLLIN != 0 {
-        host.log(2, "sockets", &format!("{}: datagrams that were not read yet are dropped", socket.object()));
+        host.log(
+            2,
+            "sockets",
+            &format!(
+                "{}: datagrams that were not read yet are dropped",
+                socket.object()
+            ),
+        );
     }
-    let Some(remote) = socket.remote else { return Ok(socket.image(state::CLOSE)) };
+    let Some(remote) = socket.remote else {
+        return Ok(socket.image(state::CLOSE));
+    };
     let protocol = socket.entry.proto as u8;
     let how = socket
         .namespace
-        .within(|| diag::shutdown(&Netlink::open(libc::NETLINK_SOCK_DIAG)?, fd, protocol, socket.local, remote))
+        .within(|| {
+            diag::shutdown(
+                &Netlink::open(libc::NETLINK_SOCK_DIAG)?,
+                fd,
+                protocol,
+                socket.local,
+                remote,
+            )
+        })
         .context(|| "asking sock_diag for its state")?;
     socket.entry.shutdown = (how != 0).then_some(how.into());
     Ok(socket.image(state::ESTABLISHED))
@@ -135,8 +189,14 @@ fn dump_tcp(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>) -> Re
     let fd = socket.file.local_fd;
     let info = tcp::Info::read(fd).context(|| "TCP_INFO")?;
     socket.entry.tcp_opts = Some(options::dump_tcp(fd)?);
-    if !sys::get_bytes(fd, libc::IPPROTO_TCP, libc::TCP_ULP, 16).unwrap_or_default().is_empty() {
-        return socket.refused("has an upper layer protocol (TCP_ULP, e.g. TLS in the kernel): not supported", None);
+    if !sys::get_bytes(fd, libc::IPPROTO_TCP, libc::TCP_ULP, 16)
+        .unwrap_or_default()
+        .is_empty()
+    {
+        return socket.refused(
+            "has an upper layer protocol (TCP_ULP, e.g. TLS in the kernel): not supported",
+            None,
+        );
     }
     match info.state {
         state::LISTEN => {
@@ -161,7 +221,10 @@ fn dump_tcp(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>) -> Re
         ),
         state::ESTABLISHED => established(host, held, socket),
         other => socket.refused(
-            format!("a connection in state {}: not implemented yet", state::name(other)),
+            format!(
+                "a connection in state {}: not implemented yet",
+                state::name(other)
+            ),
             Some("--tcp-close saves it as a closed one; or dump a moment later"),
         ),
     }
@@ -179,14 +242,20 @@ fn closed(mut socket: Socket<'_>) -> Verdict<FileImage> {
 
 fn established(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>) -> Result<Verdict<FileImage>> {
     let fd = socket.file.local_fd;
-    let remote = socket.remote.ok_or_else(|| Error::new("established, but without a peer"))?;
+    let remote = socket
+        .remote
+        .ok_or_else(|| Error::new("established, but without a peer"))?;
     // Only reading can be shut down in this state.
     let ended = sys::poll(fd, libc::POLLRDHUP, 0).context(|| "poll")? & libc::POLLRDHUP != 0;
     socket.entry.shutdown = ended.then_some(1);
-    let connection = Connection { local: socket.local, remote };
+    let connection = Connection {
+        local: socket.local,
+        remote,
+    };
     let reuse = socket.entry.opts.reuseaddr == Some(true);
     let namespace = netns::of_socket(fd, socket.file.pid, host)?;
-    held.borrow_mut().hold(host, socket.file, namespace, connection, reuse)?;
+    held.borrow_mut()
+        .hold(host, socket.file, namespace, connection, reuse)?;
     let stream = peek(host, socket.file).context(|| "reading the connection (TCP_REPAIR)")?;
     socket.entry.backlog = stream.send.data.len() as u32;
     write(host, socket.entry.ino, &stream)?;

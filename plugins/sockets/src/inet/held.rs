@@ -1,6 +1,7 @@
 //! The connections that a dump holds: their packets are dropped, and they are in repair mode.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -75,22 +76,30 @@ impl Held {
             undo::set_option(host, file, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
         }
         undo::set_option(host, file, libc::IPPROTO_TCP, tcp::TCP_REPAIR, tcp::OFF_NO_PROBE);
-        let copy = if file.fd < 0 { Some(sys::dup(file.local_fd).context(|| "dup")?) } else { None };
-        self.sockets.push(Socket { pid: file.pid, fd: file.fd, copy, reuse });
+        let copy = if file.fd < 0 {
+            Some(sys::dup(file.local_fd).context(|| "dup")?)
+        } else {
+            None
+        };
+        self.sockets.push(Socket {
+            pid: file.pid,
+            fd: file.fd,
+            copy,
+            reuse,
+        });
         tcp::enter(file.local_fd).context(|| "entering repair mode (TCP_REPAIR)")
     }
 
     fn lock(&mut self, host: &Host<'_>, namespace: Namespace, connection: Connection) -> io::Result<()> {
-        let ino = namespace.ino;
-        if !self.locks.contains_key(&ino) {
-            let table = format!("{}-dump", lock::lasting_table(root(host)));
-            let lock = namespace.within(|| Lock::new(table))?;
-            self.locks.insert(ino, (namespace, lock));
-        }
-        match self.locks.get_mut(&ino) {
-            Some((_, lock)) => lock.add(&[connection]),
-            None => Ok(()),
-        }
+        let (_, lock) = match self.locks.entry(namespace.ino) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let table = format!("{}-dump", lock::lasting_table(root(host)));
+                let lock = namespace.within(|| Lock::new(table))?;
+                entry.insert((namespace, lock))
+            }
+        };
+        lock.add(&[connection])
     }
 
     /// The images are complete. A tree that is about to be killed must leave its lock behind: there is
@@ -123,14 +132,19 @@ impl Held {
     pub(super) fn release(&mut self, host: &Host<'_>) -> Result<()> {
         let mut first = Ok(());
         for socket in self.sockets.drain(..) {
-            let result = socket
-                .release(host)
-                .context(|| format!("taking fd {} of process {} out of repair mode", socket.fd, socket.pid));
+            let result = socket.release(host).context(|| {
+                format!(
+                    "taking fd {} of process {} out of repair mode",
+                    socket.fd, socket.pid
+                )
+            });
             first = first.and(result);
         }
         if let Some(table) = self.lasting.take() {
             for (namespace, _) in self.locks.values() {
-                let result = namespace.within(|| lock::remove(&table)).context(|| format!("removing table {table}"));
+                let result = namespace
+                    .within(|| lock::remove(&table))
+                    .context(|| format!("removing table {table}"));
                 first = first.and(result);
             }
         }
@@ -161,5 +175,8 @@ impl Socket {
 
 /// The pid of the root of the tree; the name of the lock has it.
 pub(super) fn root(host: &Host<'_>) -> i32 {
-    host.tasks().ok().and_then(|tasks| tasks.first().map(|t| t.pid)).unwrap_or(0)
+    host.tasks()
+        .ok()
+        .and_then(|tasks| tasks.first().map(|t| t.pid))
+        .unwrap_or(0)
 }

@@ -54,7 +54,7 @@ mod state {
 
 /// The kind, and what it does at the ends of a dump and of a restore.
 #[derive(Default)]
-pub struct Inet {
+struct Inet {
     /// Connections that a dump holds.
     held: RefCell<held::Held>,
     plan: RefCell<plan::Plan>,
@@ -71,6 +71,11 @@ fn shared() -> Rc<Inet> {
 impl FileKind for Inet {
     fn dump(&self, host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
         dump::dump(host, &self.held, file)
+    }
+
+    fn finish_dump(&self, _host: &Host<'_>) -> Result<()> {
+        crate::netns::forget();
+        Ok(())
     }
 
     fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {

@@ -54,7 +54,10 @@ pub(super) fn dump_ip(fd: RawFd, family: i32) -> Result<IpOptsEntry> {
             freebind: flag(names.freebind)?,
             pktinfo: flag(names.pktinfo)?,
             tos: Some(number(fd, names.level, names.tos)?).filter(|&tos| tos != 0),
-            ttl: names.ttl.map(|option| number(fd, names.level, option)).transpose()?,
+            ttl: names
+                .ttl
+                .map(|option| number(fd, names.level, option))
+                .transpose()?,
             raw: None,
         })
     };
@@ -87,7 +90,8 @@ pub(super) fn dump_tcp(fd: RawFd) -> Result<TcpOptsEntry> {
 pub(super) fn before_bind(fd: RawFd, entry: &InetSkEntry) -> Result<()> {
     let family = entry.family.cast_signed();
     if let Some(only) = entry.v6only.filter(|_| family == libc::AF_INET6) {
-        sys::set(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(only)).context(|| "setting IPV6_V6ONLY")?;
+        sys::set(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(only))
+            .context(|| "setting IPV6_V6ONLY")?;
     }
     let names = of(family);
     if entry.ip_opts.as_ref().and_then(|o| o.freebind) == Some(true) {
@@ -107,7 +111,12 @@ pub(super) fn restore(fd: RawFd, entry: &InetSkEntry) -> Result<()> {
         Some(value) => sys::set(fd, level, option, value).context(|| format!("setting {name} to {value}")),
         None => Ok(()),
     };
-    set(names.level, names.pktinfo, "IP_PKTINFO", ip.pktinfo.filter(|&on| on).map(u32::from))?;
+    set(
+        names.level,
+        names.pktinfo,
+        "IP_PKTINFO",
+        ip.pktinfo.filter(|&on| on).map(u32::from),
+    )?;
     set(names.level, names.tos, "IP_TOS", ip.tos)?;
     if let Some(ttl) = names.ttl {
         set(names.level, ttl, "IP_TTL", ip.ttl.filter(|&ttl| ttl != 0))?;
@@ -118,9 +127,24 @@ pub(super) fn restore(fd: RawFd, entry: &InetSkEntry) -> Result<()> {
     let tcp = entry.tcp_opts.unwrap_or_default();
     // Sets of older versions have these beside the options of all sockets.
     let old = &entry.opts;
-    set(libc::IPPROTO_TCP, libc::TCP_KEEPCNT, "TCP_KEEPCNT", tcp.keepcnt.or(old.tcp_keepcnt))?;
-    set(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, "TCP_KEEPIDLE", tcp.keepidle.or(old.tcp_keepidle))?;
-    set(libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, "TCP_KEEPINTVL", tcp.keepintvl.or(old.tcp_keepintvl))
+    set(
+        libc::IPPROTO_TCP,
+        libc::TCP_KEEPCNT,
+        "TCP_KEEPCNT",
+        tcp.keepcnt.or(old.tcp_keepcnt),
+    )?;
+    set(
+        libc::IPPROTO_TCP,
+        libc::TCP_KEEPIDLE,
+        "TCP_KEEPIDLE",
+        tcp.keepidle.or(old.tcp_keepidle),
+    )?;
+    set(
+        libc::IPPROTO_TCP,
+        libc::TCP_KEEPINTVL,
+        "TCP_KEEPINTVL",
+        tcp.keepintvl.or(old.tcp_keepintvl),
+    )
 }
 
 /// Sets the options of TCP that make it send.

@@ -41,14 +41,18 @@ impl Plan {
     pub(super) fn read(host: &Host<'_>, files: &[FileRecord]) -> Result<Self> {
         let mut plan = Self::default();
         for file in files {
-            let planned = planned(host, file).context(|| format!("the TCP or UDP socket with id {:#x}", file.id))?;
+            let planned =
+                planned(host, file).context(|| format!("the TCP or UDP socket with id {:#x}", file.id))?;
             plan.sockets.insert(file.id, planned);
         }
         let connections: Vec<Connection> = plan
             .sockets
             .values()
             .filter(|s| s.stream.is_some())
-            .map(|s| Connection { local: s.local, remote: s.remote })
+            .map(|s| Connection {
+                local: s.local,
+                remote: s.remote,
+            })
             .collect();
         if !connections.is_empty() && Method::of(host)? == Method::Tables {
             let make = || {
@@ -79,11 +83,15 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
     let tcp = entry.tcp_opts.unwrap_or_default();
     let (mut cork, mut nodelay) = (tcp.cork == Some(true), tcp.nodelay == Some(true));
     let mut stream = None;
-    let closed = [state::CLOSE, state::LISTEN].map(u32::from).contains(&entry.state);
+    let closed = [state::CLOSE, state::LISTEN]
+        .map(u32::from)
+        .contains(&entry.state);
     if entry.proto == libc::IPPROTO_TCP.cast_unsigned() && !closed && !host.flag("tcp-close")? {
         if !host.flag("tcp-established")? {
-            return Err(Error::new(format!("an established TCP connection from {local} to {remote}"))
-                .with_remedy("--tcp-established restores it with its state, --tcp-close as a closed one"));
+            return Err(
+                Error::new(format!("an established TCP connection from {local} to {remote}"))
+                    .with_remedy("--tcp-established restores it with its state, --tcp-close as a closed one"),
+            );
         }
         if entry.state != u32::from(state::ESTABLISHED) {
             return Err(Error::new(format!(
@@ -97,7 +105,14 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
         nodelay |= old.nodelay == Some(true);
         stream = Some(read);
     }
-    Ok(Planned { entry, local, remote, stream, cork, nodelay })
+    Ok(Planned {
+        entry,
+        local,
+        remote,
+        stream,
+        cork,
+        nodelay,
+    })
 }
 
 fn check(entry: &InetSkEntry) -> Result<()> {
@@ -134,16 +149,34 @@ fn read_stream(host: &Host<'_>, ino: u32) -> Result<(Stream, TcpStreamEntry)> {
     let size = file.metadata().map(|m| m.len()).ok();
     let mut image = ImageReader::new(std::io::BufReader::new(file), name, size, kind)?;
     let entry: TcpStreamEntry = image.entry()?;
-    let receive = Queue { end: entry.inq_seq, data: image.payload(entry.inq_len.into())? };
-    let send = Queue { end: entry.outq_seq, data: image.payload(entry.outq_len.into())? };
+    let receive = Queue {
+        end: entry.inq_seq,
+        data: image.payload(entry.inq_len.into())?,
+    };
+    let send = Queue {
+        end: entry.outq_seq,
+        data: image.payload(entry.outq_len.into())?,
+    };
     let unsent = entry.unsq_len.unwrap_or(0);
     if unsent > entry.outq_len || entry.snd_wscale > 14 || entry.rcv_wscale.is_some_and(|s| s > 14) {
         return Err(Error::new(format!("{} is damaged: {entry:?}", image.file())));
     }
     image.finish()?;
-    let window = match (entry.snd_wl1, entry.snd_wnd, entry.max_window, entry.rcv_wnd, entry.rcv_wup) {
+    let window = match (
+        entry.snd_wl1,
+        entry.snd_wnd,
+        entry.max_window,
+        entry.rcv_wnd,
+        entry.rcv_wup,
+    ) {
         (Some(snd_wl1), Some(snd_wnd), Some(max_window), Some(rcv_wnd), Some(rcv_wup)) => {
-            Some(RepairWindow { snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup })
+            Some(RepairWindow {
+                snd_wl1,
+                snd_wnd,
+                max_window,
+                rcv_wnd,
+                rcv_wup,
+            })
         }
         _ => None,
     };

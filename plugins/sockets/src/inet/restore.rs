@@ -13,14 +13,19 @@ use crate::{descriptor, sockopt, sys};
 /// Opens a socket.
 pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Result<Opened> {
     let id = request.file.id;
-    let planned =
-        plan.sockets.get(&id).ok_or_else(|| Error::new(format!("the TCP or UDP socket {id:#x} is not prepared")))?;
+    let planned = plan
+        .sockets
+        .get(&id)
+        .ok_or_else(|| Error::new(format!("the TCP or UDP socket {id:#x} is not prepared")))?;
     if let Some(fd) = host.inherited(&format!("socket:[{}]", planned.entry.ino))? {
         return Ok(Opened::one(fd));
     }
     let fd = make(planned).context(|| {
         let protocol = if tcp(planned) { "TCP" } else { "UDP" };
-        format!("restoring the {protocol} socket {} to {}", planned.local, planned.remote)
+        format!(
+            "restoring the {protocol} socket {} to {}",
+            planned.local, planned.remote
+        )
     })?;
     if planned.stream.is_some() && request.purpose == Purpose::InFlight as i32 {
         // No process has it, so nobody finds it at the end.
@@ -35,8 +40,12 @@ fn tcp(planned: &Planned) -> bool {
 
 fn make(planned: &Planned) -> Result<OwnedFd> {
     let entry = &planned.entry;
-    let fd = sys::socket(entry.family.cast_signed(), entry.r#type.cast_signed(), entry.proto.cast_signed())
-        .context(|| "socket")?;
+    let fd = sys::socket(
+        entry.family.cast_signed(),
+        entry.r#type.cast_signed(),
+        entry.proto.cast_signed(),
+    )
+    .context(|| "socket")?;
     let raw = fd.as_raw_fd();
     sockopt::restore_device(raw, &entry.opts)?;
     options::before_bind(raw, entry)?;
@@ -59,17 +68,22 @@ fn connection(fd: RawFd, planned: &Planned, stream: &Stream) -> Result<()> {
 fn plain(fd: RawFd, planned: &Planned) -> Result<()> {
     let entry = &planned.entry;
     let tcp = tcp(planned);
-    let lost = tcp && ![state::CLOSE, state::LISTEN].map(u32::from).contains(&entry.state);
+    let lost = tcp
+        && ![state::CLOSE, state::LISTEN]
+            .map(u32::from)
+            .contains(&entry.state);
     sockopt::before_bind(fd, &entry.opts, tcp)?;
     if !lost && (entry.src_port != 0 || entry.src_addr.iter().any(|&w| w != 0)) {
-        sys::bind(fd, &address::encode(&planned.local)).context(|| format!("binding to {}", planned.local))?;
+        sys::bind(fd, &address::encode(&planned.local))
+            .context(|| format!("binding to {}", planned.local))?;
     }
     if tcp && entry.state == u32::from(state::LISTEN) {
         let backlog = entry.backlog.cast_signed();
         sys::listen(fd, backlog).context(|| format!("listening at {}", planned.local))?;
     }
     if !tcp && entry.state == u32::from(state::ESTABLISHED) {
-        sys::connect(fd, &address::encode(&planned.remote)).context(|| format!("connecting to {}", planned.remote))?;
+        sys::connect(fd, &address::encode(&planned.remote))
+            .context(|| format!("connecting to {}", planned.remote))?;
     }
     sockopt::restore(fd, &entry.opts)?;
     sockopt::buffers(fd, &entry.opts)?;

@@ -14,8 +14,12 @@ use crate::{sockopt, sys};
 
 /// Lets all connections of the tree go on.
 pub(super) fn resume(host: &Host<'_>, plan: &mut Plan) -> Result<()> {
-    let connections: BTreeMap<u32, &Planned> =
-        plan.sockets.iter().filter(|(_, s)| s.stream.is_some()).map(|(&id, s)| (id, s)).collect();
+    let connections: BTreeMap<u32, &Planned> = plan
+        .sockets
+        .iter()
+        .filter(|(_, s)| s.stream.is_some())
+        .map(|(&id, s)| (id, s))
+        .collect();
     if connections.is_empty() {
         return Ok(());
     }
@@ -23,7 +27,8 @@ pub(super) fn resume(host: &Host<'_>, plan: &mut Plan) -> Result<()> {
     let table = lock::lasting_table(root(host));
     lock::remove(&table).context(|| format!("removing the nf_tables table {table}"))?;
     if let Some(lock) = plan.lock.take() {
-        lock.release().context(|| "letting the packets of the connections through")?;
+        lock.release()
+            .context(|| "letting the packets of the connections through")?;
     }
     for (id, fd) in &sockets {
         if let Some(planned) = connections.get(id) {
@@ -47,7 +52,10 @@ fn collect(host: &Host<'_>, connections: &BTreeMap<u32, &Planned>) -> Result<Vec
                 Some(process) => process,
                 None => process.insert(sys::pidfd_open(task.host_pid).context(action)?),
             };
-            sockets.push((slot.file_id, sys::pidfd_getfd(process.as_fd(), slot.fd).context(action)?));
+            sockets.push((
+                slot.file_id,
+                sys::pidfd_getfd(process.as_fd(), slot.fd).context(action)?,
+            ));
         }
     }
     Ok(sockets)
@@ -55,8 +63,16 @@ fn collect(host: &Host<'_>, connections: &BTreeMap<u32, &Planned>) -> Result<Vec
 
 /// Lets one connection go on.
 pub(super) fn complete(fd: RawFd, planned: &Planned) -> Result<()> {
-    let action = || format!("letting the TCP connection from {} to {} go on", planned.local, planned.remote);
-    let stream = planned.stream.as_ref().ok_or_else(|| Error::new("no connection"))?;
+    let action = || {
+        format!(
+            "letting the TCP connection from {} to {} go on",
+            planned.local, planned.remote
+        )
+    };
+    let stream = planned
+        .stream
+        .as_ref()
+        .ok_or_else(|| Error::new("no connection"))?;
     let entry = &planned.entry;
     let finish = || {
         tcp::finish(fd, &Unsent::of(stream)).context(|| "leaving repair mode (TCP_REPAIR)")?;

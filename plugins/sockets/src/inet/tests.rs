@@ -24,7 +24,11 @@ struct Set {
 fn host(flags: &[&str]) -> MockHost {
     let mut host = MockHost::new();
     let me = std::process::id().cast_signed();
-    host.tasks = vec![TaskInfo { pid: 1, host_pid: me, ..TaskInfo::default() }];
+    host.tasks = vec![TaskInfo {
+        pid: 1,
+        host_pid: me,
+        ..TaskInfo::default()
+    }];
     for flag in flags {
         let (name, value) = flag.split_once('=').unwrap_or((flag, "1"));
         host.settings.insert(name.to_owned(), vec![value.to_owned()]);
@@ -45,7 +49,11 @@ fn dump(flags: &[&str], sockets: &[&OwnedFd]) -> Result<Set, Error> {
             target.id = i as u32 + 1;
             match kind.dump(&services, &target)? {
                 Verdict::Entry(image) => {
-                    files.push(FileRecord { id: target.id, fd_type: image.fd_type, entry: image.entry });
+                    files.push(FileRecord {
+                        id: target.id,
+                        fd_type: image.fd_type,
+                        entry: image.entry,
+                    });
                 }
                 Verdict::Refused(refusal) => return Err(refusal.into()),
                 Verdict::NotMine => panic!("not mine"),
@@ -62,7 +70,10 @@ fn dump(flags: &[&str], sockets: &[&OwnedFd]) -> Result<Set, Error> {
 
 impl Set {
     fn entry(&self, index: usize) -> InetSkEntry {
-        FileEntry::decode(self.files[index].entry.as_slice()).unwrap().isk.unwrap()
+        FileEntry::decode(self.files[index].entry.as_slice())
+            .unwrap()
+            .isk
+            .unwrap()
     }
 
     fn at(&self, stage: Stage) {
@@ -80,9 +91,21 @@ impl Set {
             let host = Host::new(&self.host, "sockets");
             kind.prepare(&host, &self.files)?;
             for file in &self.files {
-                let request = OpenRequest { file: file.clone(), pid: 1, purpose: 0, flags: None };
-                let Progress::Done(got) = kind.open(&host, &request)? else { panic!("waits") };
-                slots.push(Slot { fd: got.fd, file_id: file.id, flags: 0, fd_type: 4 });
+                let request = OpenRequest {
+                    file: file.clone(),
+                    pid: 1,
+                    purpose: 0,
+                    flags: None,
+                };
+                let Progress::Done(got) = kind.open(&host, &request)? else {
+                    panic!("waits")
+                };
+                slots.push(Slot {
+                    fd: got.fd,
+                    file_id: file.id,
+                    flags: 0,
+                    fd_type: 4,
+                });
                 // SAFETY: the kind gave the descriptor away.
                 opened.insert(file.id, unsafe { OwnedFd::from_raw_fd(got.fd) });
             }
@@ -97,7 +120,11 @@ impl Set {
 
 fn socket(address: &str, kind: i32) -> OwnedFd {
     let address: SocketAddr = address.parse().unwrap();
-    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     let fd = sys::socket(family, kind, 0).unwrap();
     sys::bind(fd.as_raw_fd(), &address::encode(&address)).unwrap();
     fd
@@ -123,11 +150,18 @@ fn accepted(listener: &OwnedFd) -> (OwnedFd, OwnedFd) {
 }
 
 fn write(fd: &OwnedFd, data: &[u8]) {
-    assert_eq!(sys::send(fd.as_raw_fd(), data, None, &[], libc::MSG_DONTWAIT).unwrap(), data.len());
+    assert_eq!(
+        sys::send(fd.as_raw_fd(), data, None, &[], libc::MSG_DONTWAIT).unwrap(),
+        data.len()
+    );
 }
 
 fn read(fd: &OwnedFd) -> Vec<u8> {
-    assert_ne!(sys::poll(fd.as_raw_fd(), libc::POLLIN, 20_000).unwrap(), 0, "nothing came within 20 s");
+    assert_ne!(
+        sys::poll(fd.as_raw_fd(), libc::POLLIN, 20_000).unwrap(),
+        0,
+        "nothing came within 20 s"
+    );
     let mut buffer = vec![0; 1 << 16];
     let got = sys::receive(fd.as_raw_fd(), &mut buffer, libc::MSG_DONTWAIT).unwrap();
     buffer.truncate(got.length);
@@ -157,8 +191,14 @@ fn what_a_server_has_comes_back() {
             let sockets = [&listening, &client, &server, &unbound];
             let name = sys::local_name(listening.as_raw_fd()).unwrap();
             let mut set = dump(&["tcp-established"], &sockets).unwrap();
-            assert_eq!((set.entry(0).state, set.entry(0).backlog), (u32::from(state::LISTEN), 8));
-            assert_eq!((set.entry(1).state, set.entry(1).dst_port), (1, set.entry(0).src_port));
+            assert_eq!(
+                (set.entry(0).state, set.entry(0).backlog),
+                (u32::from(state::LISTEN), 8)
+            );
+            assert_eq!(
+                (set.entry(1).state, set.entry(1).dst_port),
+                (1, set.entry(0).src_port)
+            );
             assert_eq!((set.entry(3).ns_id, set.entry(3).v6only), (None, Some(false)));
             set.at(Stage::Dumped);
             drop((listening, client, server, unbound));
@@ -202,13 +242,19 @@ fn a_dump_that_goes_on_leaves_no_trace() {
         let listening = listener("127.0.0.1:0");
         let (client, server) = accepted(&listening);
         sys::set(server.as_raw_fd(), SOL_SOCKET, libc::SO_REUSEADDR, 1i32).unwrap();
-        for flags in [&["tcp-established", "leave-running"][..], &["tcp-established", "leave-stopped"]] {
+        for flags in [
+            &["tcp-established", "leave-running"][..],
+            &["tcp-established", "leave-stopped"],
+        ] {
             let set = dump(flags, &[&client, &server]).unwrap();
             assert!(set.entry(1).opts.reuseaddr.unwrap());
             assert!(crate::tcp::in_repair(server.as_raw_fd()).unwrap());
             set.at(Stage::Dumped);
             assert!(!crate::tcp::in_repair(server.as_raw_fd()).unwrap());
-            assert_eq!(sys::get::<i32>(server.as_raw_fd(), SOL_SOCKET, libc::SO_REUSEADDR).unwrap(), 1);
+            assert_eq!(
+                sys::get::<i32>(server.as_raw_fd(), SOL_SOCKET, libc::SO_REUSEADDR).unwrap(),
+                1
+            );
             talk(&client, &server);
             set.at(Stage::BeforeThaw);
         }
@@ -234,7 +280,11 @@ fn connections_need_leave() {
         let (client, server) = accepted(&listening);
         let refusal = error(dump(&[], &[&server]));
         assert!(refusal.remedy.unwrap().contains("--tcp-established"));
-        assert!(refusal.message.contains(&format!("fd {}", server.as_raw_fd())), "{}", refusal.message);
+        assert!(
+            refusal.message.contains(&format!("fd {}", server.as_raw_fd())),
+            "{}",
+            refusal.message
+        );
         talk(&client, &server);
 
         let waiting = connect(&listening);
@@ -269,9 +319,17 @@ fn given_up_connections_read_as_ended() {
         let mut set = dump(&["tcp-established"], &[&server]).unwrap();
         set.at(Stage::Dumped);
         drop((server, client, listening));
-        let refusal = Set { host: host(&[]), files: set.files.clone(), kind: Inet::default() }.restore().unwrap_err();
+        let refusal = Set {
+            host: host(&[]),
+            files: set.files.clone(),
+            kind: Inet::default(),
+        }
+        .restore()
+        .unwrap_err();
         assert!(refusal.remedy.unwrap().contains("--tcp-close"));
-        set.host.settings.insert("tcp-close".to_owned(), vec!["1".to_owned()]);
+        set.host
+            .settings
+            .insert("tcp-close".to_owned(), vec!["1".to_owned()]);
         ends(set);
     });
 }
@@ -296,7 +354,13 @@ fn udp_keeps_its_addresses() {
             assert_eq!(read(&sockets[0]), b"datagram");
             let again = dump(&[], &sockets.iter().collect::<Vec<_>>()).unwrap();
             for i in 0..3 {
-                assert_eq!(InetSkEntry { ino: set.entry(i).ino, ..again.entry(i) }, set.entry(i));
+                assert_eq!(
+                    InetSkEntry {
+                        ino: set.entry(i).ino,
+                        ..again.entry(i)
+                    },
+                    set.entry(i)
+                );
             }
         }
     });
@@ -325,14 +389,24 @@ fn options_come_back() {
         }
         let only6 = sys::socket(libc::AF_INET6, libc::SOCK_STREAM, 0).unwrap();
         sys::set(only6.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1i32).unwrap();
-        let port = address::decode(&sys::local_name(listening.as_raw_fd()).unwrap()).unwrap().port();
-        sys::bind(only6.as_raw_fd(), &address::encode(&format!("[::]:{port}").parse().unwrap())).unwrap();
+        let port = address::decode(&sys::local_name(listening.as_raw_fd()).unwrap())
+            .unwrap()
+            .port();
+        sys::bind(
+            only6.as_raw_fd(),
+            &address::encode(&format!("[::]:{port}").parse().unwrap()),
+        )
+        .unwrap();
         sys::listen(only6.as_raw_fd(), 3).unwrap();
         let device = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap();
         sys::set_bytes(device.as_raw_fd(), SOL_SOCKET, libc::SO_BINDTODEVICE, b"lo").unwrap();
         let free = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap();
         sys::set(free.as_raw_fd(), ip, libc::IP_FREEBIND, 1i32).unwrap();
-        sys::bind(free.as_raw_fd(), &address::encode(&"192.0.2.1:99".parse().unwrap())).unwrap();
+        sys::bind(
+            free.as_raw_fd(),
+            &address::encode(&"192.0.2.1:99".parse().unwrap()),
+        )
+        .unwrap();
         let sockets = [&server, &only6, &device, &free, &listening];
         let mut set = dump(&["tcp-established"], &sockets).unwrap();
         set.at(Stage::Dumped);
@@ -342,7 +416,13 @@ fn options_come_back() {
         let again = dump(&["tcp-established"], &sockets.iter().collect::<Vec<_>>()).unwrap();
         again.at(Stage::BeforeThaw);
         for i in 0..sockets.len() {
-            assert_eq!(InetSkEntry { ino: set.entry(i).ino, ..again.entry(i) }, set.entry(i));
+            assert_eq!(
+                InetSkEntry {
+                    ino: set.entry(i).ino,
+                    ..again.entry(i)
+                },
+                set.entry(i)
+            );
         }
     });
 }
@@ -353,7 +433,10 @@ fn a_port_in_use_is_named() {
         let listening = listener("127.0.0.1:4242");
         let mut set = dump(&[], &[&listening]).unwrap();
         let error = set.restore().unwrap_err();
-        assert!(error.message.contains("127.0.0.1:4242") && error.message.contains("in use"), "{error}");
+        assert!(
+            error.message.contains("127.0.0.1:4242") && error.message.contains("in use"),
+            "{error}"
+        );
         let _ = listening.into_raw_fd();
     });
 }

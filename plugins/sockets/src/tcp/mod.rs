@@ -6,9 +6,9 @@
 //! away while it does not exist: the host would answer them with a reset.
 
 mod read;
-mod write;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use read::{Info, read};
 pub use write::{Unsent, finish, rebuild};

@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::{
-    OPT_TIMESTAMPS, Queue, RepairWindow, Side, Stream, TCP_QUEUE_SEQ, TCP_REPAIR_WINDOW, TCP_TIMESTAMP, choose,
+    OPT_TIMESTAMPS, Queue, RepairWindow, Side, Stream, TCP_QUEUE_SEQ, TCP_REPAIR_WINDOW, TCP_TIMESTAMP,
+    choose,
 };
 use crate::sys;
 
@@ -32,7 +33,12 @@ impl Info {
     /// Not a TCP socket.
     pub fn read(fd: RawFd) -> io::Result<Self> {
         let bytes = sys::get_bytes(fd, libc::IPPROTO_TCP, libc::TCP_INFO, 104)?;
-        let word = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
+        let word = |at: usize| {
+            bytes
+                .get(at..at + 4)
+                .and_then(|b| b.try_into().ok())
+                .map(u32::from_ne_bytes)
+        };
         let (Some(waiting), Some(backlog)) = (word(24), word(28)) else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "TCP_INFO cut short"));
         };
@@ -55,7 +61,11 @@ impl Info {
 pub fn read(fd: RawFd) -> io::Result<Stream> {
     let info = Info::read(fd)?;
     let count = |request| sys::ioctl_int(fd, request).map(i32::cast_unsigned);
-    let (unread, unacked, unsent) = (count(libc::FIONREAD)?, count(libc::TIOCOUTQ)?, count(SIOCOUTQNSD)?);
+    let (unread, unacked, unsent) = (
+        count(libc::FIONREAD)?,
+        count(libc::TIOCOUTQ)?,
+        count(SIOCOUTQNSD)?,
+    );
     let receive = queue(fd, Side::Receive, unread)?;
     let send = queue(fd, Side::Send, unacked)?;
     choose(fd, Side::None)?;
@@ -93,7 +103,10 @@ fn queue(fd: RawFd, side: Side, length: u32) -> io::Result<Queue> {
     if length > 0 {
         let got = sys::receive(fd, &mut data, libc::MSG_PEEK | libc::MSG_DONTWAIT)?;
         if got.length != data.len() {
-            return Err(io::Error::other(format!("{} of {length} bytes of the {side:?} queue", got.length)));
+            return Err(io::Error::other(format!(
+                "{} of {length} bytes of the {side:?} queue",
+                got.length
+            )));
         }
     }
     Ok(Queue { end, data })

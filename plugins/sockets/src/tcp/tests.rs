@@ -19,7 +19,11 @@ fn connection() -> (End, End) {
     sys::bind(listener.as_raw_fd(), &any).unwrap();
     sys::listen(listener.as_raw_fd(), 1).unwrap();
     let client = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
-    sys::connect(client.as_raw_fd(), &sys::local_name(listener.as_raw_fd()).unwrap()).unwrap();
+    sys::connect(
+        client.as_raw_fd(),
+        &sys::local_name(listener.as_raw_fd()).unwrap(),
+    )
+    .unwrap();
     let server = sys::accept(listener.as_raw_fd()).unwrap();
     let end = |fd: OwnedFd| End {
         local: sys::local_name(fd.as_raw_fd()).unwrap(),
@@ -60,7 +64,10 @@ fn receive_all(fd: &OwnedFd, length: usize) -> Vec<u8> {
 }
 
 fn send_all(fd: &OwnedFd, data: &[u8]) {
-    assert_eq!(sys::send(fd.as_raw_fd(), data, None, &[], libc::MSG_DONTWAIT).unwrap(), data.len());
+    assert_eq!(
+        sys::send(fd.as_raw_fd(), data, None, &[], libc::MSG_DONTWAIT).unwrap(),
+        data.len()
+    );
 }
 
 fn talk(a: &End, b: &End) {
@@ -87,7 +94,14 @@ fn a_connection_survives_at_both_ends() {
             let after = read(end.fd.as_raw_fd()).unwrap();
             let timestamp = after.timestamp.unwrap().wrapping_sub(before.timestamp.unwrap());
             assert!(timestamp < 10_000, "the clock went from {before:?} to {after:?}");
-            assert_eq!(Stream { timestamp: before.timestamp, window: before.window, ..after }, *before);
+            assert_eq!(
+                Stream {
+                    timestamp: before.timestamp,
+                    window: before.window,
+                    ..after
+                },
+                *before
+            );
         }
         finish(client.fd.as_raw_fd(), &Unsent::of(&at_client)).unwrap();
         finish(server.fd.as_raw_fd(), &Unsent::of(&at_server)).unwrap();
@@ -104,7 +118,9 @@ fn what_does_not_fit_into_the_window_is_sent_later() {
         let mut written = Vec::new();
         // Until nothing fits any more.
         loop {
-            let data: Vec<u8> = (0..4096u32).map(|i| (i * 7 + written.len() as u32 / 4096) as u8).collect();
+            let data: Vec<u8> = (0..4096u32)
+                .map(|i| (i * 7 + written.len() as u32 / 4096) as u8)
+                .collect();
             match sys::send(client.fd.as_raw_fd(), &data, None, &[], libc::MSG_DONTWAIT) {
                 Ok(sent) => written.extend_from_slice(&data[..sent]),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -112,13 +128,23 @@ fn what_does_not_fit_into_the_window_is_sent_later() {
             }
         }
         let (at_client, at_server) = (apart(&client), apart(&server));
-        assert!(at_client.unsent > 0 && at_server.receive.data.len() > 10_000, "{} unsent", at_client.unsent);
-        assert_eq!(at_client.send.data.len() + at_server.receive.data.len(), written.len());
+        assert!(
+            at_client.unsent > 0 && at_server.receive.data.len() > 10_000,
+            "{} unsent",
+            at_client.unsent
+        );
+        assert_eq!(
+            at_client.send.data.len() + at_server.receive.data.len(),
+            written.len()
+        );
         together(&mut client, &at_client);
         together(&mut server, &at_server);
         finish(server.fd.as_raw_fd(), &Unsent::of(&at_server)).unwrap();
         finish(client.fd.as_raw_fd(), &Unsent::of(&at_client)).unwrap();
-        assert!(receive_all(&server.fd, written.len()) == written, "other bytes arrived");
+        assert!(
+            receive_all(&server.fd, written.len()) == written,
+            "other bytes arrived"
+        );
         talk(&client, &server);
     });
 }

@@ -40,7 +40,8 @@ pub fn rebuild(fd: RawFd, local: &[u8], remote: &[u8], stream: &Stream) -> io::R
     }
     sys::bind(fd, local).map_err(step("bind"))?;
     sys::connect(fd, remote).map_err(step("connect"))?;
-    sys::set_all(fd, libc::IPPROTO_TCP, TCP_REPAIR_OPTIONS, &options(stream)).map_err(step("TCP_REPAIR_OPTIONS"))?;
+    sys::set_all(fd, libc::IPPROTO_TCP, TCP_REPAIR_OPTIONS, &options(stream))
+        .map_err(step("TCP_REPAIR_OPTIONS"))?;
     if let Some(clock) = stream.timestamp {
         sys::set(fd, libc::IPPROTO_TCP, TCP_TIMESTAMP, clock).map_err(step("TCP_TIMESTAMP"))?;
     }
@@ -61,7 +62,9 @@ impl Unsent {
     /// What [`rebuild`] left out of a connection.
     pub fn of(stream: &Stream) -> Self {
         let sent = stream.send.data.len() - unsent_bytes(stream);
-        Self { data: stream.send.data[sent..].to_vec() }
+        Self {
+            data: stream.send.data[sent..].to_vec(),
+        }
     }
 }
 
@@ -76,16 +79,28 @@ pub fn finish(fd: RawFd, unsent: &Unsent) -> io::Result<()> {
 }
 
 fn options(stream: &Stream) -> Vec<RepairOption> {
-    let mut options = vec![RepairOption { code: TCPOPT_MSS, value: stream.mss_clamp }];
+    let mut options = vec![RepairOption {
+        code: TCPOPT_MSS,
+        value: stream.mss_clamp,
+    }];
     if stream.options & OPT_SACK != 0 {
-        options.push(RepairOption { code: TCPOPT_SACK_PERMITTED, value: 0 });
+        options.push(RepairOption {
+            code: TCPOPT_SACK_PERMITTED,
+            value: 0,
+        });
     }
     if stream.options & OPT_WSCALE != 0 {
         let value = u32::from(stream.snd_wscale) | u32::from(stream.rcv_wscale) << 16;
-        options.push(RepairOption { code: TCPOPT_WINDOW, value });
+        options.push(RepairOption {
+            code: TCPOPT_WINDOW,
+            value,
+        });
     }
     if stream.options & OPT_TIMESTAMPS != 0 {
-        options.push(RepairOption { code: TCPOPT_TIMESTAMP, value: 0 });
+        options.push(RepairOption {
+            code: TCPOPT_TIMESTAMP,
+            value: 0,
+        });
     }
     options
 }

@@ -97,7 +97,11 @@ impl Files {
                         None => table.insert(all_sockets()?),
                     };
                     in_use(table, entry, &path, &meta)?;
-                    Some(Stale { mode: meta.mode(), uid: meta.uid(), gid: meta.gid() })
+                    Some(Stale {
+                        mode: meta.mode(),
+                        uid: meta.uid(),
+                        gid: meta.gid(),
+                    })
                 }
             };
             files.before.insert(path, stale);
@@ -147,8 +151,12 @@ fn all_sockets() -> Result<Table> {
 }
 
 fn in_use(table: &Table, entry: &UnixSkEntry, path: &Path, meta: &fs::Metadata) -> Result<()> {
-    let Ok(ino) = u32::try_from(meta.ino()) else { return Ok(()) };
-    let Some(other) = table.bound_to(ino, kernel_device(meta.dev())).next() else { return Ok(()) };
+    let Ok(ino) = u32::try_from(meta.ino()) else {
+        return Ok(());
+    };
+    let Some(other) = table.bound_to(ino, kernel_device(meta.dev())).next() else {
+        return Ok(());
+    };
     Err(Error::new(format!(
         "unix socket {} is to be bound to {}, which unix socket {} of another process uses",
         entry.ino,
@@ -181,14 +189,23 @@ impl Bound {
     /// # Errors
     /// It does not listen, or the name does not lead to it.
     pub(super) fn connect(&self, fd: &impl AsRawFd) -> Result<()> {
-        within(self.directory.as_deref(), || sys::connect(fd.as_raw_fd(), &address(&self.name)))
-            .context(|| format!("connecting to {}", show(&self.name)))
+        within(self.directory.as_deref(), || {
+            sys::connect(fd.as_raw_fd(), &address(&self.name))
+        })
+        .context(|| format!("connecting to {}", show(&self.name)))
     }
 
     /// Where it is, outside of this group.
     pub(super) fn elsewhere(entry: &UnixSkEntry) -> Self {
-        let directory = entry.name_dir.as_ref().map(|d| PathBuf::from(OsString::from_vec(d.to_vec())));
-        Self { name: entry.name.clone(), directory, temporary: None }
+        let directory = entry
+            .name_dir
+            .as_ref()
+            .map(|d| PathBuf::from(OsString::from_vec(d.to_vec())));
+        Self {
+            name: entry.name.clone(),
+            directory,
+            temporary: None,
+        }
     }
 }
 
@@ -240,7 +257,10 @@ fn bind_deleted(
     mut bound: Bound,
     plain: impl FnOnce() -> io::Result<()>,
 ) -> Result<Bound> {
-    let (aside, unlinked) = (beside(path, entry.id, "aside"), beside(path, entry.id, "unlinked"));
+    let (aside, unlinked) = (
+        beside(path, entry.id, "aside"),
+        beside(path, entry.id, "unlinked"),
+    );
     let occupied = fs::symlink_metadata(path).is_ok();
     if occupied {
         fs::rename(path, &aside).context(|| format!("moving {} aside", path.display()))?;

@@ -22,33 +22,33 @@ const SHOW: u32 = 0x1f;
 
 /// One unix socket of a network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UnixSocket {
+pub(crate) struct UnixSocket {
     /// Its inode number.
-    pub ino: u32,
+    pub(crate) ino: u32,
     /// `SOCK_STREAM` and so on.
-    pub kind: u8,
+    pub(crate) kind: u8,
     /// The number of a TCP state: 1 established, 7 closed, 10 listening.
-    pub state: u8,
+    pub(crate) state: u8,
     /// `sun_path` as it was given to bind(2); empty when unbound, begins with NUL when abstract.
-    pub name: Vec<u8>,
+    pub(crate) name: Vec<u8>,
     /// Inode and device (in the kernel's own encoding) of the file it is bound to.
-    pub file: Option<(u32, u32)>,
+    pub(crate) file: Option<(u32, u32)>,
     /// The inode of its peer; 0 when the peer is closed or not yet accepted.
-    pub peer: Option<u32>,
+    pub(crate) peer: Option<u32>,
     /// Listening: the inodes of the sockets whose connections wait to be accepted, the oldest first;
     /// 0 for one that has been closed meanwhile.
-    pub waiting: Vec<u32>,
+    pub(crate) waiting: Vec<u32>,
     /// Bytes to read (datagrams: of the first one); listening: connections that wait.
-    pub unread: u32,
+    pub(crate) unread: u32,
     /// Bytes of kernel memory under way to others; listening: the backlog.
-    pub unsent: u32,
+    pub(crate) unsent: u32,
     /// `SHUT_*` bits: 1 reading, 2 writing.
-    pub shutdown: u8,
+    pub(crate) shutdown: u8,
 }
 
 /// All unix sockets of a network namespace, by inode.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     sockets: HashMap<u32, UnixSocket>,
     /// Connecting socket to listening socket.
     listeners: HashMap<u32, u32>,
@@ -59,7 +59,7 @@ impl Table {
     ///
     /// # Errors
     /// The kernel has no unix_diag, or an answer could not be read.
-    pub fn collect(netlink: &Netlink) -> io::Result<Self> {
+    pub(crate) fn collect(netlink: &Netlink) -> io::Result<Self> {
         let mut request = Vec::with_capacity(24);
         request.extend_from_slice(&[libc::AF_UNIX as u8, 0, 0, 0]);
         for value in [u32::MAX, 0, SHOW, 0, 0] {
@@ -84,17 +84,17 @@ impl Table {
     }
 
     /// The socket with this inode.
-    pub fn get(&self, ino: u32) -> Option<&UnixSocket> {
+    pub(crate) fn get(&self, ino: u32) -> Option<&UnixSocket> {
         self.sockets.get(&ino)
     }
 
     /// The listening socket in whose queue the connection of this socket waits.
-    pub fn listener_of(&self, connecting: u32) -> Option<u32> {
+    pub(crate) fn listener_of(&self, connecting: u32) -> Option<u32> {
         self.listeners.get(&connecting).copied()
     }
 
     /// The sockets that are bound to a file.
-    pub fn bound_to(&self, ino: u32, dev: u32) -> impl Iterator<Item = &UnixSocket> {
+    pub(crate) fn bound_to(&self, ino: u32, dev: u32) -> impl Iterator<Item = &UnixSocket> {
         self.sockets.values().filter(move |s| s.file == Some((ino, dev)))
     }
 
@@ -124,7 +124,9 @@ fn parse(body: &[u8]) -> io::Result<UnixSocket> {
             UNIX_DIAG_VFS => socket.file = Some((word(0)?, word(4)?)),
             UNIX_DIAG_PEER => socket.peer = Some(word(0)?),
             UNIX_DIAG_ICONS => {
-                socket.waiting = (0..data.len() / 4).map(|i| word(i * 4)).collect::<io::Result<_>>()?;
+                socket.waiting = (0..data.len() / 4)
+                    .map(|i| word(i * 4))
+                    .collect::<io::Result<_>>()?;
             }
             UNIX_DIAG_RQLEN => (socket.unread, socket.unsent) = (word(0)?, word(4)?),
             UNIX_DIAG_SHUTDOWN => socket.shutdown = data.first().copied().unwrap_or(0) & 3,
@@ -135,6 +137,6 @@ fn parse(body: &[u8]) -> io::Result<UnixSocket> {
 }
 
 /// A device number of stat(2) as `UNIX_DIAG_VFS` has it.
-pub fn kernel_device(dev: u64) -> u32 {
+pub(crate) fn kernel_device(dev: u64) -> u32 {
     (libc::major(dev) << 20) | (libc::minor(dev) & 0xf_ffff)
 }

@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 
-use criu_plugin_api::message::{FileImage, FileTarget};
 use criu_plugin_api::image::{self, ImageWriter};
-use criu_plugin_api::{restore, Context, Error, Host, Refusal, Result, Verdict};
+use criu_plugin_api::message::{FileImage, FileTarget};
+use criu_plugin_api::{Context, Error, Host, Refusal, Result, Verdict, restore};
 use criu_proto::images::{FdTypes, FileEntry, FilePermsEntry, ScmEntry, SkPacketEntry, UnixSkEntry};
 use criu_proto::{Message, magic};
 
@@ -21,7 +21,7 @@ use crate::{netns, sockopt, sys};
 
 /// What a dump has learnt so far.
 #[derive(Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The sockets of each network namespace, by the inode of the namespace.
     tables: HashMap<u64, Table>,
     /// The sockets dumped, by inode.
@@ -43,12 +43,16 @@ struct Dumped {
 
 /// The socket as the user knows it.
 fn object(file: &FileTarget) -> String {
-    let place = if file.fd >= 0 { format!("fd {}", file.fd) } else { "a queued descriptor".to_owned() };
+    let place = if file.fd >= 0 {
+        format!("fd {}", file.fd)
+    } else {
+        "a queued descriptor".to_owned()
+    };
     format!("pid {} {place}: unix socket {}", file.pid, file.ino)
 }
 
 /// A name of a unix socket as ss(8) shows it.
-pub fn show(name: &[u8]) -> String {
+pub(crate) fn show(name: &[u8]) -> String {
     match name.split_first() {
         None => "(unnamed)".to_owned(),
         Some((0, rest)) => format!("@{}", String::from_utf8_lossy(rest)),
@@ -57,7 +61,7 @@ pub fn show(name: &[u8]) -> String {
 }
 
 /// A path without the NUL that ends it in `sun_path`.
-pub fn path_of(name: &[u8]) -> &[u8] {
+pub(crate) fn path_of(name: &[u8]) -> &[u8] {
     name.split(|&b| b == 0).next().unwrap_or(name)
 }
 
@@ -68,7 +72,8 @@ impl Unix {
             return external_entry(file, &outside).map(Verdict::Entry);
         }
         let object = object(file);
-        self.dump_socket(host, file, &object).context(|| format!("dumping {object}"))
+        self.dump_socket(host, file, &object)
+            .context(|| format!("dumping {object}"))
     }
 
     fn dump_socket(&self, host: &Host<'_>, file: &FileTarget, object: &str) -> Result<Verdict<FileImage>> {
@@ -106,10 +111,15 @@ impl Unix {
             ..UnixSkEntry::default()
         };
         bound_file(file, &socket, &mut entry)?;
-        let dumped = Dumped { object: object.to_owned(), namespace: namespace.ino, pid: file.pid };
+        let dumped = Dumped {
+            object: object.to_owned(),
+            namespace: namespace.ino,
+            pid: file.pid,
+        };
         self.seen().dumped.insert(ino, dumped);
         if socket.state != LISTEN {
-            self.dump_queue(host, file, &socket).context(|| "reading its queue")?;
+            self.dump_queue(host, file, &socket)
+                .context(|| "reading its queue")?;
         }
         Ok(Verdict::Entry(record(&entry)))
     }
@@ -135,7 +145,11 @@ impl Unix {
         object: &str,
     ) -> Result<Option<Refusal>> {
         let refuse = |what: String, remedy: Option<&str>| {
-            Ok(Some(Refusal { object: object.to_owned(), what, remedy: remedy.map(str::to_owned) }))
+            Ok(Some(Refusal {
+                object: object.to_owned(),
+                what,
+                remedy: remedy.map(str::to_owned),
+            }))
         };
         if listener.is_some() && socket.unsent > 0 && !host.flag("skip-in-flight")? {
             return refuse(
@@ -178,20 +192,32 @@ impl Unix {
     fn write_packet(&self, host: &Host<'_>, file: &FileTarget, packet: queue::Packet) -> Result<()> {
         let mut rights = Vec::with_capacity(packet.rights.len());
         for fd in &packet.rights {
-            rights.push(host.dump_file(file.pid, fd).context(|| "saving a descriptor that travels in it")?);
+            rights.push(
+                host.dump_file(file.pid, fd)
+                    .context(|| "saving a descriptor that travels in it")?,
+            );
         }
         let length = u32::try_from(packet.data.len()).map_err(|_| Error::new("a packet of 4 GiB"))?;
         let scm = if rights.is_empty() {
             Vec::new()
         } else {
-            vec![ScmEntry { r#type: libc::SCM_RIGHTS.cast_unsigned(), rights }]
+            vec![ScmEntry {
+                r#type: libc::SCM_RIGHTS.cast_unsigned(),
+                rights,
+            }]
         };
-        let entry = SkPacketEntry { id_for: file.id, length, scm };
+        let entry = SkPacketEntry {
+            id_for: file.id,
+            length,
+            scm,
+        };
         let mut seen = self.seen();
         if seen.queues.is_none() {
             seen.queues = Some(image::create(host, &magic::SK_QUEUES)?);
         }
-        let Some(image) = seen.queues.as_mut() else { return Err(Error::new("sk-queues.img is not open")) };
+        let Some(image) = seen.queues.as_mut() else {
+            return Err(Error::new("sk-queues.img is not open"));
+        };
         image.entry(&entry)?;
         image.payload(&packet.data)?;
         Ok(())
@@ -222,17 +248,31 @@ impl Unix {
     ) -> Result<()> {
         let (socket, peer) = {
             let seen = self.seen();
-            let Some(table) = seen.tables.get(&this.namespace) else { return Ok(()) };
-            let Some(socket) = table.get(ino).cloned() else { return Ok(()) };
+            let Some(table) = seen.tables.get(&this.namespace) else {
+                return Ok(());
+            };
+            let Some(socket) = table.get(ino).cloned() else {
+                return Ok(());
+            };
             let peer = table.listener_of(ino).or(socket.peer).unwrap_or(0);
-            let peer = table.get(peer).cloned().unwrap_or(UnixSocket { ino: peer, ..UnixSocket::default() });
+            let peer = table.get(peer).cloned().unwrap_or(UnixSocket {
+                ino: peer,
+                ..UnixSocket::default()
+            });
             (socket, peer)
         };
-        for &waiting in socket.waiting.iter().filter(|&&w| w != 0 && !dumped.contains_key(&w)) {
+        for &waiting in socket
+            .waiting
+            .iter()
+            .filter(|&&w| w != 0 && !dumped.contains_key(&w))
+        {
             if !host.flag("skip-in-flight")? {
                 return Err(Refusal {
                     object: this.object.clone(),
-                    what: format!("a connection waits to be accepted; its other end {waiting} {}", owner(waiting)),
+                    what: format!(
+                        "a connection waits to be accepted; its other end {waiting} {}",
+                        owner(waiting)
+                    ),
                     remedy: Some("--skip-in-flight drops such connections".to_owned()),
                 }
                 .into());
@@ -255,7 +295,12 @@ impl Unix {
         };
         Err(Refusal {
             object: this.object.clone(),
-            what: format!("is connected to unix socket {} ({}), which {}", peer.ino, show(&peer.name), owner(peer.ino)),
+            what: format!(
+                "is connected to unix socket {} ({}), which {}",
+                peer.ino,
+                show(&peer.name),
+                owner(peer.ino)
+            ),
             remedy: Some(remedy),
         }
         .into())
@@ -267,13 +312,15 @@ impl Unix {
         if !self.outside.borrow_mut().insert(peer.ino) {
             return Ok(());
         }
-        let stand_in: OwnedFd = sys::socket(libc::AF_UNIX, peer.kind.into(), 0).context(|| "making a socket")?;
+        let stand_in: OwnedFd =
+            sys::socket(libc::AF_UNIX, peer.kind.into(), 0).context(|| "making a socket")?;
         let ino = File::from(stand_in.as_fd().try_clone_to_owned().context(|| "dup")?)
             .metadata()
             .context(|| "fstat")?
             .ino();
         self.seen().standing_in.insert(ino, peer);
-        host.dump_file(this.pid, &stand_in).context(|| "writing down its peer")?;
+        host.dump_file(this.pid, &stand_in)
+            .context(|| "writing down its peer")?;
         Ok(())
     }
 }
@@ -288,8 +335,16 @@ fn check_direction(socket: &UnixSocket, peer: &UnixSocket, this: &Dumped) -> Res
     if !lost {
         return Ok(());
     }
-    let what = format!("is connected to the unnamed unix socket {}, which is connected elsewhere", peer.ino);
-    Err(Refusal { object: this.object.clone(), what, remedy: None }.into())
+    let what = format!(
+        "is connected to the unnamed unix socket {}, which is connected elsewhere",
+        peer.ino
+    );
+    Err(Refusal {
+        object: this.object.clone(),
+        what,
+        remedy: None,
+    }
+    .into())
 }
 
 fn record(entry: &UnixSkEntry) -> FileImage {
@@ -299,7 +354,11 @@ fn record(entry: &UnixSkEntry) -> FileImage {
         usk: Some(entry.clone()),
         ..FileEntry::default()
     };
-    FileImage { fd_type: FdTypes::Unixsk as u32, entry: file.encode_to_vec(), ..FileImage::default() }
+    FileImage {
+        fd_type: FdTypes::Unixsk as u32,
+        entry: file.encode_to_vec(),
+        ..FileImage::default()
+    }
 }
 
 fn external_entry(file: &FileTarget, socket: &UnixSocket) -> Result<FileImage> {
@@ -321,15 +380,27 @@ fn external_entry(file: &FileTarget, socket: &UnixSocket) -> Result<FileImage> {
 
 /// The owner, mode and directory of the file that a socket is bound to.
 fn bound_file(file: &FileTarget, socket: &UnixSocket, entry: &mut UnixSkEntry) -> Result<()> {
-    let Some(first) = socket.name.first() else { return Ok(()) };
+    let Some(first) = socket.name.first() else {
+        return Ok(());
+    };
     if *first == 0 {
         return Ok(());
     }
-    let handle = sys::bound_file(file.local_fd)
-        .context(|| format!("opening the file {} that it is bound to (SIOCUNIXFILE)", show(&socket.name)))?;
+    let handle = sys::bound_file(file.local_fd).context(|| {
+        format!(
+            "opening the file {} that it is bound to (SIOCUNIXFILE)",
+            show(&socket.name)
+        )
+    })?;
     let handle = File::from(handle);
-    let meta = handle.metadata().context(|| format!("fstat of {}", show(&socket.name)))?;
-    entry.file_perms = Some(FilePermsEntry { mode: meta.mode(), uid: meta.uid(), gid: meta.gid() });
+    let meta = handle
+        .metadata()
+        .context(|| format!("fstat of {}", show(&socket.name)))?;
+    entry.file_perms = Some(FilePermsEntry {
+        mode: meta.mode(),
+        uid: meta.uid(),
+        gid: meta.gid(),
+    });
     let link = std::fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd()))
         .context(|| format!("where {} lies", show(&socket.name)))?
         .into_os_string()
@@ -338,7 +409,7 @@ fn bound_file(file: &FileTarget, socket: &UnixSocket, entry: &mut UnixSkEntry) -
     let full = gone.unwrap_or(&link);
     let name = path_of(&socket.name);
     if *first != b'/' {
-        entry.name_dir = Some(directory_of(full, name, file.pid)?.into());
+        entry.name_dir = Some(directory_of(full, name, file.pid)?);
     }
     // The name may lead to another file by now.
     let here = |path: &[u8]| {
@@ -354,7 +425,11 @@ fn bound_file(file: &FileTarget, socket: &UnixSocket, entry: &mut UnixSkEntry) -
 /// The directory in which the relative `name` leads to `full`.
 fn directory_of(full: &[u8], name: &[u8], pid: i32) -> Result<Vec<u8>> {
     if let Some(directory) = full.strip_suffix(name).and_then(|d| d.strip_suffix(b"/")) {
-        return Ok(if directory.is_empty() { b"/".to_vec() } else { directory.to_vec() });
+        return Ok(if directory.is_empty() {
+            b"/".to_vec()
+        } else {
+            directory.to_vec()
+        });
     }
     let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).context(|| "the working directory")?;
     Ok(cwd.into_os_string().into_vec())
@@ -363,10 +438,16 @@ fn directory_of(full: &[u8], name: &[u8], pid: i32) -> Result<Vec<u8>> {
 /// Who holds a socket outside of the tree, as far as /proc tells.
 fn owner(ino: u32) -> String {
     let wanted = format!("socket:[{ino}]");
-    let Ok(all) = std::fs::read_dir("/proc") else { return "is not in the tree".to_owned() };
+    let Ok(all) = std::fs::read_dir("/proc") else {
+        return "is not in the tree".to_owned();
+    };
     for process in all.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-        let Ok(fds) = std::fs::read_dir(process.path().join("fd")) else { continue };
+        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Ok(fds) = std::fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
         for fd in fds.flatten() {
             if std::fs::read_link(fd.path()).is_ok_and(|l| l.as_os_str() == wanted.as_str()) {
                 let comm = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();

@@ -28,7 +28,7 @@ pub(crate) const EXTERNAL: u32 = 1;
 
 /// The kind.
 #[derive(Default)]
-pub struct Unix {
+struct Unix {
     seen: RefCell<dump::Seen>,
     outside: RefCell<HashSet<u32>>,
     plan: RefCell<plan::Plan>,
@@ -62,7 +62,11 @@ impl FileKind for Unix {
 
     fn finish_restore(&self, _host: &Host<'_>, outcome: Outcome) -> Result<()> {
         let plan = self.plan.take();
-        if outcome == Outcome::Failure { plan.files.undo() } else { Ok(()) }
+        if outcome == Outcome::Failure {
+            plan.files.undo()
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use criu_plugin_api::message::{FilePlan, FileRecord};
-use criu_plugin_api::{image, Context, Error, Host, Result};
+use criu_plugin_api::{Context, Error, Host, Result, image};
 use criu_proto::images::{FileEntry, SkPacketEntry, UnixSkEntry};
 use criu_proto::{Message, magic};
 
@@ -58,7 +58,9 @@ impl Plan {
     }
 
     fn read_queues(&mut self, host: &Host<'_>) -> Result<()> {
-        let Some(mut image) = image::open(host, &magic::SK_QUEUES)? else { return Ok(()) };
+        let Some(mut image) = image::open(host, &magic::SK_QUEUES)? else {
+            return Ok(());
+        };
         while let Some(packet) = image.next_entry::<SkPacketEntry>()? {
             let data = image.payload(packet.length.into())?;
             let mut rights = Vec::new();
@@ -71,7 +73,10 @@ impl Plan {
                 }
                 rights.extend(message.rights);
             }
-            self.queues.entry(packet.id_for).or_default().push(Packet { data, rights });
+            self.queues
+                .entry(packet.id_for)
+                .or_default()
+                .push(Packet { data, rights });
         }
         Ok(())
     }
@@ -85,7 +90,11 @@ impl Plan {
                 join(&mut joined, entry.id, peer.id);
             }
             if !entry.name.is_empty() {
-                let place = if has_path(entry) { path(entry).into_os_string() } else { Default::default() };
+                let place = if has_path(entry) {
+                    path(entry).into_os_string()
+                } else {
+                    Default::default()
+                };
                 let first = *names.entry((place, entry.name.clone())).or_insert(entry.id);
                 join(&mut joined, entry.id, first);
             }
@@ -103,7 +112,11 @@ impl Plan {
         self.groups
             .iter()
             .filter(|(_, group)| sizes.get(group).is_some_and(|&s| s > 1))
-            .map(|(&id, &group)| FilePlan { id, group: Some(group.into()), ..FilePlan::default() })
+            .map(|(&id, &group)| FilePlan {
+                id,
+                group: Some(group.into()),
+                ..FilePlan::default()
+            })
             .collect()
     }
 
@@ -115,7 +128,10 @@ impl Plan {
     /// All sockets that are made together with this one, itself included.
     pub(super) fn members(&self, id: u32) -> Vec<&UnixSkEntry> {
         let group = self.groups.get(&id);
-        self.entries.values().filter(|e| e.id == id || group.is_some() && self.groups.get(&e.id) == group).collect()
+        self.entries
+            .values()
+            .filter(|e| e.id == id || group.is_some() && self.groups.get(&e.id) == group)
+            .collect()
     }
 
     /// The socket in the tree that one is connected to (or waits to be accepted by).
@@ -146,10 +162,15 @@ fn decode(file: &FileRecord) -> Result<UnixSkEntry> {
     }
     let kind = entry.r#type.cast_signed();
     if ![libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET].contains(&kind) {
-        return Err(Error::new(format!("type {kind} is none of stream, datagram, seqpacket")));
+        return Err(Error::new(format!(
+            "type {kind} is none of stream, datagram, seqpacket"
+        )));
     }
     if entry.name.len() > NAME_MAX {
-        return Err(Error::new(format!("a name of {} bytes, over {NAME_MAX}", entry.name.len())));
+        return Err(Error::new(format!(
+            "a name of {} bytes, over {NAME_MAX}",
+            entry.name.len()
+        )));
     }
     if entry.shutdown.is_some_and(|how| !(0..=3).contains(&how)) {
         return Err(Error::new("a shutdown state that is not known"));

@@ -14,11 +14,11 @@ use crate::sys::{self, Received};
 
 /// What one read of the receiver would have given.
 #[derive(Debug)]
-pub struct Packet {
+pub(crate) struct Packet {
     /// The bytes.
-    pub data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
     /// The descriptors that travel with them.
-    pub rights: Vec<OwnedFd>,
+    pub(crate) rights: Vec<OwnedFd>,
 }
 
 /// Memory that a read takes at first; larger packets are read again with enough room.
@@ -32,18 +32,30 @@ const PEEK: i32 = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC;
 ///
 /// # Errors
 /// The socket cannot be read that way.
-pub fn peek(fd: RawFd, stream: bool, unread: u32, mut each: impl FnMut(Packet) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn peek(
+    fd: RawFd,
+    stream: bool,
+    unread: u32,
+    mut each: impl FnMut(Packet) -> io::Result<()>,
+) -> io::Result<()> {
     let before: i32 = sys::get(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF)?;
     let result = walk(fd, stream, unread, &mut each);
     let put_back = sys::set(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, before);
     result.and(put_back)
 }
 
-fn walk(fd: RawFd, stream: bool, unread: u32, each: &mut dyn FnMut(Packet) -> io::Result<()>) -> io::Result<()> {
+fn walk(
+    fd: RawFd,
+    stream: bool,
+    unread: u32,
+    each: &mut dyn FnMut(Packet) -> io::Result<()>,
+) -> io::Result<()> {
     let mut at = 0usize;
     seek(fd, 0)?;
     loop {
-        let Some((data, got)) = read(fd, at, ROOM)? else { return Ok(()) };
+        let Some((data, got)) = read(fd, at, ROOM)? else {
+            return Ok(());
+        };
         if data.is_empty() && (stream || at >= unread as usize && got.flags & libc::MSG_TRUNC == 0) {
             // The end of a stream, or a sequence of packets that its peer has closed; an empty
             // datagram is followed by EAGAIN like any other.
@@ -52,7 +64,10 @@ fn walk(fd: RawFd, stream: bool, unread: u32, each: &mut dyn FnMut(Packet) -> io
             }
         }
         at += data.len();
-        each(Packet { data, rights: got.rights })?;
+        each(Packet {
+            data,
+            rights: got.rights,
+        })?;
     }
 }
 
@@ -108,13 +123,19 @@ mod tests {
         let text = vec![b'x'; 100_000];
         assert_eq!(sys::send(a.as_raw_fd(), &text, None, &[], 0).unwrap(), text.len());
         for _ in 0..2 {
-            let seen: Vec<u8> = contents(&b, true, 100_000).into_iter().flat_map(|p| p.0).collect();
+            let seen: Vec<u8> = contents(&b, true, 100_000)
+                .into_iter()
+                .flat_map(|p| p.0)
+                .collect();
             assert_eq!(seen, text);
         }
         let before: i32 = sys::get(b.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEEK_OFF).unwrap();
         assert_eq!(before, -1);
         let mut buffer = vec![0; 200_000];
-        assert_eq!(sys::receive(b.as_raw_fd(), &mut buffer, 0).unwrap().length, text.len());
+        assert_eq!(
+            sys::receive(b.as_raw_fd(), &mut buffer, 0).unwrap().length,
+            text.len()
+        );
     }
 
     #[test]
@@ -141,8 +162,10 @@ mod tests {
             for text in [&b"one"[..], b"", &long, b"last"] {
                 sys::send(a.as_raw_fd(), text, None, &[], 0).unwrap();
             }
-            let expected: Vec<_> =
-                [&b"one"[..], b"", &long, b"last"].iter().map(|t| (t.to_vec(), 0)).collect();
+            let expected: Vec<_> = [&b"one"[..], b"", &long, b"last"]
+                .iter()
+                .map(|t| (t.to_vec(), 0))
+                .collect();
             assert_eq!(contents(&b, false, 90_007), expected);
         }
     }

@@ -1,5 +1,6 @@
 //! Makes unix sockets again, a group at a time: all that are connected to each other or share a name.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -15,7 +16,9 @@ use crate::{descriptor, sockopt, sys};
 /// Opens a socket and all others of its group.
 pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Result<Progress<Opened>> {
     let id = request.file.id;
-    let entry = plan.entry(id).ok_or_else(|| Error::new(format!("unix socket {id:#x} is not prepared")))?;
+    let entry = plan
+        .entry(id)
+        .ok_or_else(|| Error::new(format!("unix socket {id:#x} is not prepared")))?;
     if let Some(fd) = inherited(host, entry)? {
         return Ok(Progress::Done(Opened::one(fd)));
     }
@@ -25,13 +28,31 @@ pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Resul
     }
     let members = plan.members(id);
     let Some(travelling) = travelling(host, plan, &members)? else {
-        return Ok(Progress::NotYet("a file that travels in the queue of a unix socket".to_owned()));
+        return Ok(Progress::NotYet(
+            "a file that travels in the queue of a unix socket".to_owned(),
+        ));
     };
-    let mut group = Group { plan, members, travelling, fds: BTreeMap::new(), names: HashMap::new() };
-    group.make().context(|| format!("restoring unix socket {} ({})", entry.ino, super::dump::show(&entry.name)))?;
+    let mut group = Group {
+        plan,
+        members,
+        travelling,
+        fds: BTreeMap::new(),
+        names: HashMap::new(),
+    };
+    group.make().context(|| {
+        format!(
+            "restoring unix socket {} ({})",
+            entry.ino,
+            super::dump::show(&entry.name)
+        )
+    })?;
     let mut fds = group.fds;
-    let own = fds.remove(&id).ok_or_else(|| Error::new(format!("unix socket {id:#x} was not made")))?;
-    let opened = fds.into_iter().fold(Opened::one(own), |opened, (id, fd)| opened.with(id, fd));
+    let own = fds
+        .remove(&id)
+        .ok_or_else(|| Error::new(format!("unix socket {id:#x} was not made")))?;
+    let opened = fds
+        .into_iter()
+        .fold(Opened::one(own), |opened, (id, fd)| opened.with(id, fd));
     Ok(Progress::Done(opened))
 }
 
@@ -40,7 +61,11 @@ fn inherited(host: &Host<'_>, entry: &UnixSkEntry) -> Result<Option<OwnedFd>> {
     if let Some(fd) = host.inherited(&format!("socket:[{}]", entry.ino))? {
         return Ok(Some(fd));
     }
-    if entry.peer != 0 { host.inherited(&format!("socket:[{}]", entry.peer)) } else { Ok(None) }
+    if entry.peer != 0 {
+        host.inherited(&format!("socket:[{}]", entry.peer))
+    } else {
+        Ok(None)
+    }
 }
 
 /// The files of other kinds and groups that are in the queues; `None` while one is not open yet.
@@ -55,7 +80,9 @@ fn travelling(
             if files.contains_key(&right) || members.iter().any(|m| m.id == right) {
                 continue;
             }
-            let Some(fd) = host.opened(right)? else { return Ok(None) };
+            let Some(fd) = host.opened(right)? else {
+                return Ok(None);
+            };
             files.insert(right, fd);
         }
     }
@@ -119,7 +146,8 @@ impl<'a> Group<'a> {
             }
         }
         for &entry in &members {
-            self.fill(entry, far.get(&entry.id)).context(|| format!("filling the queue of unix socket {}", entry.ino))?;
+            self.fill(entry, far.get(&entry.id))
+                .context(|| format!("filling the queue of unix socket {}", entry.ino))?;
         }
         drop(far);
         for &entry in &members {
@@ -127,13 +155,17 @@ impl<'a> Group<'a> {
             self.wait_to_be_accepted(entry)?;
         }
         for &entry in &members {
-            self.complete(entry).context(|| format!("completing unix socket {}", entry.ino))?;
+            self.complete(entry)
+                .context(|| format!("completing unix socket {}", entry.ino))?;
         }
         Ok(())
     }
 
     fn fd(&self, id: u32) -> Result<RawFd> {
-        self.fds.get(&id).map(AsRawFd::as_raw_fd).ok_or_else(|| Error::new(format!("unix socket {id:#x} is missing")))
+        self.fds
+            .get(&id)
+            .map(AsRawFd::as_raw_fd)
+            .ok_or_else(|| Error::new(format!("unix socket {id:#x} is missing")))
     }
 
     fn listeners(&mut self, members: &[&'a UnixSkEntry]) -> Result<()> {
@@ -142,7 +174,13 @@ impl<'a> Group<'a> {
             let bound = bind(&fd, entry)?.ok_or_else(|| Error::new("a listening socket without a name"))?;
             // Room for all that wait; the backlog proper is set in the end.
             sys::listen(fd.as_raw_fd(), i32::MAX).context(|| "listen")?;
-            self.names.insert(key(entry), Name { bound, listener: Some(Listener::Member(entry.id)) });
+            self.names.insert(
+                key(entry),
+                Name {
+                    bound,
+                    listener: Some(Listener::Member(entry.id)),
+                },
+            );
             self.fds.insert(entry.id, fd);
         }
         Ok(())
@@ -150,7 +188,10 @@ impl<'a> Group<'a> {
 
     /// Makes a socket that does not listen, with its peer if that is one of the tree.
     fn connection(&mut self, entry: &'a UnixSkEntry, far: &mut HashMap<u32, OwnedFd>) -> Result<()> {
-        let peer = self.plan.peer(entry).filter(|p| p.peer == entry.ino && p.id != entry.id);
+        let peer = self
+            .plan
+            .peer(entry)
+            .filter(|p| p.peer == entry.ino && p.id != entry.id);
         if datagram(entry) {
             return self.datagram(entry, peer, far);
         }
@@ -207,7 +248,13 @@ impl<'a> Group<'a> {
 
     fn bind_plain(&mut self, fd: &OwnedFd, entry: &UnixSkEntry) -> Result<()> {
         if let Some(bound) = bind(fd, entry)? {
-            self.names.insert(key(entry), Name { bound, listener: None });
+            self.names.insert(
+                key(entry),
+                Name {
+                    bound,
+                    listener: None,
+                },
+            );
         }
         Ok(())
     }
@@ -216,7 +263,11 @@ impl<'a> Group<'a> {
     fn roles<'e>(&self, a: &'e UnixSkEntry, b: &'e UnixSkEntry) -> (&'e UnixSkEntry, &'e UnixSkEntry) {
         let listens = |e: &UnixSkEntry| self.names.get(&key(e)).is_some_and(|n| n.listener.is_some());
         let holders = |e: &UnixSkEntry| {
-            if e.name.is_empty() { 0 } else { self.members.iter().filter(|m| key(m) == key(e)).count() }
+            if e.name.is_empty() {
+                0
+            } else {
+                self.members.iter().filter(|m| key(m) == key(e)).count()
+            }
         };
         let weight = |e: &UnixSkEntry| (!e.name.is_empty() && listens(e), holders(e));
         if weight(b) > weight(a) { (b, a) } else { (a, b) }
@@ -224,26 +275,41 @@ impl<'a> Group<'a> {
 
     /// The accepted end and the connecting end of a connection. An accepted socket has the name of the
     /// one that listened, which only accept(2) gives.
-    fn stream_pair(&mut self, server: &UnixSkEntry, client: Option<&UnixSkEntry>) -> Result<(OwnedFd, OwnedFd)> {
+    fn stream_pair(
+        &mut self,
+        server: &UnixSkEntry,
+        client: Option<&UnixSkEntry>,
+    ) -> Result<(OwnedFd, OwnedFd)> {
         if server.name.is_empty() {
             let (near, other) = pair(server)?;
             return Ok((near, other));
         }
-        if !self.names.contains_key(&key(server)) {
+        if let Entry::Vacant(name) = self.names.entry(key(server)) {
             let listener = socket(server)?;
-            let bound = bind(&listener, server)?.ok_or_else(|| Error::new("an accepted socket without a name"))?;
+            let bound =
+                bind(&listener, server)?.ok_or_else(|| Error::new("an accepted socket without a name"))?;
             sys::listen(listener.as_raw_fd(), i32::MAX).context(|| "listen")?;
-            self.names.insert(key(server), Name { bound, listener: Some(Listener::Temporary(listener)) });
+            name.insert(Name {
+                bound,
+                listener: Some(Listener::Temporary(listener)),
+            });
         }
         let other = socket(server)?;
         if let Some(client) = client {
             self.bind_plain(&other, client)?;
         }
-        let name = self.names.get(&key(server)).ok_or_else(|| Error::new("a name is missing"))?;
+        let name = self
+            .names
+            .get(&key(server))
+            .ok_or_else(|| Error::new("a name is missing"))?;
         let listener = match &name.listener {
             Some(Listener::Member(id)) => self.fd(*id)?,
             Some(Listener::Temporary(fd)) => fd.as_raw_fd(),
-            None => return Err(Error::new("two unix sockets with one name, of which none listens")),
+            None => {
+                return Err(Error::new(
+                    "two unix sockets with one name, of which none listens",
+                ));
+            }
         };
         name.bound.connect(&other)?;
         let near = sys::accept(listener).context(|| "accept")?;
@@ -264,14 +330,23 @@ impl<'a> Group<'a> {
             self.fd(peer.id)?
         } else {
             temporary = socket(entry)?;
-            let name = self.names.get(&key(entry)).ok_or_else(|| Error::new("it has packets, but neither peer nor name"))?;
+            let name = self
+                .names
+                .get(&key(entry))
+                .ok_or_else(|| Error::new("it has packets, but neither peer nor name"))?;
             name.bound.connect(&temporary)?;
             temporary.as_raw_fd()
         };
         sockopt::widen_buffers(sender, packets.iter().map(|p| p.data.len() + 1024).sum())?;
         // Otherwise the packets come without any credentials.
         let credentials = entry.opts.so_passcred == Some(true);
-        sys::set(receiver, libc::SOL_SOCKET, libc::SO_PASSCRED, i32::from(credentials)).context(|| "SO_PASSCRED")?;
+        sys::set(
+            receiver,
+            libc::SOL_SOCKET,
+            libc::SO_PASSCRED,
+            i32::from(credentials),
+        )
+        .context(|| "SO_PASSCRED")?;
         for packet in packets {
             self.send(entry, sender, packet)?;
         }
@@ -286,14 +361,23 @@ impl<'a> Group<'a> {
                 None => self.fd(*id)?,
             });
         }
-        let action = || format!("sending {} bytes and {} descriptors", packet.data.len(), packet.rights.len());
+        let action = || {
+            format!(
+                "sending {} bytes and {} descriptors",
+                packet.data.len(),
+                packet.rights.len()
+            )
+        };
         let mut sent = sys::send(sender, &packet.data, None, &rights, libc::MSG_DONTWAIT).context(action)?;
         while sent < packet.data.len() && entry.r#type.cast_signed() == libc::SOCK_STREAM {
             let rest = &packet.data[sent..];
             sent += sys::send(sender, rest, None, &[], libc::MSG_DONTWAIT).context(action)?;
         }
         if sent < packet.data.len() {
-            return Err(Error::new(format!("only {sent} bytes of a packet of {}", packet.data.len())));
+            return Err(Error::new(format!(
+                "only {sent} bytes of a packet of {}",
+                packet.data.len()
+            )));
         }
         Ok(())
     }
@@ -306,23 +390,34 @@ impl<'a> Group<'a> {
         let fd = &self.fd(entry.id)?;
         if let Some(outside) = self.plan.outside(entry) {
             return Bound::elsewhere(outside).connect(fd).map_err(|e| {
-                e.context(format!("unix socket {}", entry.ino)).with_remedy("start the service that is bound there")
+                e.context(format!("unix socket {}", entry.ino))
+                    .with_remedy("start the service that is bound there")
             });
         }
-        let Some(peer) = self.plan.peer(entry) else { return Ok(()) };
+        let Some(peer) = self.plan.peer(entry) else {
+            return Ok(());
+        };
         if peer.peer == entry.ino && peer.id != entry.id {
             return Ok(());
         }
         let name = self.names.get(&key(peer)).ok_or_else(|| {
-            Error::new(format!("unix socket {} is connected to one without a name", entry.ino))
+            Error::new(format!(
+                "unix socket {} is connected to one without a name",
+                entry.ino
+            ))
         })?;
         name.bound.connect(fd)
     }
 
     /// A connection that the listening socket has not accepted yet.
     fn wait_to_be_accepted(&self, entry: &UnixSkEntry) -> Result<()> {
-        let Some(listener) = self.plan.peer(entry).filter(|p| p.state == u32::from(LISTEN)) else { return Ok(()) };
-        let name = self.names.get(&key(listener)).ok_or_else(|| Error::new("a name is missing"))?;
+        let Some(listener) = self.plan.peer(entry).filter(|p| p.state == u32::from(LISTEN)) else {
+            return Ok(());
+        };
+        let name = self
+            .names
+            .get(&key(listener))
+            .ok_or_else(|| Error::new("a name is missing"))?;
         name.bound.connect(&self.fd(entry.id)?)
     }
 
@@ -341,7 +436,10 @@ impl<'a> Group<'a> {
         sockopt::restore(fd, &entry.opts)?;
         sockopt::buffers(fd, &entry.opts)?;
         sockopt::restore_reuse(fd, &entry.opts)?;
-        let fd = self.fds.get(&entry.id).ok_or_else(|| Error::new("a socket is missing"))?;
+        let fd = self
+            .fds
+            .get(&entry.id)
+            .ok_or_else(|| Error::new("a socket is missing"))?;
         descriptor::complete(fd, entry.flags, &entry.fown)
     }
 }

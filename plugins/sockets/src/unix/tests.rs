@@ -37,7 +37,11 @@ fn dump_with(host: MockHost, sockets: &[OwnedFd]) -> Result<Set, Error> {
             target.id = i as u32 + 1;
             match kind.dump(&services, &target)? {
                 Verdict::Entry(image) => {
-                    files.push(FileRecord { id: target.id, fd_type: image.fd_type, entry: image.entry });
+                    files.push(FileRecord {
+                        id: target.id,
+                        fd_type: image.fd_type,
+                        entry: image.entry,
+                    });
                 }
                 Verdict::Refused(refusal) => return Err(refusal.into()),
                 Verdict::NotMine => panic!("not mine"),
@@ -50,7 +54,10 @@ fn dump_with(host: MockHost, sockets: &[OwnedFd]) -> Result<Set, Error> {
 
 impl Set {
     fn entry(&self, index: usize) -> UnixSkEntry {
-        FileEntry::decode(self.files[index].entry.as_slice()).unwrap().usk.unwrap()
+        FileEntry::decode(self.files[index].entry.as_slice())
+            .unwrap()
+            .usk
+            .unwrap()
     }
 
     fn try_restore(&self) -> Result<Vec<OwnedFd>, Error> {
@@ -62,8 +69,15 @@ impl Set {
             if opened.contains_key(&file.id) {
                 continue;
             }
-            let request = OpenRequest { file: file.clone(), pid: 1, purpose: 0, flags: None };
-            let Progress::Done(Opened { fd, also }) = kind.open(&host, &request)? else { panic!("waits") };
+            let request = OpenRequest {
+                file: file.clone(),
+                pid: 1,
+                purpose: 0,
+                flags: None,
+            };
+            let Progress::Done(Opened { fd, also }) = kind.open(&host, &request)? else {
+                panic!("waits")
+            };
             let group = plans.iter().find(|p| p.id == file.id).and_then(|p| p.group);
             opened.insert(file.id, fd);
             for other in also {
@@ -74,7 +88,10 @@ impl Set {
         }
         kind.finish_restore(&host, Outcome::Success)?;
         // SAFETY: the kind gave the descriptors away.
-        Ok(opened.into_values().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect())
+        Ok(opened
+            .into_values()
+            .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+            .collect())
     }
 
     fn restore(&self) -> Vec<OwnedFd> {
@@ -98,7 +115,10 @@ fn connect_to(kind: i32, name: &[u8]) -> OwnedFd {
 }
 
 fn write(fd: &OwnedFd, data: &[u8]) {
-    assert_eq!(sys::send(fd.as_raw_fd(), data, None, &[], libc::MSG_DONTWAIT).unwrap(), data.len());
+    assert_eq!(
+        sys::send(fd.as_raw_fd(), data, None, &[], libc::MSG_DONTWAIT).unwrap(),
+        data.len()
+    );
 }
 
 fn read(fd: &OwnedFd) -> Vec<u8> {
@@ -129,7 +149,10 @@ fn pairs_keep_what_is_queued() {
         write(&a, b"two");
         write(&b, b"back");
         let set = dump(&[a, b]).unwrap();
-        assert_eq!((set.entry(0).backlog > 0, set.entry(0).peer), (true, set.entry(1).ino));
+        assert_eq!(
+            (set.entry(0).backlog > 0, set.entry(0).peer),
+            (true, set.entry(1).ino)
+        );
         let sockets = set.restore();
         if kind == SOCK_STREAM {
             assert_eq!(read(&sockets[1]), b"onetwo");
@@ -162,7 +185,10 @@ fn listening_and_accepted_keep_their_name() {
         let sockets = set.restore();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode(), 0o140_604);
         assert_eq!(sys::local_name(sockets[2].as_raw_fd()).unwrap(), address(&name));
-        assert_eq!(sys::peer_name(sockets[1].as_raw_fd()).unwrap().unwrap(), address(&name));
+        assert_eq!(
+            sys::peer_name(sockets[1].as_raw_fd()).unwrap().unwrap(),
+            address(&name)
+        );
         talk(&sockets[1], &sockets[2]);
         let accepted = sys::accept(sockets[0].as_raw_fd()).unwrap();
         talk(&accepted, &sockets[3]);
@@ -244,19 +270,44 @@ fn options_and_shutdown_come_back() {
     let (a, b) = sys::socketpair(libc::AF_UNIX, SOCK_STREAM).unwrap();
     sys::set(a.as_raw_fd(), SOL_SOCKET, libc::SO_SNDBUF, 50_000i32).unwrap();
     sys::set(a.as_raw_fd(), SOL_SOCKET, libc::SO_PASSCRED, 1i32).unwrap();
-    sys::set(a.as_raw_fd(), SOL_SOCKET, libc::SO_RCVTIMEO, libc::timeval { tv_sec: 3, tv_usec: 500_000 }).unwrap();
-    sys::set(a.as_raw_fd(), SOL_SOCKET, libc::SO_LINGER, libc::linger { l_onoff: 1, l_linger: 7 }).unwrap();
+    sys::set(
+        a.as_raw_fd(),
+        SOL_SOCKET,
+        libc::SO_RCVTIMEO,
+        libc::timeval {
+            tv_sec: 3,
+            tv_usec: 500_000,
+        },
+    )
+    .unwrap();
+    sys::set(
+        a.as_raw_fd(),
+        SOL_SOCKET,
+        libc::SO_LINGER,
+        libc::linger {
+            l_onoff: 1,
+            l_linger: 7,
+        },
+    )
+    .unwrap();
     // One instruction: take the whole packet.
     sys::attach_filter(a.as_raw_fd(), &[0x0004_0000_0000_0006]).unwrap();
     sys::shutdown(b.as_raw_fd(), libc::SHUT_WR).unwrap();
-    sys::set_status_flags(b.as_raw_fd(), libc::O_NONBLOCK).unwrap();
+    criu_plugin_api::restore::apply_flags(&b, libc::O_NONBLOCK.cast_unsigned()).unwrap();
     let set = dump(&[a, b]).unwrap();
     assert_eq!((set.entry(0).shutdown, set.entry(1).shutdown), (Some(1), Some(2)));
     let sockets = set.restore();
     let again = dump(&sockets).unwrap();
     for i in 0..2 {
         let (before, after) = (set.entry(i), again.entry(i));
-        assert_eq!(UnixSkEntry { ino: before.ino, peer: before.peer, ..after }, before);
+        assert_eq!(
+            UnixSkEntry {
+                ino: before.ino,
+                peer: before.peer,
+                ..after
+            },
+            before
+        );
     }
 }
 
@@ -265,9 +316,15 @@ fn a_peer_outside_is_refused_by_name() {
     let name = b"\0criu-test-outside".to_vec();
     let outside = listen_at(SOCK_DGRAM, &name, 0);
     let error = dump(&[connect_to(SOCK_DGRAM, &name)]).err().unwrap();
-    assert!(error.remedy.as_ref().unwrap().contains("--ext-unix-sk"), "{error}");
+    assert!(
+        error.remedy.as_ref().unwrap().contains("--ext-unix-sk"),
+        "{error}"
+    );
     assert!(error.message.contains("@criu-test-outside"), "{error}");
-    assert!(error.message.contains(&format!("process {}", std::process::id())), "{error}");
+    assert!(
+        error.message.contains(&format!("process {}", std::process::id())),
+        "{error}"
+    );
     drop(outside);
 
     let (a, b) = sys::socketpair(libc::AF_UNIX, SOCK_STREAM).unwrap();
@@ -283,10 +340,14 @@ fn one_end_of_a_pair_may_be_outside() {
     let (a, b) = sys::socketpair(libc::AF_UNIX, SOCK_STREAM).unwrap();
     let sockets = [a];
     let error = dump(&sockets).err().unwrap();
-    assert!(error.remedy.as_ref().unwrap().contains("--external unix["), "{error}");
+    assert!(
+        error.remedy.as_ref().unwrap().contains("--external unix["),
+        "{error}"
+    );
     let ino = file_target(&b).unwrap().ino;
     let mut host = MockHost::new();
-    host.settings.insert("external".to_owned(), vec![format!("unix[{ino}]")]);
+    host.settings
+        .insert("external".to_owned(), vec![format!("unix[{ino}]")]);
     let mut set = dump_with(host, &sockets).unwrap();
     assert_eq!(read(&set.restore()[0]), b"");
     let (mine, theirs) = sys::socketpair(libc::AF_UNIX, SOCK_STREAM).unwrap();
@@ -304,8 +365,15 @@ fn a_failed_restore_leaves_no_name() {
     let kind = Unix::default();
     let host = Host::new(&set.host, "sockets");
     kind.prepare(&host, &set.files).unwrap();
-    let request = OpenRequest { file: set.files[0].clone(), pid: 1, purpose: 0, flags: None };
-    let Progress::Done(opened) = kind.open(&host, &request).unwrap() else { panic!("waits") };
+    let request = OpenRequest {
+        file: set.files[0].clone(),
+        pid: 1,
+        purpose: 0,
+        flags: None,
+    };
+    let Progress::Done(opened) = kind.open(&host, &request).unwrap() else {
+        panic!("waits")
+    };
     // SAFETY: the kind gave the descriptor away.
     drop(unsafe { OwnedFd::from_raw_fd(opened.fd) });
     assert!(path.exists());
