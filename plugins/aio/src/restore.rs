@@ -10,7 +10,7 @@ use prost::Message;
 
 use crate::dump::{errno, object};
 use crate::pages;
-use crate::ring::{self, EVENT, HEADER, Header};
+use crate::ring::{self, HEADER, Header};
 
 const PAGE: u64 = 4096;
 /// Places in a page behind one request.
@@ -65,26 +65,53 @@ impl Ring<'_> {
                 entry.nr_req
             ))
         })?;
-        if saved.waiting() > 0 {
-            self.complete(context, saved.waiting())?;
-            let now = ring::header_at(&self.memory, context, length)?;
-            if now.waiting() != saved.waiting() {
-                let (have, want) = (now.waiting(), saved.waiting());
-                return Err(Error::new(format!(
-                    "it holds {have} events where {want} were to be put"
-                )));
-            }
+        if fresh.head != 0 || fresh.tail != 0 {
+            return Err(Error::new("a fresh ring is not empty"));
         }
+        self.advance(context, length, saved)?;
         self.bring(context, entry.id, length)?;
-        // The kernel has put the stand-ins from the first place on.
-        for index in 0..saved.waiting() {
-            let from = saved.place(index) as usize;
-            let to = entry.id + fresh.place(index);
-            self.memory
-                .write_all_at(&content[from..from + EVENT as usize], to)
-                .context(|| format!("putting back event {index}"))?;
+        // Only the number of the context, the first word, is another one now.
+        let events = &content[HEADER as usize..];
+        self.memory
+            .write_all_at(events, entry.id + HEADER)
+            .context(|| "putting its events back")?;
+        let now = ring::header_at(&self.memory, entry.id, length)?;
+        if now == saved {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::new(format!(
+            "it came to stand at {} to {} where it was at {} to {}",
+            now.head, now.tail, saved.head, saved.tail
+        )))
+    }
+
+    /// Brings an empty ring to where the saved one stood. The kernel keeps its own count of the tail, so
+    /// that many requests have to complete: up to the head they are fetched at once, the rest stay as
+    /// the events that waited.
+    fn advance(&self, context: u64, length: u64, saved: Header) -> Result<()> {
+        if saved.tail == 0 && saved.head == 0 {
+            return Ok(());
+        }
+        let requests = Requests::make(self)?;
+        let most = u64::from(ring::requests_for(saved.nr)).min(BATCH);
+        let mut fetched = 0;
+        while fetched < u64::from(saved.head) {
+            fetched += requests.submit(context, (u64::from(saved.head) - fetched).min(most))?;
+            // A program may fetch events by moving the head on.
+            let now = ring::header_at(&self.memory, context, length)?;
+            self.set_head(context, now.tail)?;
+        }
+        let mut waiting = 0;
+        while waiting < u64::from(saved.waiting()) {
+            waiting += requests.submit(context, (u64::from(saved.waiting()) - waiting).min(BATCH))?;
+        }
+        requests.remove()
+    }
+
+    fn set_head(&self, context: u64, head: u32) -> Result<()> {
+        self.memory
+            .write_all_at(&head.to_ne_bytes(), context + ring::HEAD)
+            .context(|| "moving its head")
     }
 
     /// io_setup(2): the address of a new context.
@@ -154,9 +181,25 @@ impl Ring<'_> {
         )
     }
 
-    /// Has so many requests complete at once: reads of an empty file. Only so does the kernel count the
-    /// events of the ring as its own.
-    fn complete(&self, context: u64, count: u32) -> Result<()> {
+    fn call(&self, name: &str, nr: i64, args: &[u64]) -> Result<u64> {
+        let result = self.host.remote_syscall(self.pid, nr, args).context(|| name)?;
+        self.result(name, result)
+    }
+
+    fn result(&self, name: &str, result: i64) -> Result<u64> {
+        u64::try_from(result).map_err(|_| Error::new(format!("{name}: {}", errno(result).desc())))
+    }
+}
+
+/// Requests in the task that complete at once: reads of an empty file.
+struct Requests<'a> {
+    ring: &'a Ring<'a>,
+    fd: u64,
+    page: u64,
+}
+
+impl<'a> Requests<'a> {
+    fn make(ring: &'a Ring<'a>) -> Result<Self> {
         let name = RemoteArg {
             data: Some(b"aio\0".to_vec()),
             ..RemoteArg::default()
@@ -166,37 +209,34 @@ impl Ring<'_> {
             ..RemoteArg::default()
         };
         let call = RemoteCall {
-            pid: self.pid,
+            pid: ring.pid,
             nr: libc::SYS_memfd_create,
             args: vec![name, flags],
         };
-        let fd = self.result("memfd_create", self.host.remote_call(&call)?.value)?;
-        let scratch = self.map(PAGE)?;
-        self.memory
-            .write_all_at(&requests(scratch, fd), scratch)
-            .context(|| "writing requests into the process")?;
-        let mut left = u64::from(count);
-        while left > 0 {
-            let args = [context, left.min(BATCH), scratch + IOCB];
-            let submitted = self.call("io_submit", libc::SYS_io_submit, &args)?;
-            if submitted == 0 || submitted > left {
-                return Err(Error::new(format!(
-                    "io_submit took {submitted} of {left} requests"
-                )));
-            }
-            left -= submitted;
+        let fd = ring.result("memfd_create", ring.host.remote_call(&call)?.value)?;
+        let page = ring.map(PAGE)?;
+        let what = || "writing requests into the process";
+        ring.memory
+            .write_all_at(&requests(page, fd), page)
+            .context(what)?;
+        Ok(Self { ring, fd, page })
+    }
+
+    /// io_submit(2) of so many; how many were taken.
+    fn submit(&self, context: u64, count: u64) -> Result<u64> {
+        match self.ring.call(
+            "io_submit",
+            libc::SYS_io_submit,
+            &[context, count, self.page + IOCB],
+        )? {
+            taken if (1..=count).contains(&taken) => Ok(taken),
+            taken => Err(Error::new(format!("io_submit took {taken} of {count} requests"))),
         }
-        self.call("munmap", libc::SYS_munmap, &[scratch, PAGE])?;
-        self.call("close", libc::SYS_close, &[fd]).map(drop)
     }
 
-    fn call(&self, name: &str, nr: i64, args: &[u64]) -> Result<u64> {
-        let result = self.host.remote_syscall(self.pid, nr, args).context(|| name)?;
-        self.result(name, result)
-    }
-
-    fn result(&self, name: &str, result: i64) -> Result<u64> {
-        u64::try_from(result).map_err(|_| Error::new(format!("{name}: {}", errno(result).desc())))
+    fn remove(self) -> Result<()> {
+        self.ring.call("munmap", libc::SYS_munmap, &[self.page, PAGE])?;
+        self.ring.call("close", libc::SYS_close, &[self.fd]).map(drop)
     }
 }
 

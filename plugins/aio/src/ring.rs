@@ -9,6 +9,8 @@ use criu_plugin_api::{Context, Error, Host, Result};
 /// Bytes of the header, and of an event.
 pub(crate) const HEADER: u64 = 32;
 pub(crate) const EVENT: u64 = 32;
+/// Where in the header the head lies.
+pub(crate) const HEAD: u64 = 8;
 const MAGIC: u32 = 0xa10a_10a1;
 /// Longest ring that is believed, in bytes; the kernel's limit of events is far below it.
 pub(crate) const MAX_LENGTH: u64 = 1 << 30;
@@ -54,12 +56,6 @@ impl Header {
     /// How many events wait to be fetched.
     pub(crate) fn waiting(self) -> u32 {
         (self.tail + self.nr - self.head) % self.nr
-    }
-
-    /// Bytes of the ring from its start where its `index`th waiting event lies.
-    pub(crate) fn place(self, index: u32) -> u64 {
-        let slot = (u64::from(self.head) + u64::from(index)) % u64::from(self.nr);
-        HEADER + slot * EVENT
     }
 }
 
@@ -119,10 +115,6 @@ mod tests {
             }
         );
         assert_eq!(parsed.waiting(), 125);
-        assert_eq!(
-            (parsed.place(0), parsed.place(121), parsed.place(122)),
-            (32 * 6, 32 * 127, 32)
-        );
         for (at, value) in [(1, 126), (2, 127), (3, 500), (4, 1), (6, 1), (7, 64)] {
             let mut bad = good;
             bad[at] = value;

@@ -73,6 +73,14 @@ fn destroy(context: u64) {
 
 /// Reads `length` bytes of `file`, with this mark.
 fn submit(context: u64, file: &File, mark: u64, length: u64) {
+    assert!(
+        try_submit(context, file, mark, length),
+        "no room for request {mark}"
+    );
+}
+
+/// The same; false when the context takes no more.
+fn try_submit(context: u64, file: &File, mark: u64, length: u64) -> bool {
     static mut BUFFER: [u8; 64] = [0; 64];
     let mut request = [0_u64; 8];
     request[0] = mark;
@@ -82,7 +90,9 @@ fn submit(context: u64, file: &File, mark: u64, length: u64) {
     let list = [request.as_mut_ptr()];
     // SAFETY: the request is read during the call, and its buffer is a static one.
     let result = unsafe { libc::syscall(libc::SYS_io_submit, context, 1, list.as_ptr()) };
-    assert_eq!(result, 1);
+    let errno = nix::errno::Errno::last();
+    assert!(result == 1 || errno == nix::errno::Errno::EAGAIN, "{errno}");
+    result == 1
 }
 
 /// Fetches up to `most` events: mark and result.
@@ -101,6 +111,12 @@ fn fetch(context: u64, most: usize) -> Vec<(u64, u64)> {
     };
     events.truncate(usize::try_from(got).unwrap());
     events.iter().map(|event| (event[0], event[2])).collect()
+}
+
+/// Head and tail.
+fn position(context: u64) -> (u32, u32) {
+    // SAFETY: the ring is mapped, and its header has these words.
+    unsafe { (*((context + 8) as *const u32), *((context + 12) as *const u32)) }
 }
 
 fn data_file() -> File {
@@ -180,6 +196,7 @@ fn a_ring_comes_back_at_its_address_with_its_events() {
     destroy(context);
 
     kind.restore(&Host::new(&host, "aio"), &record).unwrap();
+    assert_eq!(position(context), (120, 8));
     submit(context, &file, 2000, 50);
     let expected: Vec<_> = (0..15)
         .map(|mark| (1000 + mark, mark + 1))
@@ -187,6 +204,29 @@ fn a_ring_comes_back_at_its_address_with_its_events() {
         .collect();
     assert_eq!(fetch(context, 7), expected[..7]);
     assert_eq!(fetch(context, 100), expected[7..]);
+    destroy(context);
+}
+
+#[test]
+fn a_full_ring_comes_back() {
+    let (host, kind, file) = (host(), Aio::default(), data_file());
+    let context = set_up();
+    for mark in 0..77 {
+        submit(context, &file, mark, 1);
+        fetch(context, 1);
+    }
+    let waiting = (0..)
+        .take_while(|&mark| try_submit(context, &file, mark, mark % 60))
+        .count();
+    assert!(waiting > 50);
+    let record = dump(&kind, &host, context);
+    let before = position(context);
+    destroy(context);
+    kind.restore(&Host::new(&host, "aio"), &record).unwrap();
+    assert_eq!(position(context), before);
+    let expected: Vec<_> = (0..waiting as u64).map(|mark| (mark, mark % 60)).collect();
+    assert_eq!(fetch(context, 200), expected);
+    submit(context, &file, 1, 1);
     destroy(context);
 }
 
@@ -199,6 +239,7 @@ fn an_idle_ring_comes_back_empty() {
     let record = dump(&kind, &host, context);
     destroy(context);
     kind.restore(&Host::new(&host, "aio"), &record).unwrap();
+    assert_eq!(position(context), (1, 1));
     assert!(fetch(context, 10).is_empty());
     submit(context, &file, 5, 6);
     assert_eq!(fetch(context, 10), [(5, 6)]);
