@@ -41,7 +41,6 @@ criu_plugin_api::register! {
     claims: ["stage:before-freeze,dumped"],
 }
 
-#[cfg(feature = "export")]
 criu_plugin_api::export_plugin! {
     name: "aio",
     description: "Asynchronous I/O contexts of io_setup",
