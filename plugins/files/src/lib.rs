@@ -40,7 +40,6 @@ criu_plugin_api::register! {
     claims: ["task:*"],
 }
 
-#[cfg(feature = "export")]
 criu_plugin_api::export_plugin! {
     name: "files",
     description: "Regular files, directories, device nodes, deleted files and file locks",
