@@ -36,7 +36,6 @@ criu_plugin_api::register! {
     ],
 }
 
-#[cfg(feature = "export")]
 criu_plugin_api::export_plugin! {
     name: "memfd",
     description: "Memory objects: memfd_create and shared anonymous memory",
