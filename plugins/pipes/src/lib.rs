@@ -26,7 +26,6 @@ criu_plugin_api::register! {
     claims: ["file:fifo", "image:3"],
 }
 
-#[cfg(feature = "export")]
 criu_plugin_api::export_plugin! {
     name: "pipes",
     description: "Pipes and FIFOs, with their contents, sizes and packet boundaries",
