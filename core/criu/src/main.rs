@@ -1,6 +1,8 @@
 //! The program: reads the command line and the configuration, opens the log, and hands the work to the engine. It
 //! decides nothing about a process.
 
+#[cfg(feature = "static-plugins")]
+mod builtin;
 mod commands;
 mod config;
 mod cpuinfo;

@@ -12,13 +12,6 @@ use criu_loader::{FileNotes, LoadError, Loader, PluginInfo, SearchPath, Trust, r
 use criu_plugin_api::note::OptionNote;
 use serde_json::{Value, json};
 
-// Linked for what they register when the program starts.
-#[cfg(feature = "static-plugins")]
-use {
-    criu_plugin_aio as _, criu_plugin_events as _, criu_plugin_files as _, criu_plugin_memfd as _,
-    criu_plugin_pipes as _, criu_plugin_sockets as _, criu_plugin_tty as _,
-};
-
 /// Why `criu plugin` failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PluginError {

@@ -155,3 +155,141 @@ fn assemble(
     kinds.sort_by(|a, b| (&a.name, a.point).cmp(&(&b.name, b.point)));
     Ok(FileNotes { plugin, kinds })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PLUGIN: &str = "plugin lamp\nversion 1.2.3\napi 1.0.0\nabi 1\npanic unwind\ndescription Light\n";
+    const KIND: &str = "kind lamp\npoint file-kind/1\nclaim chr:240:*\n";
+
+    fn note(kind: u32, text: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let size = u32::try_from(text.len().next_multiple_of(4)).unwrap();
+        for word in [5, size, kind] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.extend_from_slice(b"criu\0\0\0\0");
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    /// A shared object with one segment to load, which is also its notes.
+    fn elf(notes: &[u8]) -> Vec<u8> {
+        const START: u64 = 64 + 2 * 56;
+        let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+        bytes.extend_from_slice(&3_u16.to_le_bytes());
+        bytes.extend_from_slice(&MACHINE.to_le_bytes());
+        bytes.extend_from_slice(&1_u32.to_le_bytes());
+        for word in [0_u64, 64, 0] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.extend_from_slice(&0_u32.to_le_bytes());
+        for half in [64_u16, 56, 2, 64, 0, 0] {
+            bytes.extend_from_slice(&half.to_le_bytes());
+        }
+        for kind in [PT_LOAD, PT_NOTE] {
+            bytes.extend_from_slice(&kind.to_le_bytes());
+            bytes.extend_from_slice(&4_u32.to_le_bytes());
+            let size = notes.len() as u64;
+            for word in [START, START, START, size, size, 4] {
+                bytes.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+        bytes.extend_from_slice(notes);
+        bytes
+    }
+
+    fn whole() -> Vec<u8> {
+        elf(&[note(PLUGIN_NOTE, PLUGIN), note(KIND_NOTE, KIND)].concat())
+    }
+
+    #[test]
+    fn a_plugin_by_hand_is_read() {
+        let notes = parse(whole().as_slice()).unwrap().unwrap();
+        assert_eq!(
+            (notes.plugin.name.as_str(), notes.plugin.version.as_str()),
+            ("lamp", "1.2.3")
+        );
+        assert_eq!(notes.kinds[0].claims[0].to_string(), "chr:240:*");
+    }
+
+    #[test]
+    fn incomplete_and_doubled_notes_are_refused() {
+        let result = |notes: &[Vec<u8>]| parse(elf(&notes.concat()).as_slice());
+        let kind = || note(KIND_NOTE, KIND);
+        assert!(matches!(
+            result(&[kind()]),
+            Err((None, RefusedBecause::NoPluginNote))
+        ));
+        let plugin = || note(PLUGIN_NOTE, PLUGIN);
+        assert!(matches!(
+            result(&[plugin(), plugin()]),
+            Err((None, RefusedBecause::SeveralPlugins))
+        ));
+        for line in [
+            "plugin lamp\n",
+            "version 1.2.3\n",
+            "api 1.0.0\n",
+            "abi 1\n",
+            "panic unwind\n",
+        ] {
+            let without = note(PLUGIN_NOTE, &PLUGIN.replace(line, ""));
+            assert!(
+                matches!(result(&[without]), Err((None, RefusedBecause::Note(_)))),
+                "{line}"
+            );
+        }
+        let escape = note(PLUGIN_NOTE, &PLUGIN.replace("Light", "\x1b[2J"));
+        assert!(matches!(result(&[escape]), Err((None, RefusedBecause::Note(_)))));
+    }
+
+    #[test]
+    fn keys_that_are_not_known_are_passed_over() {
+        let notes = [
+            note(PLUGIN_NOTE, &format!("{PLUGIN}colour red\n")),
+            note(KIND_NOTE, &format!("{KIND}speed 3\n")),
+        ];
+        assert!(parse(elf(&notes.concat()).as_slice()).unwrap().is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn changed_bytes_never_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12)) {
+            let mut bytes = whole();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = parse(bytes.as_slice());
+        }
+
+        #[test]
+        fn cut_files_never_panic(length in 0_usize..600) {
+            let bytes = whole();
+            let cut = &bytes[..length.min(bytes.len())];
+            // Less than the whole is never taken for a plugin.
+            prop_assert!(cut.len() == bytes.len() || !matches!(parse(cut), Ok(Some(_))));
+        }
+
+        #[test]
+        fn any_note_text_is_survived(plugin in "\\PC*", kind in "(kind|point|claim|[a-z]*)[ \\n]\\PC{0,40}", size in any::<u32>()) {
+            let _ = PluginNote::parse(plugin.as_bytes());
+            let _ = KindNote::parse(kind.as_bytes());
+            let mut notes = [note(PLUGIN_NOTE, &plugin), note(KIND_NOTE, &kind)].concat();
+            let _ = parse(elf(&notes).as_slice());
+            notes[4..8].copy_from_slice(&size.to_le_bytes());
+            let _ = parse(elf(&notes).as_slice());
+        }
+
+        #[test]
+        fn any_claim_is_survived(text in "(anon|link|chr|blk|socket|file|path|map|vma-status|image|task|stage):[ -~]{0,20}") {
+            if let Ok(claim) = text.parse::<criu_plugin_api::Claim>() {
+                prop_assert_eq!(claim.to_string().parse::<criu_plugin_api::Claim>().unwrap(), claim);
+            }
+        }
+    }
+}

@@ -41,6 +41,13 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KindId(usize);
 
+#[cfg(test)]
+impl KindId {
+    pub(crate) fn for_test(at: usize) -> Self {
+        Self(at)
+    }
+}
+
 impl KindId {
     pub(crate) const fn new(index: usize) -> Self {
         Self(index)

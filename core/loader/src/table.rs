@@ -240,3 +240,85 @@ pub(crate) fn check_point(point: Point, kind: &str, claims: &[Claim]) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::loader::Origin;
+
+    fn kinds(list: &[(&str, &str, &[&str])]) -> Vec<KindInfo> {
+        list.iter()
+            .enumerate()
+            .map(|(at, (plugin, name, claims))| KindInfo {
+                id: KindId::for_test(at),
+                name: (*name).to_owned(),
+                plugin: (*plugin).to_owned(),
+                origin: Origin::BuiltIn,
+                point: Point::File,
+                claims: claims.iter().map(|claim| claim.parse().unwrap()).collect(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_most_specific_is_asked_first_and_costly_questions_once() {
+        let kinds = kinds(&[
+            ("a", "any", &["file:sock", "file:reg", "path:*"]),
+            ("b", "family", &["socket:1:*:*", "file:reg@1021994"]),
+            ("c", "exact", &["socket:1:2:*", "link:/x", "link:/*"]),
+        ]);
+        let table = ClaimTable::new(&kinds).unwrap();
+        let asked = Cell::new(0);
+        let ask = |link: &[u8], mode, socket, magic, purpose| {
+            let socket = || {
+                asked.set(asked.get() + 1);
+                socket
+            };
+            let file = FileQuery {
+                link,
+                mode,
+                rdev: 0,
+                socket: &socket,
+                fs_magic: &|| magic,
+                purpose,
+            };
+            let found = table.file_kinds(&file);
+            found
+                .iter()
+                .map(|id| kinds.iter().find(|kind| kind.id == *id).unwrap().name.as_str())
+                .collect::<Vec<_>>()
+        };
+        let (sock, reg) = (libc::S_IFSOCK, libc::S_IFREG);
+        let fd = Purpose::Descriptor;
+        assert_eq!(
+            ask(b"s", sock, Some([1, 2, 0]), None, fd),
+            ["exact", "family", "any"]
+        );
+        assert_eq!(asked.get(), 1);
+        assert_eq!(ask(b"s", sock, Some([1, 5, 0]), None, fd), ["family", "any"]);
+        assert_eq!(ask(b"s", sock, None, None, fd), ["any"]);
+        assert_eq!(
+            ask(b"/x", reg, None, Some(0x0102_1994), fd),
+            ["exact", "family", "any"]
+        );
+        assert_eq!(ask(b"y", reg, None, Some(1), Purpose::Mapping), ["any"]);
+        assert_eq!(ask(b"/x", reg, None, None, Purpose::Exe), ["exact", "any"]);
+        assert_eq!(ask(b"/x", reg, None, None, Purpose::Path), ["any"]);
+        assert_eq!(asked.get(), 3);
+    }
+
+    #[test]
+    fn one_plugin_may_claim_a_thing_twice_but_not_an_image() {
+        let twice = kinds(&[("a", "one", &["file:reg"]), ("a", "two", &["file:reg"])]);
+        assert!(ClaimTable::new(&twice).is_ok());
+        let image = kinds(&[("a", "one", &["image:3"]), ("a", "two", &["image:3"])]);
+        assert!(matches!(ClaimTable::new(&image), Err(LoadError::Conflict(_))));
+        let ext = kinds(&[
+            ("a", "one", &["image:16:x.img"]),
+            ("b", "two", &["image:16:x.img"]),
+        ]);
+        assert!(matches!(ClaimTable::new(&ext), Err(LoadError::Conflict(_))));
+    }
+}

@@ -1,5 +1,7 @@
 //! Calls into plugins and back.
 
+#![allow(clippy::unwrap_used, reason = "a failure of a helper is one of the test")]
+
 mod common;
 
 use std::rc::Rc;

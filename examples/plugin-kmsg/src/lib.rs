@@ -85,7 +85,7 @@ impl FileKind for Kmsg {
     }
 
     fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
-        self.rewind.set(host.option("rewind")?.as_deref() == Some("yes"));
+        self.rewind.set(host.option_bool("rewind")?);
         let entries: Vec<KmsgEntry> = image::read_all(host, &IMAGE)?;
         let mut known = self.files.borrow_mut();
         known.extend(entries.into_iter().map(|entry| (entry.id, entry)));

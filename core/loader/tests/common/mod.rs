@@ -1,5 +1,6 @@
 //! The fixture plugins, and directories to put them in.
 #![allow(dead_code, reason = "not every test file uses all of it")]
+#![allow(clippy::unwrap_used, reason = "a failure of a helper is one of the test")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
