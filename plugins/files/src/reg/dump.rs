@@ -220,22 +220,24 @@ fn build_id_of(shared: &Shared<Dump>, file: &FileTarget, path: &Path, has_lock: 
     if let Some(known) = shared.lock().build_ids.get(&(file.dev, file.ino)) {
         return known.clone();
     }
-    let mut head = [0; 8];
-    let may_be_elf = match sys::is_readable(file).then(|| sys::read_at(sys::local(file), &mut head, 0)) {
-        Some(Ok(_)) => build_id::is_elf(&head),
-        _ => !has_lock,
-    };
-    let id = if may_be_elf && !has_lock {
-        sys::reopen_for_reading(sys::local(file))
-            .and_then(|f| build_id::read(&f))
-            .unwrap_or_default()
-    } else {
-        Vec::new()
-    };
-    if !has_lock {
-        shared.lock().build_ids.insert((file.dev, file.ino), id.clone());
+    if has_lock || !may_be_elf(file) {
+        return Vec::new();
     }
+    let opened = sys::reopen_for_reading(sys::local(file));
+    let id = opened.and_then(|f| build_id::read(&f)).unwrap_or_default();
+    shared.lock().build_ids.insert((file.dev, file.ino), id.clone());
     id
+}
+
+/// Whether it is worth opening the file anew to read it.
+fn may_be_elf(file: &FileTarget) -> bool {
+    if sys::is_readable(file) {
+        let mut head = [0; 8];
+        return sys::read_at(sys::local(file), &mut head, 0).is_ok() && build_id::is_elf(&head);
+    }
+    // What is open for writing only is being made; its size will do.
+    let by_descriptor = matches!(file.purpose(), Purpose::Descriptor | Purpose::InFlight);
+    !by_descriptor || file.flags.cast_signed() & libc::O_PATH != 0
 }
 
 fn reg_entry(file: &FileTarget, name: Vec<u8>, build_id: Vec<u32>) -> Result<RegFileEntry> {

@@ -85,7 +85,7 @@ pub(super) fn prepare(shared: &Shared<Restore>, host: &Host<'_>, files: &[FileRe
         .collect::<Result<HashMap<_, _>>>()?;
     let remaps: Vec<RemapFilePathEntry> =
         images::entries(host, &magic::REMAP_FPATH.file_name(0), &magic::REMAP_FPATH)?;
-    check(shared, &settings, files, &entries, &remaps)?;
+    check(shared, host, &settings, files, &entries, &remaps)?;
     let mut ghosts = Vec::new();
     let mut links = Vec::new();
     for remap in &remaps {
@@ -114,6 +114,7 @@ pub(super) fn prepare(shared: &Shared<Restore>, host: &Host<'_>, files: &[FileRe
 /// Checks every file that is to be opened by its own path.
 fn check(
     shared: &Shared<Restore>,
+    host: &Host<'_>,
     settings: &Settings,
     files: &[FileRecord],
     entries: &HashMap<u32, RegFileEntry>,
@@ -125,7 +126,7 @@ fn check(
         let entry = &entries[&file.id];
         let path = absolute(&entry.name);
         let comes_later = shared.lock().is_of_the_tree(&path) || path.starts_with("/dev/pts");
-        if entry.ext() || settings.inherits || remapped.contains(&file.id) || comes_later {
+        if remapped.contains(&file.id) || comes_later || inherited(shared, host, entry)?.is_some() {
             continue;
         }
         validator.check(entry, &path, settings)?;

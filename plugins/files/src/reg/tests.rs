@@ -406,16 +406,36 @@ fn an_external_file_is_left_to_the_user() {
     );
 
     let mut host = MockHost::new();
-    let request = OpenRequest {
-        file: record.clone(),
-        ..OpenRequest::default()
-    };
-    kind.prepare(&Host::new(&host, "files"), std::slice::from_ref(&record))
-        .unwrap();
-    let error = kind.open(&Host::new(&host, "files"), &request).unwrap_err();
+    let error = kind
+        .prepare(&Host::new(&host, "files"), std::slice::from_ref(&record))
+        .unwrap_err();
     assert!(error.remedy.unwrap().contains(&key));
     host.inherited
         .insert(key, OwnedFd::from(file.try_clone().unwrap()));
-    let again = opened(&kind, &Host::new(&host, "files"), &record);
+    let again = restored(&kind, &host, &[record]).remove(0);
     assert_eq!(again.metadata().unwrap().ino(), file.metadata().unwrap().ino());
+}
+
+#[test]
+fn an_inherited_file_is_not_checked_but_the_others_are() {
+    let (dir, kind) = (Scratch::new(), Reg::default());
+    let (file, other) = (dir.file("inherited", b"1"), dir.file("checked", b"2"));
+    let records = [
+        saved(&kind, &MockHost::new(), &file, 1),
+        saved(&kind, &MockHost::new(), &other, 2),
+    ];
+    let path = dir.path("inherited");
+    let key = path.to_str().unwrap().trim_start_matches('/').to_owned();
+    let mut host = with(&[("inherit-fd", &format!("fd[9]:{key}"))]);
+    host.inherited
+        .insert(key, OwnedFd::from(other.try_clone().unwrap()));
+    dir.remove("inherited");
+    let again = restored(&kind, &host, &records);
+    assert_eq!(
+        again[0].metadata().unwrap().ino(),
+        other.metadata().unwrap().ino()
+    );
+    dir.remove("checked");
+    let error = kind.prepare(&Host::new(&host, "files"), &records).unwrap_err();
+    assert!(error.message.contains("checked"), "{error}");
 }
