@@ -19,6 +19,8 @@ pub struct Criu<'a> {
     images: PathBuf,
     log: String,
     args: Vec<OsString>,
+    program: PathBuf,
+    plugins: Option<PathBuf>,
     limit: Duration,
 }
 
@@ -55,7 +57,7 @@ impl<'a> Criu<'a> {
             .iter()
             .map(|a| a.to_string_lossy().into_owned())
             .collect();
-        format!("{} {} {option}", program().display(), words.join(" "))
+        format!("{} {} {option}", command.program.display(), words.join(" "))
     }
 
     fn command(lab: &'a Lab, verb: &str, images: &str) -> Self {
@@ -64,14 +66,14 @@ impl<'a> Criu<'a> {
         let log = format!("{verb}.log");
         let mut args: Vec<OsString> = vec![verb.into(), "-D".into(), images.clone().into()];
         args.extend(["-o".into(), log.clone().into(), "-v4".into()]);
-        if env::var_os("CRIU_TEST_BIN").is_none() {
-            args.extend(["--plugin-dir".into(), build_folder().into()]);
-        }
+        let plugins = env::var_os("CRIU_TEST_BIN").is_none().then(build_folder);
         Criu {
             lab,
             images,
             log,
             args,
+            program: program(),
+            plugins,
             limit: COMMAND,
         }
     }
@@ -82,6 +84,37 @@ impl<'a> Criu<'a> {
         self
     }
 
+    /// The program and the plugins of another folder than the build's. A copy of the program has to be there,
+    /// since it looks for plugins beside itself too.
+    pub fn installed_in(mut self, folder: &Path) -> Self {
+        self.program = folder.join("criu");
+        self.plugins = Some(folder.to_path_buf());
+        self
+    }
+
+    /// All arguments.
+    fn words(&self) -> impl Iterator<Item = OsString> {
+        let plugins = self
+            .plugins
+            .iter()
+            .flat_map(|folder| ["--plugin-dir".into(), folder.clone().into()]);
+        self.args.iter().cloned().chain(plugins)
+    }
+
+    /// Starts the command and kills it after the given time; says whether it was still running then.
+    pub fn run_killed_after(self, after: Duration) -> bool {
+        let mut command = self.lab.command(&self.program);
+        command.args(self.words());
+        let pid = reaper::spawn(&mut command).expect("start the program");
+        let end = reaper::wait(pid, after);
+        if end.is_none() {
+            // SAFETY: kill has no memory effects; the child has not been reaped.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+            return reaper::wait(pid, Duration::from_secs(10)) == Some(End::Signal(libc::SIGKILL));
+        }
+        false
+    }
+
     /// Another time limit than the usual one.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -90,12 +123,12 @@ impl<'a> Criu<'a> {
 
     /// Runs the command to its end.
     pub fn run(self) -> Outcome {
-        let program = program();
+        let program = self.program.clone();
         let out = self.lab.path().join(format!("{}.out", self.log));
         let file = fs::File::create(&out).expect("make the file for the output");
         let mut command = self.lab.command(&program);
         command
-            .args(&self.args)
+            .args(self.words())
             .stdout(file.try_clone().expect("duplicate a descriptor"))
             .stderr(file);
         command.stdin(Stdio::null());
@@ -176,7 +209,7 @@ fn read(path: &Path) -> String {
 }
 
 /// The folder of the build: this test is `target/PROFILE/deps/NAME`, the program is `target/PROFILE/criu`.
-fn build_folder() -> PathBuf {
+pub fn build_folder() -> PathBuf {
     let me = env::current_exe().expect("know the path of the test");
     let folder = me.parent().map(Path::to_path_buf).unwrap_or_default();
     if folder.ends_with("deps") {

@@ -16,7 +16,7 @@ mod requirements;
 mod snapshot;
 
 pub use case::Case;
-pub use criu::{Criu, Outcome};
+pub use criu::{Criu, Outcome, build_folder};
 pub use lab::{Lab, Verdict, until};
 pub use leftovers::processes_of;
 pub use requirements::Need;

@@ -92,13 +92,17 @@ fn reap(ended: &Ended) {
         }
         // SAFETY: waitid filled the structure for a child, so the pid field is the active one.
         let pid = unsafe { info.si_pid() };
-        let mut status = 0;
-        // SAFETY: `status` is ours and live for the call.
-        if unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == pid {
-            let end = if libc::WIFEXITED(status) {
-                End::Exit(libc::WEXITSTATUS(status))
+        // Not waitpid: it would also take the stops of a process that a test traces.
+        let id = libc::id_t::try_from(pid).unwrap_or_default();
+        // SAFETY: `info` is ours and live for the call.
+        let rc = unsafe { libc::waitid(libc::P_PID, id, &raw mut info, libc::WEXITED | libc::WNOHANG) };
+        if rc == 0 {
+            // SAFETY: as above; for an ended child the status is the exit code or the signal.
+            let status = unsafe { info.si_status() };
+            let end = if info.si_code == libc::CLD_EXITED {
+                End::Exit(status)
             } else {
-                End::Signal(libc::WTERMSIG(status))
+                End::Signal(status)
             };
             table.insert(pid, end);
             ended.changed.notify_all();

@@ -98,6 +98,26 @@ impl Snapshot {
         Snapshot(lines)
     }
 
+    /// Panics when a thread of the tree is still traced: after a dump that failed, none may be.
+    pub fn assert_free(root: Pid) {
+        for tid in numbers(&format!("/proc/{root}/task")) {
+            let status = fs::read_to_string(format!("/proc/{root}/task/{tid}/status")).unwrap_or_default();
+            let field = |name: &str| {
+                status
+                    .lines()
+                    .find_map(|l| l.strip_prefix(name))
+                    .unwrap_or("")
+                    .trim()
+            };
+            assert_eq!(field("TracerPid:"), "0", "thread {tid} is traced");
+            assert!(
+                !field("State:").starts_with('t'),
+                "thread {tid} is in a tracing stop"
+            );
+        }
+        children(root).into_iter().for_each(Snapshot::assert_free);
+    }
+
     /// Panics with the lines that differ.
     #[track_caller]
     pub fn assert_same(&self, after: &Snapshot, except: &[&str], what: &str) {

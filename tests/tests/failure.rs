@@ -1,0 +1,8 @@
+//! A dump that cannot go on leaves the tree running as before; a restore that cannot leaves nothing.
+
+#![allow(clippy::panic, reason = "a test reports by panicking")]
+
+mod failure {
+    mod dump;
+    mod images;
+}

@@ -1,0 +1,264 @@
+//! Dumps that fail: a plugin is missing, the program is killed, the disk is full.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use criu_tests::{Criu, Lab, Snapshot, Verdict, build_folder, reaper, until};
+
+/// Starts a guest and waits until it is set up.
+fn ready(lab: &Lab, guest: &str) -> i32 {
+    let pid = lab.start_guest(guest);
+    if let Some(early) = lab.wait_ready(pid) {
+        panic!("{guest} before its checkpoint: {early:?}");
+    }
+    pid
+}
+
+/// The guest goes on and finds everything as it was; nothing is left.
+fn goes_on(mut lab: Lab, pid: i32) {
+    lab.go();
+    assert_eq!(lab.conclude(pid), Verdict::Pass);
+    lab.assert_clean(&[pid]);
+}
+
+/// The program and all plugins of the build but one.
+fn plugins_without(missing: &str) -> tempfile::TempDir {
+    // Not in the lab, which everyone may write: code from there is refused.
+    let folder = tempfile::Builder::new()
+        .prefix("criu-test-bin-")
+        .tempdir()
+        .expect("make the folder");
+    for entry in fs::read_dir(build_folder()).expect("read the build's folder") {
+        let path = entry.expect("read the build's folder").path();
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        if name.starts_with("libcriu_plugin_") && name.ends_with(".so") && !name.contains(missing) {
+            fs::copy(&path, folder.path().join(name)).expect("copy a plugin");
+        }
+    }
+    fs::copy(build_folder().join("criu"), folder.path().join("criu")).expect("copy the program");
+    folder
+}
+
+/// Without its plugin a kind is refused by name: the process, the descriptor, the kind, the plugin.
+fn refused_without(plugin: &str, guest: &str, kind: &str, object: &str) {
+    let lab = Lab::new();
+    let pid = ready(&lab, guest);
+    let before = Snapshot::settled(pid);
+    let folder = plugins_without(plugin);
+    let outcome = Criu::dump(&lab, "images", pid).installed_in(folder.path()).run();
+    outcome.expect_error();
+    for word in [plugin, kind, object, &pid.to_string()] {
+        assert!(
+            outcome.output.contains(word),
+            "the error does not say '{word}':\n{}",
+            outcome.output
+        );
+    }
+    Snapshot::assert_free(pid);
+    before.assert_same(&Snapshot::settled(pid), &[], "a refused dump");
+    goes_on(lab, pid);
+}
+
+#[test]
+fn without_plugin_files() {
+    refused_without("files", "core/sleeper", "file", "mapping");
+}
+
+#[test]
+fn without_plugin_pipes() {
+    refused_without("pipes", "pipes/data", "pipe", "descriptor 3");
+}
+
+#[test]
+fn without_plugin_events() {
+    refused_without("events", "events/eventfd", "eventfd", "descriptor 3");
+}
+
+#[test]
+fn without_plugin_sockets() {
+    refused_without("sockets", "sockets/unix_pairs", "unix", "descriptor 3");
+}
+
+#[test]
+fn without_plugin_tty() {
+    refused_without("tty", "tty/pair", "tty", "descriptor 3");
+}
+
+#[test]
+fn without_plugin_memfd() {
+    refused_without("memfd", "memfd/plain", "memfd", "descriptor 3");
+}
+
+#[test]
+fn without_plugin_aio() {
+    refused_without("aio", "aio/empty", "aio", "mapping");
+}
+
+/// Killed at fifty points of a dump the program leaves a tree that runs, and that can be dumped again.
+fn killed(guest: &str, options: &[&str]) {
+    let lab = Lab::new();
+    let pid = ready(&lab, guest);
+    let before = Snapshot::settled(pid);
+    let whole = Criu::dump(&lab, "whole", pid)
+        .args(options.iter().copied())
+        .args(["--leave-running"])
+        .run();
+    whole.expect_ok();
+    let mut cut = 0;
+    for point in 1..=50_u32 {
+        let images = format!("killed-{point}");
+        let dump = Criu::dump(&lab, &images, pid)
+            .args(options.iter().copied())
+            .args(["--leave-running"]);
+        cut += u32::from(dump.run_killed_after(whole.took * point / 51));
+        // What was in the target finds that its master is gone and takes itself out.
+        until("the target is as it was", Duration::from_secs(20), || {
+            (Snapshot::take(pid) == before).then_some(())
+        });
+        Snapshot::assert_free(pid);
+    }
+    assert!(
+        cut >= 25,
+        "only {cut} of 50 dumps were still running when they were to be killed"
+    );
+    Criu::dump(&lab, "last", pid)
+        .args(options.iter().copied())
+        .args(["--leave-running"])
+        .run()
+        .expect_ok();
+    goes_on(lab, pid);
+}
+
+#[test]
+fn killed_simple() {
+    killed("core/sleeper", &[]);
+}
+
+#[test]
+fn killed_threads() {
+    killed("core/threads", &[]);
+}
+
+#[test]
+fn killed_tree() {
+    killed("core/tree", &[]);
+}
+
+#[test]
+fn killed_connections() {
+    killed("sockets/tcp_established", &["--tcp-established"]);
+}
+
+#[test]
+fn images_folder_missing() {
+    let lab = Lab::new();
+    let pid = ready(&lab, "core/sleeper");
+    let outcome = Criu::dump(&lab, "images", pid)
+        .args(["-D", "/nonexistent/images"])
+        .run();
+    outcome.expect_error();
+    assert!(outcome.output.contains("/nonexistent/images"), "{outcome}");
+    goes_on(lab, pid);
+}
+
+/// A full disk: the error names the file, and the tree runs on.
+#[test]
+fn disk_full() {
+    let lab = Lab::new();
+    let pid = ready(&lab, "memory/large");
+    let before = Snapshot::settled(pid);
+    let disk = SmallDisk::mount(&lab, 8 << 20);
+    let outcome = Criu::dump(&lab, "images", pid)
+        .args(["-D".as_ref(), disk.0.as_os_str()])
+        .run();
+    outcome.expect_error();
+    assert!(outcome.output.contains("No space left on device"), "{outcome}");
+    Snapshot::assert_free(pid);
+    before.assert_same(&Snapshot::settled(pid), &[], "a dump onto a full disk");
+    drop(disk);
+    goes_on(lab, pid);
+}
+
+/// A pid that nobody has is named.
+#[test]
+fn no_such_process() {
+    let lab = Lab::new();
+    let pid = ready(&lab, "core/sleeper");
+    let outcome = Criu::dump(&lab, "images", 4_000_000).run();
+    outcome.expect_error();
+    assert!(outcome.output.contains("4000000"), "{outcome}");
+    goes_on(lab, pid);
+}
+
+/// A tmpfs of a few bytes.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(lab: &Lab, bytes: usize) -> SmallDisk {
+        let at = lab.path().join("disk");
+        fs::create_dir(&at).expect("make the mount point");
+        let path = std::ffi::CString::new(at.as_os_str().as_encoded_bytes()).expect("a path");
+        let data = std::ffi::CString::new(format!("size={bytes}")).expect("mount data");
+        // SAFETY: all pointers are to live, terminated strings.
+        let rc = unsafe {
+            libc::mount(
+                c"tmpfs".as_ptr(),
+                path.as_ptr(),
+                c"tmpfs".as_ptr(),
+                0,
+                data.as_ptr().cast(),
+            )
+        };
+        assert_eq!(rc, 0, "mount a tmpfs: {}", std::io::Error::last_os_error());
+        SmallDisk(at)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if let Ok(path) = std::ffi::CString::new(self.0.as_os_str().as_encoded_bytes()) {
+            // SAFETY: the pointer is to a live, terminated string.
+            unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+        }
+    }
+}
+
+/// A process that somebody else traces is refused, and stays that one's.
+#[test]
+fn traced_by_another() {
+    let lab = Lab::new();
+    let pid = ready(&lab, "core/sleeper");
+    // SAFETY: PTRACE_SEIZE touches no memory of ours.
+    let rc = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
+    assert_eq!(rc, 0, "seize: {}", std::io::Error::last_os_error());
+    let outcome = Criu::dump(&lab, "images", pid).run();
+    // SAFETY: as above; the tracee must be stopped to be let go.
+    unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, pid, 0, 0) };
+    outcome.expect_error();
+    assert!(outcome.output.contains(&pid.to_string()), "{outcome}");
+    until("the tracee is let go", Duration::from_secs(10), || {
+        // SAFETY: as above.
+        (unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) } == 0).then_some(())
+    });
+    goes_on(lab, pid);
+}
+
+/// A folder with the images of an earlier dump can be used again.
+#[test]
+fn same_folder_again() {
+    let lab = Lab::new();
+    let pid = ready(&lab, "core/sleeper");
+    for _ in 0..2 {
+        Criu::dump(&lab, "images", pid)
+            .args(["--leave-running"])
+            .run()
+            .expect_ok();
+    }
+    assert!(reaper::peek(pid).is_none());
+    goes_on(lab, pid);
+}
