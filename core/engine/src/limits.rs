@@ -14,3 +14,12 @@ pub(crate) fn raise_open_files() {
         _ => {}
     }
 }
+
+/// Has a write beyond the limit of file sizes fail with an error rather than kill the program.
+pub(crate) fn report_full_files() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: ignoring a signal runs no handler.
+    if let Err(errno) = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) } {
+        tracing::debug!("ignoring SIGXFSZ: {errno}");
+    }
+}

@@ -65,6 +65,7 @@ pub fn dump(opts: &Options, notify: &dyn Notify) -> Result<()> {
         return Err(Error::refused(format!("process {root}"), "is criu itself"));
     }
     crate::limits::raise_open_files();
+    crate::limits::report_full_files();
 
     let images = ImageDir::open(&opts.images_dir)?;
     images.begin_dump()?;
@@ -89,14 +90,14 @@ fn run(dump: &Rc<Dump>, notify: &dyn Notify, root: i32, survey: &Survey) -> Resu
     at_stage(dump, Stage::BeforeFreeze)?;
 
     dump.stats.freezing_began();
-    let infection = match freeze_and_dump(dump, notify, root, &mut room) {
-        Ok(infection) => infection,
-        Err(error) => {
-            give_up(dump, notify, root);
-            return Err(error);
-        }
-    };
-    release(dump, notify, root, infection)?;
+    let mut infection = None;
+    if let Err(error) = freeze_and_dump(dump, notify, root, &mut room, &mut infection) {
+        give_up(dump, notify, root, infection);
+        return Err(error);
+    }
+    if let Some(infection) = infection {
+        release(dump, notify, root, infection)?;
+    }
     dump.stats.write(&ImageDir::open(dump.opts.work_dir())?)?;
     if dump.opts.display_stats {
         dump.stats.print();
@@ -105,21 +106,29 @@ fn run(dump: &Rc<Dump>, notify: &dyn Notify, root: i32, survey: &Survey) -> Resu
 }
 
 /// Steps 3 to 6: from a running tree to a stopped one and its complete image set.
-fn freeze_and_dump(dump: &Rc<Dump>, notify: &dyn Notify, root: i32, room: &mut Room) -> Result<Infection> {
+///
+/// The stopped tree is handed out as soon as there is one: after a failure the kinds take back what
+/// they did before any of its threads goes on.
+fn freeze_and_dump(
+    dump: &Rc<Dump>,
+    notify: &dyn Notify,
+    root: i32,
+    room: &mut Room,
+    stopped: &mut Option<Infection>,
+) -> Result<()> {
     let seized = seize::seize(root, dump.opts.timeout)?;
     dump.stats.frozen();
     check_session(dump, &seized)?;
     let ids = number(dump, &seized)?;
     told(notify, "network-lock", root)?;
     at_stage(dump, Stage::Frozen)?;
-    let infection = parasite::infect(dump, seized)?;
+    let infection = stopped.insert(parasite::infect(dump, seized)?);
     let seccomp = Seccomp::default();
     infection.read_seccomp(dump, &seccomp)?;
-    dump_processes(dump, &infection, &ids, &seccomp, room)?;
+    dump_processes(dump, infection, &ids, &seccomp, room)?;
     finish_kinds(dump)?;
-    write_set(dump, &infection, &seccomp)?;
-    told(notify, "post-dump", root)?;
-    Ok(infection)
+    write_set(dump, infection, &seccomp)?;
+    told(notify, "post-dump", root)
 }
 
 /// A tree whose root belongs to a session or group outside of it can only be saved as a shell job.
@@ -401,16 +410,21 @@ fn release(dump: &Dump, notify: &dyn Notify, root: i32, infection: Infection) ->
 }
 
 /// After a failure: the kinds undo what they did to the tree, then it is let go.
-fn give_up(dump: &Dump, notify: &dyn Notify, root: i32) {
+fn give_up(dump: &Dump, notify: &dyn Notify, root: i32, infection: Option<Infection>) {
     if let Err(error) = at_stage(dump, Stage::BeforeThaw) {
         tracing::warn!("undoing after a failure: {error}");
     }
     if let Err(error) = told(notify, "network-unlock", root) {
         tracing::warn!("undoing after a failure: {error}");
     }
-    // Each parasite leaves as it is dropped; the other threads were let go with the seizure.
+    // Each parasite leaves as it is dropped; then the other threads go on.
     dump.infected.borrow_mut().clear();
+    drop(infection);
     dump.stats.thawed();
+    // A set that was complete before the failure is not one that may be restored beside the tree.
+    if let Err(error) = dump.images.begin_dump() {
+        tracing::warn!("undoing after a failure: {error}");
+    }
 }
 
 fn at_stage(dump: &Dump, stage: Stage) -> Result<()> {

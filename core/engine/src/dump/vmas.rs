@@ -249,6 +249,32 @@ fn refuse_unsupported(mapping: &Mapping) -> Result<()> {
         ("ss", "is a shadow stack"),
         ("sl", "is sealed by mseal(2)"),
     ];
+    const NAMES: [(&[u8], &str, &str); 3] = [
+        (
+            b"/SYSV",
+            "is System V shared memory",
+            "POSIX shared memory can be saved",
+        ),
+        (
+            b"/secretmem",
+            "is secret memory, which nobody but its process may read",
+            "unmap it first",
+        ),
+        (
+            b"[uprobes]",
+            "holds the slots of a probe (uprobes)",
+            "remove the probes of this process first",
+        ),
+    ];
+    for (prefix, what, remedy) in NAMES {
+        if mapping.name.starts_with(prefix) {
+            return Err(Error::refused_but(
+                format!("mapping {:#x}-{:#x}", mapping.start, mapping.end),
+                format!("{what}; not supported"),
+                remedy,
+            ));
+        }
+    }
     let is_special = mapping.name.starts_with(b"[v");
     for (flag, what) in UNSUPPORTED {
         if mapping.flags.has(flag) && !(is_special && flag == "sl") {
