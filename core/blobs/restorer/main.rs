@@ -43,6 +43,13 @@ pub extern "C" fn entry_thread() -> ! {
     )
 }
 
+/// A system call, then nothing: where the coordinator lets a caught thread make calls.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub extern "C" fn entry_syscall() -> ! {
+    naked_asm!("syscall", "int3")
+}
+
 extern "C" fn main(task: *const Task) -> ! {
     // SAFETY: the engine built the arguments for this task, and nothing unmaps or writes them; shared
     // counters in them are atomic.
@@ -51,12 +58,13 @@ extern "C" fn main(task: *const Task) -> ! {
     let me = unsafe { &slice::<Thread>(task.threads)[0] };
     let report = Report::new(task.shared, me.tid);
     process::memory(task, report);
-    process::close(task);
     process::start_threads(task, report);
     thread::first_half(me, report);
     process::first_half(task, report);
     report.arrive(stage::READY);
     report.wait(stage::READY);
+    // Tables may be shared: everyone has used the last of the restore's descriptors.
+    process::close(task);
     process::second_half(task, report);
     thread::second_half(me, report);
     process::finish(task, report);

@@ -25,7 +25,10 @@ pub(crate) struct Arena {
 
 impl Arena {
     pub(crate) fn new(base: u64) -> Self {
-        Self { base, bytes: Vec::new() }
+        Self {
+            base,
+            bytes: Vec::new(),
+        }
     }
 
     /// Appends values; returns where they will be.
@@ -40,7 +43,10 @@ impl Arena {
             let to = self.bytes.as_mut_ptr().add(start);
             std::ptr::copy_nonoverlapping(values.as_ptr().cast::<u8>(), to, size_of_val(values));
         }
-        Array { at: self.base + start as u64, count: values.len() as u64 }
+        Array {
+            at: self.base + start as u64,
+            count: values.len() as u64,
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -138,7 +144,10 @@ fn actions(task: &TaskImages) -> Result<Vec<Action>> {
     for (signal, entry) in numbers.zip(&task.tc.sigactions) {
         if entry.compat_sigaction.unwrap_or(false) {
             let object = format!("signal {signal} of process {}", task.pid);
-            return Err(Error::refused(object, "has a 32-bit handler, which is not supported"));
+            return Err(Error::refused(
+                object,
+                "has a 32-bit handler, which is not supported",
+            ));
         }
         let action = SigAction {
             handler: entry.sigaction,
@@ -157,7 +166,11 @@ fn rlimits(task: &TaskImages, own: &Own) -> Vec<Rlimit> {
     (0u64..)
         .zip(wanted)
         .filter(|(resource, limit)| own.rlimits.get(*resource as usize) != Some(&(limit.cur, limit.max)))
-        .map(|(resource, limit)| Rlimit { resource, cur: limit.cur, max: limit.max })
+        .map(|(resource, limit)| Rlimit {
+            resource,
+            cur: limit.cur,
+            max: limit.max,
+        })
         .collect()
 }
 
@@ -166,7 +179,9 @@ fn itimers(task: &TaskImages) -> [[i64; 4]; 3] {
         [timer.isec, timer.iusec, timer.vsec, timer.vusec].map(|value| value.cast_signed())
     };
     let timers = task.tc.timers.as_ref();
-    timers.map_or([[0; 4]; 3], |timers| [spec(&timers.real), spec(&timers.virt), spec(&timers.prof)])
+    timers.map_or([[0; 4]; 3], |timers| {
+        [spec(&timers.real), spec(&timers.virt), spec(&timers.prof)]
+    })
 }
 
 fn timers(task: &TaskImages) -> Result<Vec<PosixTimer>> {
@@ -174,7 +189,10 @@ fn timers(task: &TaskImages) -> Result<Vec<PosixTimer>> {
     let mut timers = Vec::new();
     for entry in entries {
         let id = i32::try_from(entry.it_id).map_err(|_| {
-            Error::malformed(format!("core-{}.img", task.pid), format!("has a timer with id {}", entry.it_id))
+            Error::malformed(
+                format!("core-{}.img", task.pid),
+                format!("has a timer with id {}", entry.it_id),
+            )
         })?;
         timers.push(PosixTimer {
             id,
@@ -196,7 +214,9 @@ fn signals(arena: &mut Arena, tid: i32, queue: Option<&SignalQueueEntry>) -> Res
     let mut signals = Vec::new();
     for entry in queue.into_iter().flat_map(|queue| &queue.signals) {
         let bytes = &entry.siginfo;
-        let number = bytes.first_chunk::<4>().map_or(0, |word| i32::from_le_bytes(*word));
+        let number = bytes
+            .first_chunk::<4>()
+            .map_or(0, |word| i32::from_le_bytes(*word));
         if bytes.len() > SIGINFO || !(1..=64).contains(&number) || signals.len() >= MAX_SIGNALS {
             let what = format!("has a pending signal of {} bytes, number {number}", bytes.len());
             return Err(Error::malformed(format!("core-{tid}.img"), what));
@@ -207,7 +227,10 @@ fn signals(arena: &mut Arena, tid: i32, queue: Option<&SignalQueueEntry>) -> Res
             eight[..chunk.len()].copy_from_slice(chunk);
             *word = u64::from_ne_bytes(eight);
         }
-        signals.push(SigInfo { signal: u64::from(number.unsigned_abs()), info });
+        signals.push(SigInfo {
+            signal: u64::from(number.unsigned_abs()),
+            info,
+        });
     }
     Ok(arena.push(&signals))
 }
@@ -227,7 +250,11 @@ fn lay_out_thread(
         robust: [entry.futex_rla, u64::from(entry.futex_rla_len)],
         altstack: [0, libc::SS_DISABLE as u64, 0],
         death_signal: entry.pdeath_sig.unwrap_or(0),
-        no_new_privs: entry.creds.as_ref().and_then(|creds| creds.no_new_privs).unwrap_or(0),
+        no_new_privs: entry
+            .creds
+            .as_ref()
+            .and_then(|creds| creds.no_new_privs)
+            .unwrap_or(0),
         signals: signals(arena, images.tid, entry.signals_p.as_ref())?,
         segments: segments(arena, info.map_or(&[], |info| &info.tls)),
         ..Thread::default()
@@ -236,7 +263,11 @@ fn lay_out_thread(
         wire.altstack = [sas.ss_sp, u64::from(sas.ss_flags), sas.ss_size];
     }
     if let Some(rseq) = &entry.rseq_entry {
-        wire.rseq = [rseq.rseq_abi_pointer, rseq.rseq_abi_size.into(), rseq.signature.into()];
+        wire.rseq = [
+            rseq.rseq_abi_pointer,
+            rseq.rseq_abi_size.into(),
+            rseq.signature.into(),
+        ];
     }
     if let Some(policy) = entry.sched_policy {
         wire.policy = policy;
@@ -277,7 +308,11 @@ fn chain(arena: &mut Arena, last: Option<u32>, filters: &[SeccompFilter]) -> Res
         }
         let code = arena.push(&filter.filter);
         let flags = u64::from(filter.flags.unwrap_or(0));
-        chain.push(Filter { length: filter.filter.len() as u64 / 8, code: code.at, flags });
+        chain.push(Filter {
+            length: filter.filter.len() as u64 / 8,
+            code: code.at,
+            flags,
+        });
         next = filter.prev;
     }
     chain.reverse();
@@ -286,7 +321,10 @@ fn chain(arena: &mut Arena, last: Option<u32>, filters: &[SeccompFilter]) -> Res
 
 fn creds(arena: &mut Arena, wanted: &CredsEntry, own: &Own) -> Array {
     let words = |words: &[u32]| {
-        [words.first().copied().unwrap_or(0), words.get(1).copied().unwrap_or(0)]
+        [
+            words.first().copied().unwrap_or(0),
+            words.get(1).copied().unwrap_or(0),
+        ]
     };
     let bounding = words(&wanted.cap_bnd);
     let wire = Creds {
@@ -306,21 +344,23 @@ fn creds(arena: &mut Arena, wanted: &CredsEntry, own: &Own) -> Array {
 
 /// `struct user_desc` for those segments that are in use.
 fn segments(arena: &mut Arena, entries: &[UserDescT]) -> Array {
-    let used = entries.iter().filter(|entry| {
-        entry.usable || entry.base_addr != 0 || entry.limit != 0 || !entry.seg_not_present.unwrap_or(true)
-    });
+    let used = entries
+        .iter()
+        .filter(|entry| entry.usable || entry.base_addr != 0 || entry.limit != 0 || !entry.seg_not_present);
     let wire: Vec<[u32; 4]> = used
         .map(|entry| {
             let bits = [
                 entry.seg_32bit,
                 entry.contents_l,
                 entry.contents_h,
-                entry.read_exec_only.unwrap_or(true),
+                entry.read_exec_only,
                 entry.limit_in_pages,
-                entry.seg_not_present.unwrap_or(true),
+                entry.seg_not_present,
                 entry.usable,
             ];
-            let flags = (0..).zip(bits).fold(0, |flags, (n, bit)| flags | u32::from(bit) << n);
+            let flags = (0..)
+                .zip(bits)
+                .fold(0, |flags, (n, bit)| flags | u32::from(bit) << n);
             [entry.entry_number, entry.base_addr, entry.limit, flags]
         })
         .collect();

@@ -102,8 +102,16 @@ impl ImageSet {
         check_tree(&entries)?;
         let files = read_files(&dir)?;
         let seccomp: Vec<SeccompEntry> = dir.read_all(&magic::SECCOMP, 0)?;
-        let filters = seccomp.into_iter().flat_map(|entry| entry.seccomp_filters).collect();
-        let mut set = Self { dir, tasks: Vec::with_capacity(entries.len()), files, filters };
+        let filters = seccomp
+            .into_iter()
+            .flat_map(|entry| entry.seccomp_filters)
+            .collect();
+        let mut set = Self {
+            dir,
+            tasks: Vec::with_capacity(entries.len()),
+            files,
+            filters,
+        };
         let mut tables = HashMap::new();
         for entry in &entries {
             let task = set.read_task(entry, &inventory, &mut tables)?;
@@ -121,7 +129,10 @@ impl ImageSet {
         let pid = number(entry.pid)?;
         let leader = self.read_core(pid)?;
         let name = || format!("core-{pid}.img");
-        let tc = leader.tc.clone().ok_or_else(|| Error::malformed(name(), "has no tc"))?;
+        let tc = leader
+            .tc
+            .clone()
+            .ok_or_else(|| Error::malformed(name(), "has no tc"))?;
         let state = match tc.task_state {
             1 => State::Alive,
             2 => State::Dead,
@@ -169,7 +180,11 @@ impl ImageSet {
         let mut threads = Vec::with_capacity(entry.threads.len());
         for &tid in &entry.threads {
             let tid = number(tid)?;
-            let core = if tid == pid { leader.clone() } else { self.read_core(tid)? };
+            let core = if tid == pid {
+                leader.clone()
+            } else {
+                self.read_core(tid)?
+            };
             threads.push(self.check_thread(tid, core)?);
         }
         let mut mm: MmEntry = dir.read_one(&magic::MM, id(pid))?;
@@ -179,7 +194,11 @@ impl ImageSet {
         let vmas = vma::check(pid, &std::mem::take(&mut mm.vmas))?;
         let pages = self.read_pages(pid, &vmas)?;
         let fs: FsEntry = dir.read_one(&magic::FS, id(pid))?;
-        let table = if inventory.fdinfo_per_id.unwrap_or(false) { ids.files_id } else { entry.pid };
+        let table = if inventory.fdinfo_per_id.unwrap_or(false) {
+            ids.files_id
+        } else {
+            entry.pid
+        };
         let fds = match tables.get(&table) {
             Some(fds) => Rc::clone(fds),
             None => {
@@ -188,7 +207,15 @@ impl ImageSet {
                 fds
             }
         };
-        let live = Live { ids, threads, mm, vmas, pages, fs, fds };
+        let live = Live {
+            ids,
+            threads,
+            mm,
+            vmas,
+            pages,
+            fs,
+            fds,
+        };
         self.check_references(pid, &live)?;
         Ok(live)
     }
@@ -217,13 +244,22 @@ impl ImageSet {
 
     fn check_thread(&self, tid: i32, mut core: CoreEntry) -> Result<ThreadImages> {
         let name = || format!("core-{tid}.img");
-        let info = core.thread_info.as_ref().ok_or_else(|| Error::malformed(name(), "has no thread_info"))?;
+        let info = core
+            .thread_info
+            .as_ref()
+            .ok_or_else(|| Error::malformed(name(), "has no thread_info"))?;
         if info.gpregs.mode.unwrap_or(1) != 1 {
-            return Err(Error::refused(format!("thread {tid}"), "runs in 32-bit mode, which is not supported"));
+            return Err(Error::refused(
+                format!("thread {tid}"),
+                "runs in 32-bit mode, which is not supported",
+            ));
         }
         // Selectors of user mode; the kernel checks the rest.
         if info.gpregs.cs & 3 != 3 || info.gpregs.ss & 3 != 3 {
-            return Err(Error::malformed(name(), "has a code or stack segment that is not a user's"));
+            return Err(Error::malformed(
+                name(),
+                "has a code or stack segment that is not a user's",
+            ));
         }
         let Some(thread) = core.thread_core.as_mut() else {
             return Err(Error::malformed(name(), "has no thread_core"));
@@ -241,12 +277,18 @@ impl ImageSet {
             for _ in 0..=self.filters.len() {
                 let Some(index) = next else { break };
                 let filter = self.filters.get(index as usize).ok_or_else(|| {
-                    Error::malformed(name(), format!("refers to seccomp filter {index}, which is not there"))
+                    Error::malformed(
+                        name(),
+                        format!("refers to seccomp filter {index}, which is not there"),
+                    )
                 })?;
                 next = filter.prev;
             }
             if next.is_some() {
-                return Err(Error::malformed("seccomp.img", "has a chain of filters that goes round"));
+                return Err(Error::malformed(
+                    "seccomp.img",
+                    "has a chain of filters that goes round",
+                ));
             }
         }
         Ok(ThreadImages { tid, core })
@@ -279,7 +321,11 @@ impl ImageSet {
                 }
             }
         }
-        Ok(Pages { runs, pages_id: reader.pages_id(), own })
+        Ok(Pages {
+            runs,
+            pages_id: reader.pages_id(),
+            own,
+        })
     }
 
     fn read_fds(&self, table: u32) -> Result<Vec<FdinfoEntry>> {
@@ -309,7 +355,11 @@ impl ImageSet {
             ("fs", live.fs.cwd_id),
             ("fs", live.fs.root_id),
         ];
-        let mapped = live.vmas.iter().filter_map(|vma| vma.file_id()).map(|id| ("mm", id));
+        let mapped = live
+            .vmas
+            .iter()
+            .filter_map(|vma| vma.file_id())
+            .map(|id| ("mm", id));
         for (image, file) in named.into_iter().chain(mapped) {
             if !self.files.contains_key(&file) {
                 let what = format!("refers to file {file}, which files.img does not have");
@@ -326,7 +376,10 @@ fn id(pid: i32) -> u64 {
 
 fn number(pid: u32) -> Result<i32> {
     let bad = || Error::malformed("pstree.img", format!("has pid {pid}"));
-    i32::try_from(pid).ok().filter(|pid| (1..=1 << 22).contains(pid)).ok_or_else(bad)
+    i32::try_from(pid)
+        .ok()
+        .filter(|pid| (1..=1 << 22).contains(pid))
+        .ok_or_else(bad)
 }
 
 /// Checks that the processes form one tree, parents before children, and no id is used twice.
@@ -340,10 +393,16 @@ fn check_tree(entries: &[PstreeEntry]) -> Result<()> {
     for (index, entry) in entries.iter().enumerate() {
         let pid = number(entry.pid)?;
         if (index == 0) != (entry.ppid == 0) || (index > 0 && !pids.contains(&entry.ppid)) {
-            return wrong(format!("has process {pid} with parent {}, which does not come before it", entry.ppid));
+            return wrong(format!(
+                "has process {pid} with parent {}, which does not come before it",
+                entry.ppid
+            ));
         }
         if entry.sid > 1 << 22 || entry.pgid > 1 << 22 {
-            return wrong(format!("has process {pid} in session {} and group {}", entry.sid, entry.pgid));
+            return wrong(format!(
+                "has process {pid} in session {} and group {}",
+                entry.sid, entry.pgid
+            ));
         }
         pids.insert(entry.pid);
         let mut own = false;
@@ -370,9 +429,16 @@ fn check_tree(entries: &[PstreeEntry]) -> Result<()> {
 fn read_files(dir: &ImageDir) -> Result<BTreeMap<u32, FileRecord>> {
     let mut files = BTreeMap::new();
     for file in dir.read_all::<FileEntry>(&magic::FILES, 0)? {
-        let record = FileRecord { id: file.id, fd_type: file.r#type.cast_unsigned(), entry: file.encode_to_vec() };
+        let record = FileRecord {
+            id: file.id,
+            fd_type: file.r#type.cast_unsigned(),
+            entry: file.encode_to_vec(),
+        };
         if files.insert(record.id, record).is_some() {
-            return Err(Error::malformed("files.img", format!("has file {} twice", file.id)));
+            return Err(Error::malformed(
+                "files.img",
+                format!("has file {} twice", file.id),
+            ));
         }
     }
     super::older::read_files(dir, &mut files)?;

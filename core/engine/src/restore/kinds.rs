@@ -68,7 +68,11 @@ impl Kinds {
             let Some(&kind) = self.loader.table().by_image(record.fd_type).first() else {
                 let object = format!("file {} of the image set, {}", record.id, users(set, record.id));
                 let what = format!("is of type {}, which no plugin serves", type_name(record.fd_type));
-                return Err(Error::refused_but(object, what, "name the plugin's directory with --plugin-dir"));
+                return Err(Error::refused_but(
+                    object,
+                    what,
+                    "name the plugin's directory with --plugin-dir",
+                ));
             };
             self.files.insert(record.fd_type, kind);
         }
@@ -87,9 +91,16 @@ impl Kinds {
             for vma in task.live.iter().flat_map(|live| &live.vmas) {
                 let Backing::Kind(bit) = vma.backing else { continue };
                 let Some(kind) = self.loader.table().by_vma_status(bit) else {
-                    let object = format!("the mapping {:#x}-{:#x} of process {}", vma.start, vma.end, task.pid);
+                    let object = format!(
+                        "the mapping {:#x}-{:#x} of process {}",
+                        vma.start, vma.end, task.pid
+                    );
                     let what = format!("has bit {bit} in its status, which no plugin serves");
-                    return Err(Error::refused_but(object, what, "name the plugin's directory with --plugin-dir"));
+                    return Err(Error::refused_but(
+                        object,
+                        what,
+                        "name the plugin's directory with --plugin-dir",
+                    ));
                 };
                 self.mappings.insert(bit, kind);
             }
@@ -100,11 +111,25 @@ impl Kinds {
     /// Gives the plugins the services of this run and starts those that are needed.
     pub(crate) fn start(&self, services: Rc<dyn Services>) -> Result<()> {
         self.loader.set_services(Some(services));
-        let hooks = [Stage::BeforeRestore, Stage::BeforeResume, Stage::Resumed, Stage::RestoreFailed];
-        let mut needed: Vec<KindId> = self.files.values().chain(self.mappings.values()).copied().collect();
+        let hooks = [
+            Stage::BeforeRestore,
+            Stage::BeforeResume,
+            Stage::Resumed,
+            Stage::RestoreFailed,
+        ];
+        let mut needed: Vec<KindId> = self
+            .files
+            .values()
+            .chain(self.mappings.values())
+            .copied()
+            .collect();
         needed.extend(&self.ext);
         needed.extend(&self.tasks);
-        needed.extend(hooks.iter().flat_map(|&stage| self.loader.table().stage_hooks(stage)));
+        needed.extend(
+            hooks
+                .iter()
+                .flat_map(|&stage| self.loader.table().stage_hooks(stage)),
+        );
         Ok(self.loader.load(&needed)?)
     }
 
@@ -144,7 +169,9 @@ impl Kinds {
 
     /// The kinds of state of tasks.
     pub(crate) fn tasks(&self) -> impl Iterator<Item = (KindId, &dyn TaskKind)> {
-        self.tasks.iter().filter_map(|&id| Some((id, self.loader.task_kind(id)?)))
+        self.tasks
+            .iter()
+            .filter_map(|&id| Some((id, self.loader.task_kind(id)?)))
     }
 
     /// Runs the hooks of a stage.
@@ -186,6 +213,11 @@ fn users(set: &ImageSet, id: u32) -> String {
 
 /// The schema's name of an `fd_types` number.
 fn type_name(number: u32) -> String {
-    let name = i32::try_from(number).ok().and_then(|n| criu_proto::images::FdTypes::try_from(n).ok());
-    name.map_or_else(|| number.to_string(), |name| format!("{} ({number})", name.as_str_name()))
+    let name = i32::try_from(number)
+        .ok()
+        .and_then(|n| criu_proto::images::FdTypes::try_from(n).ok());
+    name.map_or_else(
+        || number.to_string(),
+        |name| format!("{} ({number})", name.as_str_name()),
+    )
 }

@@ -36,10 +36,19 @@ impl Layout {
     pub(crate) fn find(set: &ImageSet) -> Result<Self> {
         let maps = std::fs::read_to_string("/proc/self/maps").context(|| "reading /proc/self/maps")?;
         let mut used = Vec::new();
-        let mut layout = Self { start: 0, end: 0, keep_out: (0, 0), vvar: Vec::new(), vdso: None };
+        let mut layout = Self {
+            start: 0,
+            end: 0,
+            keep_out: (0, 0),
+            vvar: Vec::new(),
+            vdso: None,
+        };
         for line in maps.lines() {
             let Some((start, end, name)) = parse(line) else {
-                return Err(Error::malformed("/proc/self/maps", format!("has the line {line:?}")));
+                return Err(Error::malformed(
+                    "/proc/self/maps",
+                    format!("has the line {line:?}"),
+                ));
             };
             match name {
                 "[vdso]" => layout.vdso = Some(KernelPages { start, end }),
@@ -50,11 +59,19 @@ impl Layout {
             used.push((start, end));
         }
         for task in &set.tasks {
-            used.extend(task.live.iter().flat_map(|live| &live.vmas).map(|vma| (vma.start, vma.end)));
+            used.extend(
+                task.live
+                    .iter()
+                    .flat_map(|live| &live.vmas)
+                    .map(|vma| (vma.start, vma.end)),
+            );
         }
         (layout.start, layout.end) = largest_hole(used);
         if layout.start >= layout.end {
-            return Err(Error::refused("the image set", "leaves no free addresses for the restore to work in"));
+            return Err(Error::refused(
+                "the image set",
+                "leaves no free addresses for the restore to work in",
+            ));
         }
         Ok(layout)
     }
@@ -78,7 +95,10 @@ fn largest_hole(mut used: Vec<(u64, u64)>) -> (u64, u64) {
         }
         after = after.max(end);
     }
-    ((best.0 + MARGIN).next_multiple_of(2 << 20), best.1.saturating_sub(MARGIN))
+    (
+        (best.0 + MARGIN).next_multiple_of(2 << 20),
+        best.1.saturating_sub(MARGIN),
+    )
 }
 
 #[cfg(test)]
@@ -89,13 +109,19 @@ mod tests {
     fn the_hole_is_the_largest_gap() {
         let gib = 1 << 30;
         let (start, end) = largest_hole(vec![(100 * gib, TASK_SIZE), (gib, 2 * gib)]);
-        assert!(start >= 2 * gib + MARGIN && end == 100 * gib - MARGIN, "{start:#x} {end:#x}");
+        assert!(
+            start >= 2 * gib + MARGIN && end == 100 * gib - MARGIN,
+            "{start:#x} {end:#x}"
+        );
     }
 
     #[test]
     fn lines_of_maps_are_read() {
         let line = "7ffd1000-7ffd3000 r-xp 00000000 00:00 0                          [vdso]";
         assert_eq!(parse(line), Some((0x7ffd_1000, 0x7ffd_3000, "[vdso]")));
-        assert_eq!(parse("1000-2000 rw-p 00000000 00:00 0 "), Some((0x1000, 0x2000, "")));
+        assert_eq!(
+            parse("1000-2000 rw-p 00000000 00:00 0 "),
+            Some((0x1000, 0x2000, ""))
+        );
     }
 }

@@ -48,6 +48,12 @@ impl Placed {
             return Ok(());
         }
         let protection = self.vma.protection | BOTH;
+        // What will be moved stays one mapping.
+        let (from, to) = if self.in_place() {
+            (from, to)
+        } else {
+            (self.vma.start, self.vma.end)
+        };
         sys::protect(self.now(from), to - from, protection).context(|| self.doing("making writable"))?;
         self.protection = None;
         Ok(())
@@ -71,7 +77,10 @@ impl World {
     pub(crate) fn inherit(&mut self, vmas: &[Vma]) -> Result<()> {
         let mut kept = Vec::with_capacity(self.placed.len());
         for mut placed in std::mem::take(&mut self.placed) {
-            let same = vmas.binary_search_by_key(&placed.vma.start, |vma| vma.start).ok().map(|i| &vmas[i]);
+            let same = vmas
+                .binary_search_by_key(&placed.vma.start, |vma| vma.start)
+                .ok()
+                .map(|i| &vmas[i]);
             match same.filter(|vma| vma.same_origin(&placed.vma)) {
                 Some(vma) => {
                     placed.vma = vma.clone();
@@ -89,7 +98,11 @@ impl World {
     /// Makes a mapping that is not there yet. `file` is its file, with the access it needs.
     pub(crate) fn place(&mut self, layout: &Layout, vma: &Vma, file: RawFd) -> Result<()> {
         let flags = vma.flags & MADE_WITH;
-        let flags = if file < 0 { flags | libc::MAP_ANONYMOUS } else { flags & !libc::MAP_ANONYMOUS };
+        let flags = if file < 0 {
+            flags | libc::MAP_ANONYMOUS
+        } else {
+            flags & !libc::MAP_ANONYMOUS
+        };
         let map = |at| sys::map_at(at, vma.length(), vma.protection, flags, file, vma.offset);
         let (from, to) = layout.keep_out;
         let free = vma.end <= from || vma.start >= to;
@@ -133,15 +146,13 @@ impl World {
         let at = (self.next + PAGE).next_multiple_of(PAGE);
         let end = at + length.next_multiple_of(PAGE);
         if end >= layout.end {
-            return Err(Error::refused("the restorer", "does not fit into what is free of the address space"));
+            return Err(Error::refused(
+                "the restorer",
+                "does not fit into what is free of the address space",
+            ));
         }
         self.next = end;
         Ok(at)
-    }
-
-    /// Whether a mapping with this start is there.
-    pub(crate) fn has(&self, start: u64) -> bool {
-        self.placed.iter().any(|placed| placed.vma.start == start)
     }
 
     /// The starts of all that is there.
@@ -188,11 +199,7 @@ pub(crate) struct MappedFiles {
 
 impl MappedFiles {
     /// The descriptor of a mapping's file; -1 for anonymous memory.
-    pub(crate) fn get(
-        &mut self,
-        vma: &Vma,
-        open: impl FnOnce(u32, u32) -> Result<RawFd>,
-    ) -> Result<RawFd> {
+    pub(crate) fn get(&mut self, vma: &Vma, open: impl FnOnce(u32, u32) -> Result<RawFd>) -> Result<RawFd> {
         let Some(id) = vma.file_id() else { return Ok(-1) };
         let flags = vma.needed_open_flags();
         if let Some(&fd) = self.open.get(&(id, flags)) {

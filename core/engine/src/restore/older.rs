@@ -31,7 +31,9 @@ const IMAGES: [(&ImageKind, u32, u32); 16] = [
 /// Adds the files of the older images to `files`.
 pub(crate) fn read_files(dir: &ImageDir, files: &mut BTreeMap<u32, FileRecord>) -> Result<()> {
     for (kind, fd_type, field) in IMAGES {
-        let Some(mut image) = dir.open_image_if_exists(kind, 0)? else { continue };
+        let Some(mut image) = dir.open_image_if_exists(kind, 0)? else {
+            continue;
+        };
         while let Some(entry) = image.next_bytes().map_err(|e| dir.frame_error(e))? {
             let id = leading_id(entry)
                 .ok_or_else(|| Error::malformed(kind.file_name(0), "has an entry without an id"))?;
@@ -50,7 +52,9 @@ pub(crate) fn read_files(dir: &ImageDir, files: &mut BTreeMap<u32, FileRecord>) 
 fn leading_id(entry: &[u8]) -> Option<u32> {
     let (&key, mut rest) = entry.split_first()?;
     (key == 1 << 3).then_some(())?;
-    prost::encoding::decode_varint(&mut rest).ok().and_then(|id| u32::try_from(id).ok())
+    prost::encoding::decode_varint(&mut rest)
+        .ok()
+        .and_then(|id| u32::try_from(id).ok())
 }
 
 /// `file_entry{type, id, FIELD: entry}`.

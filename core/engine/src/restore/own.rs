@@ -27,7 +27,12 @@ impl Own {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|line| line.strip_prefix(':')).unwrap_or("").trim()
         };
-        let ids = |name| -> Vec<u32> { field(name).split_whitespace().filter_map(|w| w.parse().ok()).collect() };
+        let ids = |name| -> Vec<u32> {
+            field(name)
+                .split_whitespace()
+                .filter_map(|w| w.parse().ok())
+                .collect()
+        };
         let caps = |name| {
             let set = u64::from_str_radix(field(name), 16).unwrap_or(0);
             vec![set as u32, (set >> 32) as u32]
@@ -54,7 +59,10 @@ impl Own {
             ..CredsEntry::default()
         };
         let number = |path: &str| {
-            std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i64>().ok()).unwrap_or(0)
+            std::fs::read_to_string(path)
+                .ok()
+                .and_then(|text| text.trim().parse::<i64>().ok())
+                .unwrap_or(0)
         };
         let root = std::fs::metadata("/").context(|| "inspecting /")?;
         use std::os::unix::fs::MetadataExt;
@@ -75,8 +83,17 @@ impl Own {
 
     /// Whether credentials of an image are those that every task has from its start.
     pub(crate) fn same_creds(&self, wanted: &CredsEntry) -> bool {
-        let words = |words: &[u32]| [words.first().copied().unwrap_or(0), words.get(1).copied().unwrap_or(0)];
-        let ids = |c: &CredsEntry| [c.uid, c.euid, c.suid, c.fsuid, c.gid, c.egid, c.sgid, c.fsgid, c.secbits];
+        let words = |words: &[u32]| {
+            [
+                words.first().copied().unwrap_or(0),
+                words.get(1).copied().unwrap_or(0),
+            ]
+        };
+        let ids = |c: &CredsEntry| {
+            [
+                c.uid, c.euid, c.suid, c.fsuid, c.gid, c.egid, c.sgid, c.fsgid, c.secbits,
+            ]
+        };
         let caps = |c: &CredsEntry| {
             [&c.cap_inh, &c.cap_prm, &c.cap_eff, &c.cap_bnd, &c.cap_amb].map(|set| words(set))
         };
@@ -92,7 +109,10 @@ impl Own {
 }
 
 fn rlimit(resource: u32) -> (u64, u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the structure outlives the call; an unknown resource leaves it alone.
     unsafe { libc::getrlimit(resource, &raw mut limit) };
     (limit.rlim_cur, limit.rlim_max)

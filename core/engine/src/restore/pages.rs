@@ -31,6 +31,15 @@ pub(crate) struct Counts {
     pub(crate) restored: u64,
 }
 
+impl Counts {
+    /// Adds other counts.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.compared += other.compared;
+        self.shared += other.shared;
+        self.restored += other.restored;
+    }
+}
+
 /// A part of a run within one mapping.
 struct Part {
     /// Index of the mapping.
@@ -80,7 +89,12 @@ pub(crate) fn fill(
     }
     counts.restored += fresh.iter().map(|batch| batch.length / PAGE).sum::<u64>();
     read_all(&fresh, files, threads)?;
-    for (placed, _) in world.placed.iter_mut().zip(selected).filter(|(_, selected)| *selected) {
+    for (placed, _) in world
+        .placed
+        .iter_mut()
+        .zip(selected)
+        .filter(|(_, selected)| *selected)
+    {
         placed.filled = true;
     }
     Ok(counts)
@@ -92,9 +106,16 @@ fn cut(world: &World, selected: &[bool], runs: &[Run]) -> Result<Vec<Part>> {
     let mut index = 0;
     for run in runs {
         let Source::File(extent) = run.source else {
-            return Err(Error::refused(format!("the pages at {:#x}", run.vaddr), "are in no file"));
+            return Err(Error::refused(
+                format!("the pages at {:#x}", run.vaddr),
+                "are in no file",
+            ));
         };
-        while world.placed.get(index).is_some_and(|placed| placed.vma.end <= run.vaddr) {
+        while world
+            .placed
+            .get(index)
+            .is_some_and(|placed| placed.vma.end <= run.vaddr)
+        {
             index += 1;
         }
         let mut i = index;
@@ -137,7 +158,12 @@ fn push(batches: &mut Vec<Batch>, at: u64, part: &Part) {
                 && last.ranges.len() < MAX_RANGES
         });
         if !goes_on {
-            batches.push(Batch { level: part.level, offset, length: 0, ranges: Vec::new() });
+            batches.push(Batch {
+                level: part.level,
+                offset,
+                length: 0,
+                ranges: Vec::new(),
+            });
         }
         let Some(last) = batches.last_mut() else { return };
         let length = (part.length - done).min(BATCH - last.length);
@@ -165,7 +191,9 @@ fn read_all(batches: &[Batch], files: &[RawFd], threads: bool) -> Result<()> {
     std::thread::scope(|scope| {
         let other = scope.spawn(work);
         let mine = work();
-        let other = other.join().unwrap_or_else(|_| Err(Error::Task("a thread that fills memory panicked".into())));
+        let other = other
+            .join()
+            .unwrap_or_else(|_| Err(Error::Task("a thread that fills memory panicked".into())));
         mine.and(other)
     })
 }
@@ -183,13 +211,19 @@ fn read(batch: &Batch, files: &[RawFd]) -> Result<()> {
     let mut vectors: Vec<libc::iovec> = batch
         .ranges
         .iter()
-        .map(|&(at, length)| libc::iovec { iov_base: at as *mut libc::c_void, iov_len: length as usize })
+        .map(|&(at, length)| libc::iovec {
+            iov_base: at as *mut libc::c_void,
+            iov_len: length as usize,
+        })
         .collect();
     let (mut first, mut offset) = (0, batch.offset);
     while first < vectors.len() {
         let mut got = sys::fill(fd, offset, &vectors[first..]).context(doing)?;
         if got == 0 {
-            return Err(Error::malformed("a pages file", format!("ended at byte {offset} while it was being read")));
+            return Err(Error::malformed(
+                "a pages file",
+                format!("ended at byte {offset} while it was being read"),
+            ));
         }
         offset += got as u64;
         while let Some(vector) = vectors.get_mut(first).filter(|_| got > 0) {
@@ -207,12 +241,19 @@ fn read(batch: &Batch, files: &[RawFd]) -> Result<()> {
 
 fn file(files: &[RawFd], level: usize) -> Result<RawFd> {
     let missing = || Error::malformed("the pagemap", "refers to a pages file that is not there");
-    files.get(level).copied().filter(|&fd| fd >= 0).ok_or_else(missing)
+    files
+        .get(level)
+        .copied()
+        .filter(|&fd| fd >= 0)
+        .ok_or_else(missing)
 }
 
 /// Reads bytes of a pages file.
 pub(crate) fn read_bytes(files: &[RawFd], level: usize, offset: u64, buffer: &mut [u8]) -> Result<()> {
-    let vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let vector = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     let read = sys::fill(file(files, level)?, offset, &[vector]).context(|| "reading a pages file")?;
     if read < buffer.len() {
         return Err(Error::malformed("a pages file", "ended while it was being read"));
@@ -246,7 +287,11 @@ fn compare(world: &World, part: &Part, files: &[RawFd], counts: &mut Counts) -> 
 
 /// Takes pages that the parent has and this process has not out of what the parent passed on.
 fn drop_surplus(world: &World, selected: &[bool], runs: &[Run], before: &[Run]) -> Result<()> {
-    let inherited = world.placed.iter().zip(selected).filter(|(placed, selected)| **selected && placed.inherited);
+    let inherited = world
+        .placed
+        .iter()
+        .zip(selected)
+        .filter(|(placed, selected)| **selected && placed.inherited);
     for (placed, _) in inherited {
         let (start, end) = (placed.vma.start, placed.vma.end);
         for (from, to) in difference(within(before, start, end), within(runs, start, end)) {
@@ -267,10 +312,7 @@ fn within(runs: &[Run], start: u64, end: u64) -> impl Iterator<Item = (u64, u64)
 }
 
 /// What is in `a` and not in `b`; both ascending.
-fn difference(
-    a: impl Iterator<Item = (u64, u64)>,
-    b: impl Iterator<Item = (u64, u64)>,
-) -> Vec<(u64, u64)> {
+fn difference(a: impl Iterator<Item = (u64, u64)>, b: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
     let mut b = b.peekable();
     let mut out = Vec::new();
     for (mut start, end) in a {
@@ -309,8 +351,13 @@ mod tests {
     fn small_runs_become_one_call() {
         let mut batches = Vec::new();
         for i in 0..100 {
-            let part =
-                Part { placed: 0, address: i * 2 * PAGE, length: PAGE, level: 0, offset: i * PAGE };
+            let part = Part {
+                placed: 0,
+                address: i * 2 * PAGE,
+                length: PAGE,
+                level: 0,
+                offset: i * PAGE,
+            };
             push(&mut batches, 0x10_0000 + part.address, &part);
         }
         assert_eq!(batches.len(), 1);
@@ -321,9 +368,18 @@ mod tests {
     #[test]
     fn a_long_run_becomes_several_batches() {
         let mut batches = Vec::new();
-        let part = Part { placed: 0, address: 0, length: 3 * BATCH + PAGE, level: 0, offset: 0 };
+        let part = Part {
+            placed: 0,
+            address: 0,
+            length: 3 * BATCH + PAGE,
+            level: 0,
+            offset: 0,
+        };
         push(&mut batches, 0x10_0000, &part);
-        assert_eq!(batches.iter().map(|b| b.length).collect::<Vec<_>>(), [BATCH, BATCH, BATCH, PAGE]);
+        assert_eq!(
+            batches.iter().map(|b| b.length).collect::<Vec<_>>(),
+            [BATCH, BATCH, BATCH, PAGE]
+        );
         assert_eq!(batches[3].ranges, [(0x10_0000 + 3 * BATCH, PAGE)]);
     }
 }

@@ -72,9 +72,15 @@ impl Plan {
     /// A session or group cannot be rebuilt.
     pub(crate) fn new(set: &ImageSet, outside: Outside) -> Result<Self> {
         let index: HashMap<i32, usize> = set.tasks.iter().enumerate().map(|(i, t)| (t.pid, i)).collect();
-        let mut plan = Self { nodes: Vec::with_capacity(set.tasks.len()) };
+        let mut plan = Self {
+            nodes: Vec::with_capacity(set.tasks.len()),
+        };
         for (i, task) in set.tasks.iter().enumerate() {
-            let role = if task.state == State::Dead { Role::Zombie(i) } else { Role::Task(i) };
+            let role = if task.state == State::Dead {
+                Role::Zombie(i)
+            } else {
+                Role::Task(i)
+            };
             let parent = index.get(&task.ppid).copied();
             plan.nodes.push(Node {
                 pid: task.pid,
@@ -95,14 +101,23 @@ impl Plan {
     }
 
     /// Gives processes of the root's session and group, when those are from outside, the coordinator's.
-    fn take_in_outside(&mut self, root: &TaskImages, index: &HashMap<i32, usize>, outside: Outside) -> Result<()> {
+    fn take_in_outside(
+        &mut self,
+        root: &TaskImages,
+        index: &HashMap<i32, usize>,
+        outside: Outside,
+    ) -> Result<()> {
         let foreign_session = root.sid != root.pid && !index.contains_key(&root.sid);
         if !foreign_session {
             return Ok(());
         }
         if !outside.allowed {
             let what = format!("is in session {} of a process outside of the tree", root.sid);
-            return Err(Error::refused_but(format!("process {}", root.pid), what, "use --shell-job"));
+            return Err(Error::refused_but(
+                format!("process {}", root.pid),
+                what,
+                "use --shell-job",
+            ));
         }
         let foreign_group = root.pgid != root.pid && !index.contains_key(&root.pgid);
         for node in &mut self.nodes {
@@ -169,7 +184,10 @@ impl Plan {
             self.nodes[parent].early.push(child);
             return Ok(());
         }
-        let what = format!("is in session {sid}, into which its parent {} cannot bring it", self.nodes[parent].pid);
+        let what = format!(
+            "is in session {sid}, into which its parent {} cannot bring it",
+            self.nodes[parent].pid
+        );
         Err(Error::refused(format!("process {}", self.nodes[child].pid), what))
     }
 
@@ -195,21 +213,31 @@ impl Plan {
 
     /// Adds helpers for groups whose leader is gone.
     fn groups(&mut self, outside: Outside) -> Result<()> {
-        let mut leaders: HashMap<i32, usize> =
-            self.nodes.iter().enumerate().map(|(i, node)| (node.pid, i)).collect();
+        let mut leaders: HashMap<i32, usize> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(i, node)| (node.pid, i))
+            .collect();
         for member in 0..self.nodes.len() {
             let (pgid, sid) = (self.nodes[member].pgid, self.nodes[member].sid);
             if pgid == outside.pgid && sid == outside.sid {
                 continue;
             }
             if pgid == 0 {
-                return Err(Error::malformed("pstree.img", format!("has process {} in group 0", self.nodes[member].pid)));
+                return Err(Error::malformed(
+                    "pstree.img",
+                    format!("has process {} in group 0", self.nodes[member].pid),
+                ));
             }
             match leaders.get(&pgid) {
                 Some(&leader) if self.nodes[leader].sid == sid => {}
                 Some(_) => {
                     let what = format!("is in group {pgid}, whose leader is in another session");
-                    return Err(Error::refused(format!("process {}", self.nodes[member].pid), what));
+                    return Err(Error::refused(
+                        format!("process {}", self.nodes[member].pid),
+                        what,
+                    ));
                 }
                 None => {
                     let helper = self.helper(pgid, sid, pgid, Some(member));
@@ -231,7 +259,11 @@ impl Plan {
 mod tests {
     use super::*;
 
-    const NOBODY: Outside = Outside { sid: 7, pgid: 7, allowed: false };
+    const NOBODY: Outside = Outside {
+        sid: 7,
+        pgid: 7,
+        allowed: false,
+    };
 
     fn plan(tasks: &[(i32, i32, i32, i32)], outside: Outside) -> Result<Plan> {
         let tasks = tasks
@@ -247,7 +279,12 @@ mod tests {
             })
             .collect();
         let dir = criu_images::ImageDir::open("/").unwrap();
-        let set = ImageSet { dir, tasks, files: Default::default(), filters: Vec::new() };
+        let set = ImageSet {
+            dir,
+            tasks,
+            files: Default::default(),
+            filters: Vec::new(),
+        };
         Plan::new(&set, outside)
     }
 
@@ -286,13 +323,31 @@ mod tests {
     fn a_session_from_outside_needs_the_option() {
         let tree = [(10, 0, 10, 5), (11, 10, 10, 5)];
         assert!(plan(&tree, NOBODY).is_err());
-        let p = plan(&tree, Outside { allowed: true, ..NOBODY }).unwrap();
+        let p = plan(
+            &tree,
+            Outside {
+                allowed: true,
+                ..NOBODY
+            },
+        )
+        .unwrap();
         assert_eq!((p.nodes[1].sid, p.nodes[1].pgid), (7, 10));
     }
 
     #[test]
     fn a_session_nobody_can_bring_is_refused() {
         // 12 is in the session of its own child.
-        assert!(plan(&[(10, 0, 10, 10), (11, 10, 11, 10), (12, 11, 13, 13), (13, 12, 13, 13)], NOBODY).is_err());
+        assert!(
+            plan(
+                &[
+                    (10, 0, 10, 10),
+                    (11, 10, 11, 10),
+                    (12, 11, 13, 13),
+                    (13, 12, 13, 13)
+                ],
+                NOBODY
+            )
+            .is_err()
+        );
     }
 }

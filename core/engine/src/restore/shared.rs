@@ -1,11 +1,12 @@
 //! The memory that all tasks and the coordinator share while a restore runs.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use criu_blobs::restore::{Shared, stage, step};
 use nix::errno::Errno;
 
+use super::pages::Counts;
 use super::sys;
 use crate::error::{Context, Error, Result};
 
@@ -44,6 +45,8 @@ pub(crate) struct FileSlot {
     pub(crate) state: AtomicU32,
     /// The number of the descriptor in its opener.
     pub(crate) fd: AtomicU32,
+    /// Of a file that no descriptor refers to: 1 + the node that opens it, once one does.
+    pub(crate) owner: AtomicU32,
 }
 
 #[repr(C)]
@@ -54,6 +57,8 @@ struct Head {
     /// Tasks that are not through with their files.
     unfinished: AtomicU32,
     waiting: AtomicU32,
+    /// Pages compared, kept shared, restored.
+    counts: [AtomicU64; 3],
     error_length: AtomicU32,
     error: [AtomicU32; ERROR_ROOM / 4],
 }
@@ -87,18 +92,25 @@ fn get(words: &[AtomicU32], length: &AtomicU32) -> String {
 impl SharedMemory {
     /// Bytes needed for so many tasks and files, in whole pages.
     pub(crate) fn length(tasks: usize, files: usize) -> u64 {
-        let bytes =
-            size_of::<Head>() + tasks * size_of::<TaskSlot>() + files * size_of::<FileSlot>();
+        let bytes = size_of::<Head>() + tasks * size_of::<TaskSlot>() + files * size_of::<FileSlot>();
         (bytes as u64).next_multiple_of(criu_images::page_size())
     }
 
     /// Maps it at an address that no task will use.
     pub(crate) fn map(at: u64, tasks: usize, files: usize) -> Result<Self> {
         let length = Self::length(tasks, files);
-        let (protection, flags) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-        sys::map_at(at, length, protection, flags, -1, 0).context(|| "mapping the shared memory of a restore")?;
-        Ok(Self { at, length, tasks, files })
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+        );
+        sys::map_at(at, length, protection, flags, -1, 0)
+            .context(|| "mapping the shared memory of a restore")?;
+        Ok(Self {
+            at,
+            length,
+            tasks,
+            files,
+        })
     }
 
     /// Its address.
@@ -106,10 +118,31 @@ impl SharedMemory {
         self.at
     }
 
-    /// Takes it out of this process.
-    pub(crate) fn unmap(self) {
-        // A failure would leave a mapping of ours in our own process.
-        let _ = sys::unmap(self.at, self.length);
+    /// The address after it.
+    pub(crate) fn end(&self) -> u64 {
+        self.at + self.length
+    }
+
+    /// Adds to the statistics.
+    pub(crate) fn count(&self, counts: Counts) {
+        for (sum, more) in self
+            .head()
+            .counts
+            .iter()
+            .zip([counts.compared, counts.shared, counts.restored])
+        {
+            sum.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// The statistics of all tasks.
+    pub(crate) fn counts(&self) -> Counts {
+        let [compared, shared, restored] = [0, 1, 2].map(|i| self.head().counts[i].load(Ordering::Relaxed));
+        Counts {
+            compared,
+            shared,
+            restored,
+        }
     }
 
     fn head(&self) -> &Head {
@@ -170,7 +203,10 @@ impl SharedMemory {
                     | u64::from(shared.blob_object[1].load(Ordering::Relaxed));
                 let errno = Errno::from_raw(shared.blob_errno.load(Ordering::Relaxed).cast_signed());
                 let tid = shared.blob_tid.load(Ordering::Relaxed);
-                Error::Io { action: format!("thread {tid}: {doing}, {object:#x}"), source: errno.into() }
+                Error::Io {
+                    action: format!("thread {tid}: {doing}, {object:#x}"),
+                    source: errno.into(),
+                }
             }
             2 => Error::Task(get(&self.head().error, &self.head().error_length)),
             _ => Error::Task("a task failed and could not say why".to_owned()),
@@ -215,9 +251,12 @@ impl SharedMemory {
 
     /// Ends a stage, unless something has failed.
     pub(crate) fn release(&self, number: u32) {
-        let step = self.shared().stage.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
-            (now != stage::FAILED && now < number).then_some(number)
-        });
+        let step = self
+            .shared()
+            .stage
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+                (now != stage::FAILED && now < number).then_some(number)
+            });
         if step.is_ok() {
             sys::futex_wake(&self.shared().stage);
         }
@@ -249,7 +288,10 @@ impl SharedMemory {
                 patience = (patience * 2).min(Duration::from_millis(200));
             }
             if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                return Err(Error::Task(format!("{} of {expected} tasks did not come to stage {number} in time", expected - now)));
+                return Err(Error::Task(format!(
+                    "{} of {expected} tasks did not come to stage {number} in time",
+                    expected - now
+                )));
             }
         }
     }
@@ -295,7 +337,12 @@ impl SharedMemory {
 
     /// Waits until there is progress beyond `seen`. When nobody can make any, the circle of what everyone
     /// waits for is reported as the failure.
-    pub(crate) fn await_progress(&self, task: usize, seen: u32, why: &str) -> std::result::Result<(), Failed> {
+    pub(crate) fn await_progress(
+        &self,
+        task: usize,
+        seen: u32,
+        why: &str,
+    ) -> std::result::Result<(), Failed> {
         let (head, slot) = (self.head(), self.task(task));
         put(&slot.why, &slot.why_length, why);
         slot.seen.store(seen, Ordering::Release);
@@ -323,7 +370,10 @@ impl SharedMemory {
         let all = waiting.len() >= self.head().unfinished.load(Ordering::Acquire) as usize;
         (all && self.progress() == seen).then(|| {
             let whys: Vec<String> = waiting.iter().map(|t| get(&t.why, &t.why_length)).collect();
-            format!("the files wait for each other and none can be opened: {}", whys.join("; "))
+            format!(
+                "the files wait for each other and none can be opened: {}",
+                whys.join("; ")
+            )
         })
     }
 }

@@ -27,7 +27,11 @@ struct CloneArgs {
 }
 
 fn check(result: i64) -> Result<i64, Errno> {
-    if result < 0 { Err(Errno::last()) } else { Ok(result) }
+    if result < 0 {
+        Err(Errno::last())
+    } else {
+        Ok(result)
+    }
 }
 
 /// Forks a process with a given pid. `flags` are those of clone3(2) that need no further argument;
@@ -38,7 +42,11 @@ pub(crate) fn fork_with_pid(pid: i32, flags: u64) -> Result<bool, Errno> {
     let tid = [pid];
     let parent_flag = u64::try_from(libc::CLONE_PARENT).unwrap_or_default();
     // With CLONE_PARENT the signal is that of the caller.
-    let exit_signal = if flags & parent_flag != 0 { 0 } else { libc::SIGCHLD.unsigned_abs().into() };
+    let exit_signal = if flags & parent_flag != 0 {
+        0
+    } else {
+        libc::SIGCHLD.unsigned_abs().into()
+    };
     let args = CloneArgs {
         flags,
         exit_signal,
@@ -65,9 +73,7 @@ pub(crate) fn map_at(
 ) -> Result<u64, Errno> {
     let fixed = if at == 0 { 0 } else { libc::MAP_FIXED_NOREPLACE };
     // SAFETY: nothing that exists is replaced; the descriptor is only borrowed.
-    let result = unsafe {
-        libc::syscall(libc::SYS_mmap, at, length, protection, flags | fixed, fd, offset)
-    };
+    let result = unsafe { libc::syscall(libc::SYS_mmap, at, length, protection, flags | fixed, fd, offset) };
     let address = check(result)?.cast_unsigned();
     if at != 0 && address != at {
         unmap(address, length)?;
@@ -129,13 +135,33 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32, timeout: Option<Duration>
     });
     let time = time.as_ref().map_or(std::ptr::null(), |t| &raw const *t);
     // SAFETY: the word and the time outlive the call.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, time, 0, 0) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT,
+            value,
+            time,
+            0,
+            0,
+        )
+    };
 }
 
 /// Wakes all that wait for `word`.
 pub(crate) fn futex_wake(word: &AtomicU32) {
     // SAFETY: only the address is used.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX, 0, 0, 0) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE,
+            i32::MAX,
+            0,
+            0,
+            0,
+        )
+    };
 }
 
 /// prctl(2) with plain values.
@@ -172,7 +198,11 @@ pub(crate) fn close(fd: RawFd) {
 
 /// Duplicates a descriptor to the lowest free number from `lowest` on.
 pub(crate) fn duplicate(fd: RawFd, lowest: RawFd, cloexec: bool) -> Result<RawFd, Errno> {
-    let command = if cloexec { libc::F_DUPFD_CLOEXEC } else { libc::F_DUPFD };
+    let command = if cloexec {
+        libc::F_DUPFD_CLOEXEC
+    } else {
+        libc::F_DUPFD
+    };
     // SAFETY: integers only.
     let result = unsafe { libc::fcntl(fd, command, lowest) };
     Errno::result(result)
@@ -210,7 +240,13 @@ pub(crate) fn block_signals() {
     let all = u64::MAX;
     // SAFETY: the mask outlives the call and has the kernel's size.
     unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, 0usize, size_of::<u64>())
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            0usize,
+            size_of::<u64>(),
+        )
     };
 }
 
@@ -268,4 +304,54 @@ pub(crate) fn jump(entry: u64, task: u64, stack: u64) -> ! {
             stack = in(reg) stack, entry = in(reg) entry, in("rdi") task, options(noreturn)
         )
     }
+}
+
+/// Writes all bytes to a place in a file.
+pub(crate) fn write_all_at(fd: RawFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        // SAFETY: the bytes outlive the call.
+        let written = unsafe { libc::pwrite(fd, bytes.as_ptr().cast(), bytes.len(), offset.cast_signed()) };
+        let written = usize::try_from(check(written as i64)?).map_err(|_| Errno::EIO)?;
+        if written == 0 {
+            return Err(Errno::EIO);
+        }
+        bytes = &bytes[written..];
+        offset += written as u64;
+    }
+    Ok(())
+}
+
+/// Kills a process.
+pub(crate) fn kill(pid: i32) {
+    // SAFETY: plain numbers. That it is gone already is no failure.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Waits for the end of a child without reaping it, or reaps it.
+pub(crate) fn wait_for(pid: i32, reap: bool) -> Result<(), Errno> {
+    let keep = if reap { 0 } else { libc::WNOWAIT };
+    loop {
+        // SAFETY: all zero is a siginfo; the call fills it.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the structure outlives the call.
+        let result = unsafe {
+            libc::waitid(
+                libc::P_PID,
+                pid.unsigned_abs(),
+                &raw mut info,
+                libc::WEXITED | keep | libc::__WALL,
+            )
+        };
+        match Errno::result(result) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// Whether a process or thread has this id (kill(2) with signal 0).
+pub(crate) fn exists(pid: i32) -> bool {
+    // SAFETY: plain numbers; no signal is sent.
+    let result = unsafe { libc::kill(pid, 0) };
+    result == 0 || Errno::last() != Errno::ESRCH
 }

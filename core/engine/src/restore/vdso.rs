@@ -33,10 +33,15 @@ pub(crate) fn plan(
 ) -> Result<Moves> {
     let find = |backing| vmas.iter().filter(move |vma| vma.backing == backing);
     let mut moves = Moves::default();
-    let Some(vdso) = find(Backing::Vdso).next() else { return Ok(moves) };
+    let Some(vdso) = find(Backing::Vdso).next() else {
+        return Ok(moves);
+    };
     let object = || format!("the vdso of process {pid} at {:#x}", vdso.start);
     let Some(own) = layout.vdso else {
-        return Err(Error::refused(object(), "is needed, and this kernel gives none to criu"));
+        return Err(Error::refused(
+            object(),
+            "is needed, and this kernel gives none to criu",
+        ));
     };
     if own.end - own.start != vdso.length() || !same_content(vdso, own.start, runs, read)? {
         return Err(Error::refused_but(
@@ -60,8 +65,16 @@ pub(crate) fn plan(
     for pages in layout.vvar.iter().chain(std::iter::once(&own)) {
         let length = pages.end - pages.start;
         let parked = world.take(layout, length)?;
-        moves.park.push(Move { from: pages.start, to: parked, length });
-        moves.place.push(Move { from: parked, to: target, length });
+        moves.park.push(Move {
+            from: pages.start,
+            to: parked,
+            length,
+        });
+        moves.place.push(Move {
+            from: parked,
+            to: target,
+            length,
+        });
         target += length;
     }
     Ok(moves)
@@ -75,10 +88,17 @@ fn same_content(
     read: impl Fn(usize, u64, &mut [u8]) -> Result<()>,
 ) -> Result<bool> {
     let mut buffer = vec![0; PAGE as usize];
-    for (page, offset) in (vdso.start..vdso.end).step_by(PAGE as usize).zip((0u64..).step_by(PAGE as usize)) {
+    for (page, offset) in (vdso.start..vdso.end)
+        .step_by(PAGE as usize)
+        .zip((0u64..).step_by(PAGE as usize))
+    {
         let next = runs.partition_point(|run| run.vaddr <= page);
-        let Some(run) = runs[..next].last().filter(|run| page < run.end()) else { continue };
-        let Source::File(extent) = run.source else { continue };
+        let Some(run) = runs[..next].last().filter(|run| page < run.end()) else {
+            continue;
+        };
+        let Source::File(extent) = run.source else {
+            continue;
+        };
         read(extent.level, extent.offset + (page - run.vaddr), &mut buffer)?;
         if sys::bytes_at(own + offset, PAGE as usize) != buffer {
             return Ok(false);

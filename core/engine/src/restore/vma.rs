@@ -84,8 +84,21 @@ impl Vma {
     /// Whether a child's mapping can be this one of its parent, passed on by the fork.
     pub(crate) fn same_origin(&self, other: &Vma) -> bool {
         self.private()
-            && (self.start, self.end, self.offset, self.flags, self.backing, self.guard)
-                == (other.start, other.end, other.offset, other.flags, other.backing, other.guard)
+            && (
+                self.start,
+                self.end,
+                self.offset,
+                self.flags,
+                self.backing,
+                self.guard,
+            ) == (
+                other.start,
+                other.end,
+                other.offset,
+                other.flags,
+                other.backing,
+                other.guard,
+            )
     }
 
     /// The open flags with which its file is needed.
@@ -97,7 +110,8 @@ impl Vma {
             _ => libc::O_RDONLY,
         };
         // Nothing of the open file but its access mode is left in a mapping.
-        self.open_flags.map_or(derived.cast_unsigned(), |flags| flags & KEPT)
+        self.open_flags
+            .map_or(derived.cast_unsigned(), |flags| flags & KEPT)
     }
 }
 
@@ -111,7 +125,10 @@ pub(crate) fn check(pid: i32, entries: &[VmaEntry]) -> Result<Vec<Vma>> {
             continue;
         }
         let vma = convert(entry).map_err(|what| {
-            Error::malformed(format!("mm-{pid}.img, mapping {:#x}-{:#x}", entry.start, entry.end), what)
+            Error::malformed(
+                format!("mm-{pid}.img, mapping {:#x}-{:#x}", entry.start, entry.end),
+                what,
+            )
         })?;
         if vma.start < last {
             let what = format!("has the mapping at {:#x} out of order", vma.start);
@@ -145,7 +162,10 @@ fn convert(entry: &VmaEntry) -> std::result::Result<Vma, String> {
         s => return Err(format!("has status {s:#x}, which says nothing of what it is")),
     };
     if entry.pgoff % PAGE != 0 {
-        return Err(format!("begins at {:#x} of its file, which is no page", entry.pgoff));
+        return Err(format!(
+            "begins at {:#x} of its file, which is no page",
+            entry.pgoff
+        ));
     }
     Ok(Vma {
         start: entry.start,

@@ -1,0 +1,296 @@
+//! The end of a restore: every thread is stopped where it waits, gets its registers, and is let go.
+
+use criu_infect::{Resume, Stop, Tracee};
+use criu_plugin_api::message::{RemoteCall, RemoteResult};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+use nix::unistd::Pid;
+
+use super::context::Restore;
+use super::images::{Live, State, TaskImages, ThreadImages};
+use super::plan::Role;
+use super::{registers, sys};
+use crate::error::{Context, Error, Result};
+
+/// `PTRACE_O_SUSPEND_SECCOMP` (Linux 4.3).
+const SUSPEND_SECCOMP: i32 = 1 << 21;
+
+/// A process whose threads are all stopped in the restorer.
+pub(crate) struct Caught {
+    /// The leader first.
+    threads: Vec<Tracee>,
+    /// Address of a `syscall` instruction in the restorer.
+    code: u64,
+    /// Memory that calls may use for their buffers.
+    scratch: (u64, u64),
+    pid: i32,
+}
+
+impl Caught {
+    /// Has the leader run a call and returns its result.
+    fn syscall(&mut self, nr: i64, args: [u64; 6]) -> Result<i64> {
+        let leader = self
+            .threads
+            .first_mut()
+            .ok_or_else(|| Error::Task("a process without threads".into()))?;
+        let mut regs = leader.regs()?;
+        (regs.rip, regs.rax, regs.orig_rax) = (self.code, nr.cast_unsigned(), u64::MAX);
+        [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
+        leader.set_regs(&regs)?;
+        for doing in ["entering a system call", "in a system call"] {
+            leader.resume_until(Resume::ToSyscall, doing, |stop| stop == Stop::Syscall)?;
+        }
+        Ok(leader.regs()?.rax.cast_signed())
+    }
+
+    /// Runs a plugin's call, its buffers in the scratch memory.
+    pub(crate) fn remote_call(&mut self, call: &RemoteCall) -> Result<RemoteResult> {
+        let object = || format!("a call of {} in process {}", call.nr, call.pid);
+        if call.args.len() > 6 {
+            return Err(Error::malformed(object(), "has more than six arguments"));
+        }
+        let (mut next, end) = self.scratch;
+        let pid = Pid::from_raw(self.pid);
+        let mut args = [0; 6];
+        let mut rooms = Vec::new();
+        for (slot, arg) in args.iter_mut().zip(&call.args) {
+            if arg.data.is_none() && arg.room == 0 {
+                *slot = arg.value;
+                continue;
+            }
+            let mut bytes = arg.data.clone().unwrap_or_default();
+            bytes.resize(bytes.len().max(arg.room as usize), 0);
+            if end - next < bytes.len() as u64 {
+                return Err(Error::malformed(object(), "has buffers that are too large"));
+            }
+            let there = RemoteIoVec {
+                base: next as usize,
+                len: bytes.len(),
+            };
+            process_vm_writev(pid, &[std::io::IoSlice::new(&bytes)], &[there]).context(object)?;
+            if arg.room > 0 {
+                rooms.push((next, arg.room as usize));
+            }
+            *slot = next;
+            next = (next + bytes.len() as u64).next_multiple_of(16).min(end);
+        }
+        let value = self.syscall(call.nr, args)?;
+        let mut data = Vec::new();
+        for (at, length) in rooms {
+            let mut bytes = vec![0; length];
+            let there = RemoteIoVec {
+                base: at as usize,
+                len: length,
+            };
+            process_vm_readv(pid, &mut [std::io::IoSliceMut::new(&mut bytes)], &[there]).context(object)?;
+            data.push(bytes);
+        }
+        Ok(RemoteResult { value, data })
+    }
+
+    /// Takes the restorer out and gives every thread its registers.
+    pub(crate) fn complete(&mut self, task: &TaskImages, live: &Live, restorer: (u64, u64)) -> Result<()> {
+        let args = [restorer.0, restorer.1 - restorer.0, 0, 0, 0, 0];
+        let result = self.syscall(libc::SYS_munmap, args)?;
+        if result < 0 {
+            return Err(Error::Task(format!(
+                "unmapping the restorer of process {}: {}",
+                self.pid,
+                nix::errno::Errno::from_raw(-(result as i32)).desc()
+            )));
+        }
+        let mut area = Vec::new();
+        for (tracee, thread) in self.threads.iter().zip(&live.threads) {
+            set_registers(tracee, thread, task, &mut area)?;
+        }
+        Ok(())
+    }
+
+    /// Lets every thread go; a stopped process stops again before it runs any of its code.
+    pub(crate) fn release(self, task: &TaskImages, stop: bool) -> Result<()> {
+        if stop || task.state == State::Stopped {
+            let signal = match task.tc.stop_signo {
+                Some(signal) if task.state == State::Stopped && stop_is_sure(task, signal) => {
+                    signal.cast_signed()
+                }
+                _ => libc::SIGSTOP,
+            };
+            let doing = || format!("stopping process {}", self.pid);
+            nix::errno::Errno::result(
+                // SAFETY: plain numbers; the process is ours and stopped.
+                unsafe { libc::kill(self.pid, signal) },
+            )
+            .context(doing)?;
+        }
+        for thread in self.threads {
+            thread.detach()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a stop signal will stop the process: it is neither handled, ignored nor blocked.
+fn stop_is_sure(task: &TaskImages, signal: u32) -> bool {
+    let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    if !stops.contains(&signal.cast_signed()) {
+        return false;
+    }
+    if signal.cast_signed() == libc::SIGSTOP {
+        return true;
+    }
+    // Actions of signals 1 to 64 without SIGKILL and SIGSTOP, both of which come before these.
+    let action = task.tc.sigactions.get(signal as usize - 3);
+    action.is_some_and(|action| action.sigaction == 0) && task.tc.blk_sigset >> (signal - 1) & 1 == 0
+}
+
+fn set_registers(
+    tracee: &Tracee,
+    thread: &ThreadImages,
+    task: &TaskImages,
+    area: &mut Vec<u8>,
+) -> Result<()> {
+    let Some(info) = thread.core.thread_info.as_ref() else {
+        return Err(Error::malformed(
+            format!("core-{}.img", thread.tid),
+            "has no thread_info",
+        ));
+    };
+    // All threads have the same layout: it is asked for once.
+    if area.is_empty() {
+        *area = tracee.xstate()?;
+    }
+    registers::vector(&info.fpregs, area);
+    tracee
+        .set_xstate(area)
+        .context(|| format!("setting the vector registers of thread {}", thread.tid))?;
+    let entry = thread.thread()?;
+    if let Some(rseq) = entry
+        .rseq_entry
+        .as_ref()
+        .filter(|rseq| rseq.rseq_cs_pointer.unwrap_or(0) != 0)
+    {
+        // The kernel forgot the critical section when the restorer ran outside of it.
+        let bytes = rseq.rseq_cs_pointer.unwrap_or(0).to_le_bytes();
+        let there = RemoteIoVec {
+            base: (rseq.rseq_abi_pointer + 8) as usize,
+            len: 8,
+        };
+        process_vm_writev(
+            Pid::from_raw(task.pid),
+            &[std::io::IoSlice::new(&bytes)],
+            &[there],
+        )
+        .context(|| format!("setting the rseq critical section of thread {}", thread.tid))?;
+    }
+    let mask = entry.blk_sigset.unwrap_or(task.tc.blk_sigset);
+    tracee.set_sigmask(mask)?;
+    tracee
+        .set_regs(&registers::general(&info.gpregs))
+        .context(|| format!("setting the registers of thread {}", thread.tid))?;
+    Ok(())
+}
+
+/// Whether filters would be in the way of the restorer.
+pub(crate) fn needs_suspension(live: &Live) -> bool {
+    live.threads.iter().any(|t| {
+        t.core
+            .thread_core
+            .as_ref()
+            .is_some_and(|c| c.seccomp_mode.unwrap_or(0) != 0)
+    })
+}
+
+/// Seizes the threads of those processes whose filters must not act yet; they go on at once.
+pub(crate) fn suspend_filters(restore: &Restore) -> Result<Vec<(usize, Vec<Tracee>)>> {
+    let mut seized = Vec::new();
+    for (node, live) in processes(restore) {
+        if !needs_suspension(live) {
+            continue;
+        }
+        let tids: Vec<i32> = live.threads.iter().map(|t| t.tid).collect();
+        let tracees: Vec<Tracee> = Tracee::seize_all(&tids)
+            .into_iter()
+            .collect::<std::result::Result<_, _>>()?;
+        for tracee in &tracees {
+            tracee
+                .set_options(SUSPEND_SECCOMP)
+                .context(|| format!("suspending the filters of thread {}", tracee.tid()))?;
+            tracee.resume(Resume::Cont, 0)?;
+        }
+        seized.push((node, tracees));
+    }
+    Ok(seized)
+}
+
+/// Stops all threads where they wait.
+pub(crate) fn catch_all(
+    restore: &Restore,
+    seized: Vec<(usize, Vec<Tracee>)>,
+    code: u64,
+    scratch: impl Fn(usize) -> (u64, u64),
+) -> Result<()> {
+    let mut seized: std::collections::HashMap<usize, Vec<Tracee>> = seized.into_iter().collect();
+    for (node, live) in processes(restore) {
+        let pid = restore.plan.nodes[node].pid;
+        let threads = match seized.remove(&node) {
+            Some(mut tracees) => {
+                for tracee in &tracees {
+                    tracee.interrupt()?;
+                }
+                for tracee in &mut tracees {
+                    tracee.wait_until(Resume::Cont, "catching it", |stop| {
+                        matches!(stop, Stop::Event { .. })
+                    })?;
+                }
+                tracees
+            }
+            None => {
+                let tids: Vec<i32> = live.threads.iter().map(|t| t.tid).collect();
+                Tracee::seize_all(&tids)
+                    .into_iter()
+                    .collect::<std::result::Result<_, _>>()
+                    .context(|| format!("catching process {pid} at the end of its restore"))?
+            }
+        };
+        let caught = Caught {
+            threads,
+            code,
+            scratch: scratch(node),
+            pid,
+        };
+        restore.caught.borrow_mut().insert(pid, caught);
+    }
+    Ok(())
+}
+
+/// All living processes, by their place in the plan.
+pub(crate) fn processes(restore: &Restore) -> impl Iterator<Item = (usize, &Live)> {
+    restore
+        .plan
+        .nodes
+        .iter()
+        .enumerate()
+        .filter_map(|(node, planned)| {
+            let Role::Task(index) = planned.role else {
+                return None;
+            };
+            Some((node, restore.set.tasks[index].live.as_ref()?))
+        })
+}
+
+/// Ends all processes of the tree; what exists of it is known by its pids.
+pub(crate) fn kill_all(restore: &Restore) {
+    let Some(shared) = restore.shared.get() else {
+        return;
+    };
+    for (node, planned) in restore.plan.nodes.iter().enumerate() {
+        if shared
+            .task(node)
+            .created
+            .load(std::sync::atomic::Ordering::Acquire)
+            == 1
+        {
+            sys::kill(planned.pid);
+        }
+    }
+    restore.caught.borrow_mut().clear();
+}

@@ -1,0 +1,243 @@
+//! Restores a tree of processes from an image set.
+//!
+//! The coordinator (this process) reads and checks everything, forks the root of the tree, and each task
+//! forks its own children and rebuilds itself, in step with the others by the stages of [`shared`]. At the
+//! end the coordinator catches every thread, puts the registers in place and lets go.
+
+mod args;
+mod catch;
+mod context;
+mod end;
+mod files;
+mod images;
+mod kinds;
+mod layout;
+mod memory;
+mod older;
+mod own;
+mod pages;
+mod pids;
+mod plan;
+mod registers;
+mod service_fds;
+mod services;
+mod shared;
+mod stats;
+mod sys;
+mod task;
+mod vdso;
+mod vma;
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use criu_blobs::restore::stage;
+use criu_images::ImageDir;
+use criu_plugin_api::{Outcome, Stage, TaskPoint};
+use nix::unistd::{getpgrp, getsid};
+
+use crate::error::{Context as _, Error, Result};
+use crate::options::{Notify, Options};
+use context::Restore;
+use files::FileTable;
+use images::ImageSet;
+use kinds::Kinds;
+use layout::Layout;
+use own::Own;
+use plan::{Outside, Plan, Role};
+use service_fds::ServiceFds;
+use shared::SharedMemory;
+
+/// Restores the tree of `opts.images_dir` and lets it run, or leaves nothing of it behind.
+///
+/// # Errors
+/// What stopped the restore, the first cause last.
+pub fn restore(opts: &Options, notify: &dyn Notify) -> Result<()> {
+    let begun = Instant::now();
+    crate::limits::raise_open_files();
+    let restore = check(opts)?;
+    let result = create(&restore, notify, begun);
+    let finished = finish(&restore, result);
+    restore.kinds.stop();
+    finished?;
+    end::after(opts, restore.plan.nodes[0].pid)
+}
+
+/// Reads and checks everything; nothing is created yet.
+fn check(opts: &Options) -> Result<Rc<Restore>> {
+    let dir = ImageDir::open(&opts.images_dir)?;
+    let set = ImageSet::read(dir)?;
+    for task in &set.tasks {
+        for thread in task.live.iter().flat_map(|live| &live.threads) {
+            if let Some(info) = &thread.core.thread_info {
+                registers::check(thread.tid, &info.fpregs)?;
+            }
+        }
+    }
+    let own = Own::read()?;
+    let sid = getsid(None).context(|| "asking for the session")?.as_raw();
+    let outside = Outside {
+        sid,
+        pgid: getpgrp().as_raw(),
+        allowed: opts.shell_job,
+    };
+    let plan = Plan::new(&set, outside)?;
+    let layout = Layout::find(&set)?;
+    let kinds = Kinds::find(opts, &set)?;
+    let limit = own.rlimits[libc::RLIMIT_NOFILE as usize].0;
+    let service_fds = ServiceFds::new(opts, &set.dir, Restore::all_numbers(&set), limit)?;
+    let restore = Restore::new(opts, set, plan, layout, kinds, service_fds, own);
+    if let Some(services) = restore.services() {
+        restore.kinds.start(services)?;
+    }
+    Ok(restore)
+}
+
+/// The steps that create the tree.
+fn create(restore: &Rc<Restore>, notify: &dyn Notify, begun: Instant) -> Result<()> {
+    let root = restore.plan.nodes[0].pid;
+    tell(notify, "pre-restore", None)?;
+    restore.kinds.hooks(&**restore, Stage::BeforeRestore)?;
+    let table = FileTable::plan(restore)?;
+    let shared = set_up_shared(restore, table)?;
+    pids::await_free(restore)?;
+
+    let mut places = end::Restorer::map(restore)?;
+    let look = || end::look_for_dead(restore);
+    end::fork_root(restore, &mut places)?;
+    shared.await_arrival(stage::FORKED, None, look)?;
+    let forking = begun.elapsed();
+    tell(notify, "setup-namespaces", Some(root))?;
+    tell(notify, "post-setup-namespaces", Some(root))?;
+
+    shared.await_arrival(stage::READY, None, look)?;
+    tell(notify, "post-restore", Some(root))?;
+    let seized = catch::suspend_filters(restore)?;
+    shared.release(stage::READY);
+    shared.await_arrival(stage::DONE, None, look)?;
+    catch::catch_all(restore, seized, places.syscall, |_| places.scratch)?;
+
+    restore_mappings(restore)?;
+    restore_caught(restore)?;
+    restore.kinds.hooks(&**restore, Stage::BeforeResume)?;
+    end::complete(restore)?;
+    end::write_pidfile(&restore.opts, root)?;
+    stats::write(&restore.opts, shared, forking, begun.elapsed())?;
+    tell(notify, "pre-resume", Some(root))?;
+    end::release(restore)?;
+    if let Err(error) = restore.kinds.hooks(&**restore, Stage::Resumed) {
+        tracing::warn!("{error}");
+    }
+    tell(notify, "post-resume", Some(root))
+}
+
+fn tell(notify: &dyn Notify, action: &str, pid: Option<i32>) -> Result<()> {
+    notify.notify(action, pid).map_err(|why| Error::Notify {
+        action: action.to_owned(),
+        why,
+    })
+}
+
+/// Makes the memory that all tasks share.
+fn set_up_shared(restore: &Restore, table: FileTable) -> Result<&SharedMemory> {
+    let files = table.slots.len();
+    let shared = SharedMemory::map(restore.layout.start, restore.plan.nodes.len(), files)?;
+    let all = restore.plan.count(|_| true);
+    let tasks = restore.plan.count(|role| matches!(role, Role::Task(_)));
+    let helpers = restore.plan.count(|role| role == Role::Helper);
+    let threads = catch::processes(restore)
+        .map(|(_, live)| live.threads.len())
+        .sum::<usize>();
+    let threads = u32::try_from(threads).unwrap_or(u32::MAX);
+    for (number, count) in [
+        (stage::FORKED, all),
+        (stage::GROUPED, all),
+        (stage::FILES, tasks + helpers),
+        (stage::MEMORY, tasks),
+        (stage::READY, threads),
+        (stage::DONE, threads),
+    ] {
+        shared.shared().expected[number as usize].store(count, std::sync::atomic::Ordering::Relaxed);
+    }
+    shared.expect_files(tasks);
+    // Both are set once, here.
+    let _ = restore.table.set(table);
+    Ok(restore.shared.get_or_init(|| shared))
+}
+
+/// Has the kinds put back mappings that the core cannot.
+fn restore_mappings(restore: &Restore) -> Result<()> {
+    use criu_proto::Message;
+    for (node, live) in catch::processes(restore) {
+        let pid = restore.plan.nodes[node].pid;
+        for vma in &live.vmas {
+            let vma::Backing::Kind(bit) = vma.backing else {
+                continue;
+            };
+            let Some((id, kind)) = restore.kinds.mapping(bit) else {
+                continue;
+            };
+            let record = criu_plugin_api::message::MappingRecord {
+                pid,
+                vma: vma.entry.encode_to_vec(),
+                mm: live.mm.encode_to_vec(),
+            };
+            kind.restore(&restore.kinds.host(restore, id), &record)
+                .map_err(|error| {
+                    let what = format!(
+                        "restoring the mapping {:#x}-{:#x} of process {pid}",
+                        vma.start, vma.end
+                    );
+                    error.context(format!("{what} with {}", restore.kinds.name(id)))
+                })?;
+        }
+    }
+    Ok(())
+}
+
+/// Has the kinds of task state act on the caught tasks.
+fn restore_caught(restore: &Restore) -> Result<()> {
+    for (id, kind) in restore.kinds.tasks() {
+        for info in restore.infos.iter().filter(|info| !info.dead) {
+            let progress = kind
+                .restore(&restore.kinds.host(restore, id), info, TaskPoint::Caught)
+                .map_err(|error| error.context(restore.kinds.name(id)))?;
+            if let criu_plugin_api::Progress::NotYet(why) = progress {
+                let what = format!("waits for {why}, and nothing can happen any more");
+                return Err(Error::refused(format!("process {}", info.pid), what));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells the kinds how it ended; after a failure removes every process first.
+fn finish(restore: &Restore, result: Result<()>) -> Result<()> {
+    let outcome = if result.is_ok() {
+        Outcome::Success
+    } else {
+        Outcome::Failure
+    };
+    if result.is_err() {
+        end::remove_all(restore);
+    }
+    for (id, _) in restore.kinds.file_kinds() {
+        let done = restore
+            .kinds
+            .file(id)
+            .and_then(|kind| Ok(kind.finish_restore(&restore.kinds.host(restore, id), outcome)?));
+        if let Err(error) = done {
+            tracing::error!(
+                "cleaning up after the restore with {}: {error}",
+                restore.kinds.name(id)
+            );
+        }
+    }
+    if result.is_err() {
+        if let Err(error) = restore.kinds.hooks(restore, Stage::RestoreFailed) {
+            tracing::warn!("{error}");
+        }
+    }
+    end::stop_reaping(restore);
+    result
+}
