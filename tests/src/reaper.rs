@@ -92,11 +92,11 @@ fn reap(ended: &Ended) {
         }
         // SAFETY: waitid filled the structure for a child, so the pid field is the active one.
         let pid = unsafe { info.si_pid() };
-        // Not waitpid: it would also take the stops of a process that a test traces.
+        // The stops of a process that a test traces are reported too, whatever was asked for: they are no end.
         let id = libc::id_t::try_from(pid).unwrap_or_default();
         // SAFETY: `info` is ours and live for the call.
         let rc = unsafe { libc::waitid(libc::P_PID, id, &raw mut info, libc::WEXITED | libc::WNOHANG) };
-        if rc == 0 {
+        if rc == 0 && [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code) {
             // SAFETY: as above; for an ended child the status is the exit code or the signal.
             let status = unsafe { info.si_status() };
             let end = if info.si_code == libc::CLD_EXITED {
