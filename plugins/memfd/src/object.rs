@@ -2,7 +2,7 @@
 
 use std::fs::{File, Permissions};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
 
 use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::images::MemfdInodeEntry;
@@ -14,6 +14,8 @@ use crate::sys;
 pub(crate) const ANONYMOUS: &[u8] = b"/dev/zero";
 pub(crate) const ANONYMOUS_HUGE: &[u8] = b"/anon_hugepage";
 
+/// Bytes of contents that are looked at together; no page is smaller than a part of it.
+const CHUNK: usize = 64 << 10;
 /// Asks for an executable object where the kernel would by default not make one. Linux 6.3.
 const MFD_EXEC: u32 = 0x10;
 
@@ -34,7 +36,10 @@ fn build(host: &Host<'_>, entry: &MemfdInodeEntry) -> Result<File> {
     if object.metadata().context(|| "asking for its size")?.len() != entry.size {
         object.set_len(entry.size).context(|| "setting its size")?;
     }
-    host.restore_shared_memory(u64::from(entry.shmid), object.as_raw_fd(), entry.size)?;
+    match huge {
+        Some(log) => fill_huge(host, entry, &object, 1 << log)?,
+        None => host.restore_shared_memory(u64::from(entry.shmid), object.as_raw_fd(), entry.size)?,
+    }
     let now = object.metadata().context(|| "asking for its owner")?;
     if (now.uid(), now.gid()) != (entry.uid, entry.gid) {
         fchown(object.as_fd(), Some(entry.uid), Some(entry.gid))
@@ -49,6 +54,40 @@ fn build(host: &Host<'_>, entry: &MemfdInodeEntry) -> Result<File> {
             .context(|| format!("setting mode {mode:o}"))?;
     }
     Ok(object)
+}
+
+/// Fills an object of huge pages. It cannot be written to by write(2), so its contents go by an ordinary
+/// object and a mapping; pages of zeros alone are left out, as they may never have been touched.
+fn fill_huge(host: &Host<'_>, entry: &MemfdInodeEntry, object: &File, page: u64) -> Result<()> {
+    let plain = sys::memfd_create(b"contents", libc::MFD_CLOEXEC).context(|| "memfd_create")?;
+    plain
+        .set_len(entry.size)
+        .context(|| "setting the size of its contents")?;
+    host.restore_shared_memory(u64::from(entry.shmid), plain.as_raw_fd(), entry.size)?;
+    let mut buffer = vec![0; CHUNK];
+    let mut window: Option<(u64, sys::Window)> = None;
+    let mut at = 0;
+    while at < entry.size {
+        let length = usize::try_from(entry.size - at).unwrap_or(CHUNK).min(CHUNK);
+        let data = &mut buffer[..length];
+        plain
+            .read_exact_at(data, at)
+            .context(|| format!("reading its contents at {at:#x}"))?;
+        if data.iter().any(|byte| *byte != 0) {
+            let start = at / page * page;
+            let (_, window) = match window.take_if(|(of, _)| *of == start) {
+                Some(known) => window.insert(known),
+                None => {
+                    let mapped = sys::Window::of(object, start, page);
+                    let what = || format!("getting a page of {page} bytes for its contents at {start:#x}");
+                    window.insert((start, mapped.context(what)?))
+                }
+            };
+            window.write(at - start, data);
+        }
+        at += length as u64;
+    }
+    Ok(())
 }
 
 fn create(entry: &MemfdInodeEntry, huge: Option<u32>) -> Result<File> {
@@ -77,7 +116,7 @@ fn create(entry: &MemfdInodeEntry, huge: Option<u32>) -> Result<File> {
 /// The binary logarithm of the size of huge pages.
 fn huge_log(flag: u32) -> Result<u32> {
     match flag >> libc::MFD_HUGE_SHIFT {
-        log @ 12..=40 => Ok(log),
+        log @ 16..=40 => Ok(log),
         log => Err(Error::new(format!(
             "pages of 2^{log} bytes in the flag {flag:#x} cannot be: damaged"
         ))),

@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
 
 use criu_plugin_api::message::FileTarget;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::fcntl::{FallocateFlags, OFlag, fallocate, open};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use nix::sys::stat::Mode;
 
 /// The descriptor of a file to be dumped, for as long as its target is at hand.
@@ -60,6 +61,54 @@ pub(crate) fn shared_anonymous(size: u64, huge: Option<u32>) -> nix::Result<File
     // SAFETY: this mapping was made above, and nothing refers into it.
     unsafe { munmap(at, end - start) }?;
     opened.map(File::from)
+}
+
+/// A page of an object, mapped for writing.
+pub(crate) struct Window {
+    at: NonNull<libc::c_void>,
+    length: usize,
+}
+
+impl Window {
+    /// The `length` bytes at `start` of an object, whose memory is allocated first: a page that cannot
+    /// be had is an error here, not a signal at the first write.
+    pub(crate) fn of(object: &File, start: u64, length: u64) -> nix::Result<Self> {
+        let offset = i64::try_from(start).map_err(|_| Errno::EFBIG)?;
+        let size = i64::try_from(length).map_err(|_| Errno::EFBIG)?;
+        let length = usize::try_from(length)
+            .ok()
+            .and_then(NonZeroUsize::new)
+            .ok_or(Errno::EINVAL)?;
+        fallocate(object, FallocateFlags::empty(), offset, size)?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at a place that the kernel chooses touches no memory of ours.
+        let at = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, object, offset) }?;
+        Ok(Self {
+            at,
+            length: length.get(),
+        })
+    }
+
+    /// Copies bytes to an offset within it; what would lie beyond it is left out.
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.length);
+        let count = data.len().min(self.length - offset);
+        let from = NonNull::from(data).cast();
+        // SAFETY: `offset + count` is within the mapping, which is writable and ours alone in this
+        // process.
+        unsafe {
+            let to = self.at.cast::<u8>().add(offset);
+            to.copy_from_nonoverlapping(from, count);
+        }
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made in `of`, and nothing refers into it.
+        let unmapped = unsafe { munmap(self.at, self.length) };
+        debug_assert!(unmapped.is_ok());
+    }
 }
 
 const F_ADD_SEALS: libc::c_int = 1033;

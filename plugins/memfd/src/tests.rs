@@ -177,3 +177,53 @@ fn a_missing_object_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn contents_are_copied_through_a_window() {
+    let object = sys::memfd_create(b"window", 0).unwrap();
+    object.set_len(3 * 4096).unwrap();
+    let mut window = sys::Window::of(&object, 4096, 4096).unwrap();
+    window.write(4090, b"cut at the end");
+    window.write(5000, b"outside");
+    drop(window);
+    let mut content = [1; 3 * 4096];
+    object.read_exact_at(&mut content, 0).unwrap();
+    assert_eq!(&content[8186..8192], b"cut at");
+    assert!(
+        content[..8186]
+            .iter()
+            .chain(&content[8192..])
+            .all(|byte| *byte == 0)
+    );
+}
+
+#[test]
+fn huge_pages_come_back() {
+    const HUGE: u64 = 2 << 20;
+    let huge = libc::MFD_HUGETLB | libc::MFD_HUGE_2MB;
+    let file = sys::memfd_create(b"huge", huge).unwrap();
+    file.set_len(2 * HUGE).unwrap();
+    let Ok(mut window) = sys::Window::of(&file, HUGE, HUGE) else {
+        return eprintln!("skipped: no huge page is free");
+    };
+    window.write(12345, b"huge");
+    drop(window);
+    let (host, kind) = (MockHost::new(), Memfd::default());
+    let services = Host::new(&host, "memfd");
+    let record = saved(&kind, &host, &file, 1);
+    kind.finish_dump(&services).unwrap();
+    drop(file);
+    let [entry] = entries(&host).try_into().unwrap();
+    assert_eq!((entry.size, entry.hugetlb_flag), (2 * HUGE, Some(huge)));
+    kind.prepare(&services, std::slice::from_ref(&record)).unwrap();
+    let again = open(&kind, &host, &record, Purpose::Descriptor, None);
+    assert_eq!(again.metadata().unwrap().blksize(), HUGE);
+    assert_eq!(
+        again.metadata().unwrap().blocks() * 512,
+        HUGE,
+        "the untouched page stays so"
+    );
+    let mut content = [0; 4];
+    again.read_exact_at(&mut content, HUGE + 12345).unwrap();
+    assert_eq!(&content, b"huge");
+}
