@@ -51,7 +51,8 @@ pub(crate) fn run(command: &str, operands: &[OsString], options: &Options) -> Re
         .map(|operand| operand.to_string_lossy().into_owned());
     match command {
         "dump" => Ok(criu_engine::dump(options, &ActionScripts::new(options)).map_err(Box::new)?),
-        "restore" | "check" => Err(CommandError::Later {
+        "restore" => Ok(criu_engine::restore(options, &ActionScripts::new(options)).map_err(Box::new)?),
+        "check" => Err(CommandError::Later {
             name: command.to_owned(),
         }),
         "cpuinfo" => match word.as_deref() {
