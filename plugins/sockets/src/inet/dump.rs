@@ -215,11 +215,11 @@ fn dump_tcp(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>) -> Re
             Ok(socket.image(state::CLOSE))
         }
         _ if host.flag("tcp-close")? => Ok(closed(socket)),
-        state::ESTABLISHED if !host.flag("tcp-established")? => socket.refused(
-            "an established connection",
+        state if connected(state) && !host.flag("tcp-established")? => socket.refused(
+            format!("a connection in state {}", state::name(state)),
             Some("--tcp-established saves it with its state, --tcp-close as a closed one"),
         ),
-        state::ESTABLISHED => established(host, held, socket),
+        state if connected(state) => connection(host, held, socket, state),
         other => socket.refused(
             format!(
                 "a connection in state {}: not implemented yet",
@@ -228,6 +228,12 @@ fn dump_tcp(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>) -> Re
             Some("--tcp-close saves it as a closed one; or dump a moment later"),
         ),
     }
+}
+
+/// The states between the handshake and the end of both directions.
+pub(super) fn connected(state: u8) -> bool {
+    use state::{CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
+    [ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING].contains(&state)
 }
 
 /// A connection that is given up: the program will find it ended.
@@ -240,14 +246,20 @@ fn closed(mut socket: Socket<'_>) -> Verdict<FileImage> {
     socket.image(state::CLOSE)
 }
 
-fn established(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>) -> Result<Verdict<FileImage>> {
+fn connection(
+    host: &Host<'_>,
+    held: &RefCell<Held>,
+    mut socket: Socket<'_>,
+    state: u8,
+) -> Result<Verdict<FileImage>> {
     let fd = socket.file.local_fd;
     let remote = socket
         .remote
         .ok_or_else(|| Error::new("established, but without a peer"))?;
-    // Only reading can be shut down in this state.
     let ended = sys::poll(fd, libc::POLLRDHUP, 0).context(|| "poll")? & libc::POLLRDHUP != 0;
-    socket.entry.shutdown = ended.then_some(1);
+    let sends = [state::ESTABLISHED, state::CLOSE_WAIT].contains(&state);
+    let how = i32::from(ended) | i32::from(!sends) << 1;
+    socket.entry.shutdown = (how != 0).then_some(how);
     let connection = Connection {
         local: socket.local,
         remote,
@@ -259,7 +271,7 @@ fn established(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>) ->
     let stream = peek(host, socket.file).context(|| "reading the connection (TCP_REPAIR)")?;
     socket.entry.backlog = stream.send.data.len() as u32;
     write(host, socket.entry.ino, &stream)?;
-    Ok(socket.image(state::ESTABLISHED))
+    Ok(socket.image(state))
 }
 
 /// Reads the connection from the very start of its queue, whatever the program has set.
@@ -284,9 +296,9 @@ fn write(host: &Host<'_>, ino: u32, stream: &Stream) -> Result<()> {
     let mut image = ImageWriter::new(file, name, kind)?;
     image.entry(&TcpStreamEntry {
         inq_len: stream.receive.data.len() as u32,
-        inq_seq: stream.receive.end,
+        inq_seq: stream.receive.end.wrapping_add(stream.peer_ended.into()),
         outq_len: stream.send.data.len() as u32,
-        outq_seq: stream.send.end,
+        outq_seq: stream.send.end.wrapping_add(stream.ended.into()),
         opt_mask: stream.options,
         snd_wscale: stream.snd_wscale.into(),
         mss_clamp: stream.mss_clamp,

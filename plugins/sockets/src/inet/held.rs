@@ -114,6 +114,15 @@ impl Held {
         if host.flag("leave-running")? || host.flag("leave-stopped")? {
             return self.release(host);
         }
+        let result = self.make_lasting(host);
+        if result.is_err() {
+            // Nobody asks for it any more at this point.
+            self.release(host)?;
+        }
+        result
+    }
+
+    fn make_lasting(&mut self, host: &Host<'_>) -> Result<()> {
         let table = lock::lasting_table(root(host));
         self.lasting = Some(table.clone());
         for (namespace, lock) in self.locks.values() {

@@ -9,6 +9,7 @@ use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::images::{FileEntry, InetSkEntry, TcpStreamEntry};
 use criu_proto::{Message, magic};
 
+use super::dump::connected;
 use super::held::{LOCK_REMEDY, Method, root};
 use super::{address, state};
 use crate::lock::{Connection, Lock, lasting_table};
@@ -86,6 +87,7 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
     let closed = [state::CLOSE, state::LISTEN]
         .map(u32::from)
         .contains(&entry.state);
+    let state = u8::try_from(entry.state).unwrap_or(0);
     if entry.proto == libc::IPPROTO_TCP.cast_unsigned() && !closed && !host.flag("tcp-close")? {
         if !host.flag("tcp-established")? {
             return Err(
@@ -93,14 +95,14 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
                     .with_remedy("--tcp-established restores it with its state, --tcp-close as a closed one"),
             );
         }
-        if entry.state != u32::from(state::ESTABLISHED) {
+        if !connected(state) {
             return Err(Error::new(format!(
                 "the TCP connection from {local} to {remote} is in state {}: not implemented yet",
-                state::name(entry.state.try_into().unwrap_or(0))
+                state::name(state)
             ))
             .with_remedy("--tcp-close restores it as a closed one"));
         }
-        let (read, old) = read_stream(host, entry.ino)?;
+        let (read, old) = read_stream(host, entry.ino, state)?;
         cork |= old.cork == Some(true);
         nodelay |= old.nodelay == Some(true);
         stream = Some(read);
@@ -140,7 +142,7 @@ fn scope(entry: &InetSkEntry) -> Result<u32> {
     nix::net::if_::if_nametoindex(name.as_ref()).context(|| format!("looking for the device {name}"))
 }
 
-fn read_stream(host: &Host<'_>, ino: u32) -> Result<(Stream, TcpStreamEntry)> {
+fn read_stream(host: &Host<'_>, ino: u32, state: u8) -> Result<(Stream, TcpStreamEntry)> {
     let kind = &magic::TCP_STREAM;
     let name = kind.file_name(ino.into());
     let file = host
@@ -149,12 +151,14 @@ fn read_stream(host: &Host<'_>, ino: u32) -> Result<(Stream, TcpStreamEntry)> {
     let size = file.metadata().map(|m| m.len()).ok();
     let mut image = ImageReader::new(std::io::BufReader::new(file), name, size, kind)?;
     let entry: TcpStreamEntry = image.entry()?;
+    let ended = ![state::ESTABLISHED, state::CLOSE_WAIT].contains(&state);
+    let peer_ended = [state::CLOSE_WAIT, state::LAST_ACK, state::CLOSING].contains(&state);
     let receive = Queue {
-        end: entry.inq_seq,
+        end: entry.inq_seq.wrapping_sub(peer_ended.into()),
         data: image.payload(entry.inq_len.into())?,
     };
     let send = Queue {
-        end: entry.outq_seq,
+        end: entry.outq_seq.wrapping_sub(ended.into()),
         data: image.payload(entry.outq_len.into())?,
     };
     let unsent = entry.unsq_len.unwrap_or(0);
@@ -184,6 +188,8 @@ fn read_stream(host: &Host<'_>, ino: u32) -> Result<(Stream, TcpStreamEntry)> {
         receive,
         send,
         unsent,
+        ended,
+        peer_ended,
         options: entry.opt_mask,
         snd_wscale: entry.snd_wscale as u8,
         rcv_wscale: entry.rcv_wscale.unwrap_or(0) as u8,

@@ -32,7 +32,15 @@ pub(super) fn resume(host: &Host<'_>, plan: &mut Plan) -> Result<()> {
     }
     for (id, fd) in &sockets {
         if let Some(planned) = connections.get(id) {
-            complete(fd.as_raw_fd(), planned)?;
+            go_on(fd.as_raw_fd(), planned)?;
+        }
+    }
+    // All hear of each other by now: those that had ended a direction end it again.
+    for work in [end_sending, end_receiving] {
+        for (id, fd) in &sockets {
+            if let Some(planned) = connections.get(id) {
+                work(fd.as_raw_fd(), planned)?;
+            }
         }
     }
     Ok(())
@@ -61,8 +69,35 @@ fn collect(host: &Host<'_>, connections: &BTreeMap<u32, &Planned>) -> Result<Vec
     Ok(sockets)
 }
 
-/// Lets one connection go on.
+/// Does all of this for one connection that no process has.
 pub(super) fn complete(fd: RawFd, planned: &Planned) -> Result<()> {
+    go_on(fd, planned)?;
+    end_sending(fd, planned)?;
+    end_receiving(fd, planned)
+}
+
+fn end_sending(fd: RawFd, planned: &Planned) -> Result<()> {
+    if planned.stream.as_ref().is_some_and(|s| s.ended) {
+        tcp::end_sending(fd).context(|| {
+            format!(
+                "ending what {} sends to {} (shutdown)",
+                planned.local, planned.remote
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn end_receiving(fd: RawFd, planned: &Planned) -> Result<()> {
+    let Some(stream) = planned.stream.as_ref().filter(|s| s.peer_ended) else {
+        return Ok(());
+    };
+    tcp::end_receiving(fd, planned.local, planned.remote, stream)
+        .context(|| format!("ending what {} receives from {}", planned.local, planned.remote))
+}
+
+/// Lets one connection go on.
+fn go_on(fd: RawFd, planned: &Planned) -> Result<()> {
     let action = || {
         format!(
             "letting the TCP connection from {} to {} go on",
@@ -78,8 +113,9 @@ pub(super) fn complete(fd: RawFd, planned: &Planned) -> Result<()> {
         tcp::finish(fd, &Unsent::of(stream)).context(|| "leaving repair mode (TCP_REPAIR)")?;
         sockopt::buffers(fd, &entry.opts)?;
         sockopt::restore_reuse(fd, &entry.opts)?;
-        if let Some(how) = entry.shutdown.filter(|&how| how != 0) {
-            sys::shutdown(fd, how - 1).context(|| "shutdown")?;
+        // What the FINs of both sides do not shut down by themselves.
+        if entry.shutdown.unwrap_or(0) & 1 != 0 && !stream.peer_ended {
+            sys::shutdown(fd, libc::SHUT_RD).context(|| "shutdown")?;
         }
         options::restore_sending(fd, planned.cork, planned.nodelay)
     };

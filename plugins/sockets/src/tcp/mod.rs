@@ -5,11 +5,13 @@
 //! Needs `CAP_NET_ADMIN` in the network namespace of the socket. Packets of the connection must be kept
 //! away while it does not exist: the host would answer them with a reset.
 
+mod end;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub use end::{end_receiving, end_sending};
 pub use read::{Info, read};
 pub use write::{Unsent, finish, rebuild};
 
@@ -69,7 +71,7 @@ pub struct RepairOption {
 /// A queue of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// The sequence number behind its last byte.
+    /// The sequence number behind its last byte; that of the FIN if there is one.
     pub end: u32,
     /// Its bytes.
     pub data: Vec<u8>,
@@ -91,6 +93,10 @@ pub struct Stream {
     pub send: Queue,
     /// How many of the last bytes to send have never been sent.
     pub unsent: u32,
+    /// This side has ended its direction: a FIN follows what is to be sent, or has been sent.
+    pub ended: bool,
+    /// The peer has ended its direction: its FIN came behind what was received.
+    pub peer_ended: bool,
     /// `OPT_*` bits.
     pub options: u32,
     /// The shift of the peer's windows.

@@ -9,6 +9,13 @@ use super::{
 };
 use crate::sys;
 
+// States of `tcp_states.h` in which a direction has ended.
+const FIN_WAIT1: u8 = 4;
+const FIN_WAIT2: u8 = 5;
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+const CLOSING: u8 = 11;
+
 /// What `TCP_INFO` says of a socket, as far as it is of interest here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Info {
@@ -61,13 +68,19 @@ impl Info {
 pub fn read(fd: RawFd) -> io::Result<Stream> {
     let info = Info::read(fd)?;
     let count = |request| sys::ioctl_int(fd, request).map(i32::cast_unsigned);
-    let (unread, unacked, unsent) = (
-        count(libc::FIONREAD)?,
-        count(libc::TIOCOUTQ)?,
-        count(SIOCOUTQNSD)?,
-    );
-    let receive = queue(fd, Side::Receive, unread)?;
-    let send = queue(fd, Side::Send, unacked)?;
+    let unread = count(libc::FIONREAD)?;
+    let (mut unacked, mut unsent) = (count(libc::TIOCOUTQ)?, count(SIOCOUTQNSD)?);
+    // Both count a FIN as a byte.
+    if [FIN_WAIT1, LAST_ACK, CLOSING].contains(&info.state) {
+        unacked = unacked.saturating_sub(1);
+        unsent = unsent.saturating_sub(1);
+    }
+    let ended = [FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING].contains(&info.state);
+    let peer_ended = [CLOSE_WAIT, LAST_ACK, CLOSING].contains(&info.state);
+    let mut receive = queue(fd, Side::Receive, unread)?;
+    let mut send = queue(fd, Side::Send, unacked)?;
+    receive.end = receive.end.wrapping_sub(peer_ended.into());
+    send.end = send.end.wrapping_sub(ended.into());
     choose(fd, Side::None)?;
     let mss_clamp = sys::get::<u32>(fd, libc::IPPROTO_TCP, libc::TCP_MAXSEG)?;
     let timestamp = if u32::from(info.options) & OPT_TIMESTAMPS == 0 {
@@ -84,6 +97,8 @@ pub fn read(fd: RawFd) -> io::Result<Stream> {
         receive,
         send,
         unsent: unsent.min(unacked),
+        ended,
+        peer_ended,
         options: info.options.into(),
         snd_wscale: info.snd_wscale,
         rcv_wscale: info.rcv_wscale,

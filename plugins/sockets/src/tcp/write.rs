@@ -48,7 +48,11 @@ pub fn rebuild(fd: RawFd, local: &[u8], remote: &[u8], stream: &Stream) -> io::R
     fill(fd, Side::Receive, &stream.receive.data).map_err(step("filling the receive queue"))?;
     let sent = stream.send.data.len() - unsent_bytes(stream);
     fill(fd, Side::Send, &stream.send.data[..sent]).map_err(step("filling the send queue"))?;
-    if let Some(window) = stream.window {
+    if let Some(mut window) = stream.window {
+        // The FIN of the peer has not come yet, in the eyes of the new socket.
+        if stream.peer_ended && window.rcv_wup == stream.receive.end.wrapping_add(1) {
+            window.rcv_wup = stream.receive.end;
+        }
         sys::set(fd, libc::IPPROTO_TCP, TCP_REPAIR_WINDOW, window).map_err(step("TCP_REPAIR_WINDOW"))?;
     }
     choose(fd, Side::None).map_err(step("TCP_REPAIR_QUEUE"))
