@@ -152,7 +152,7 @@ impl Kinds {
     /// # Errors
     /// A directory cannot be read or trusted, two plugins claim the same, or an option is not known.
     pub(crate) fn find(opts: &Options) -> Result<Self> {
-        let path = SearchPath::standard(opts.plugin_dirs.clone(), Vec::new());
+        let path = SearchPath::standard(opts.plugin_dirs.clone(), opts.config_plugin_dirs.clone());
         let loader = Loader::find(&path).map_err(load_error)?;
         let given: Vec<GivenOption> = opts
             .config_plugin_options
