@@ -1,0 +1,207 @@
+//! Makes a set, and adds its targets once they are there.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use criu_plugin_api::image;
+use criu_plugin_api::message::{FilePlan, FileRecord};
+use criu_plugin_api::{Context, Error, Host, Opened, Progress, Result};
+use criu_proto::images::{EventpollTfdEntry, FdTypes};
+
+use super::{MOVED, MovedEntry, eventpoll};
+use crate::{entry, sys};
+
+/// The bits of a target's events that are no events: what is left of a one-shot target that is used up.
+const MODES: u32 =
+    (libc::EPOLLWAKEUP | libc::EPOLLONESHOT | libc::EPOLLET | libc::EPOLLEXCLUSIVE).cast_unsigned();
+const ONE_SHOT: u32 = libc::EPOLLONESHOT.cast_unsigned();
+
+/// What `prepare` leaves for the tasks.
+#[derive(Default)]
+pub(crate) struct Restore {
+    /// The number and the file of a target that does not stand at its number, by set and index.
+    moved: HashMap<(u32, u32), (i32, u32)>,
+}
+
+impl Restore {
+    pub(super) fn prepare(host: &Host<'_>, files: &[FileRecord]) -> Result<(Self, Vec<FilePlan>)> {
+        let mut moved = HashMap::new();
+        for MovedEntry {
+            epoll,
+            index,
+            tfd,
+            file,
+        } in image::read_all(host, &MOVED)?
+        {
+            let tfd = number(tfd).map_err(|e| e.context(format_args!("{}", MOVED.file_name(0))))?;
+            moved.insert((epoll, index), (tfd, file));
+        }
+        let restore = Self { moved };
+        if files.is_empty() {
+            return Ok((restore, Vec::new()));
+        }
+        let holders = Holders::new(host)?;
+        let mut plans = Vec::with_capacity(files.len());
+        for file in files {
+            let epfd = eventpoll(file)?;
+            let mut numbers = Vec::with_capacity(epfd.tfd.len());
+            for (index, target) in (0..).zip(&epfd.tfd) {
+                if !restore.moved.contains_key(&(file.id, index)) {
+                    numbers.push(number(target.tfd).context(|| format!("epoll {}", file.id))?);
+                }
+            }
+            plans.push(FilePlan {
+                id: file.id,
+                attach: true,
+                opener: holders.of(file.id, &numbers),
+                ..FilePlan::default()
+            });
+        }
+        Ok((restore, plans))
+    }
+
+    pub(super) fn attach(&self, host: &Host<'_>, file: &FileRecord, fd: i32) -> Result<Progress<()>> {
+        let epfd = eventpoll(file)?;
+        // SAFETY: the host passes a descriptor of the set, open for the call.
+        let epoll = unsafe { BorrowedFd::borrow_raw(fd) };
+        // All of them are at hand before any is added: what has been added stays when this has to wait.
+        let mut elsewhere = HashMap::new();
+        for (index, _) in (0..).zip(&epfd.tfd) {
+            if let Some(&(tfd, file)) = self.moved.get(&(epfd.id, index)) {
+                let Some(target) = host.opened(file)? else {
+                    return Ok(Progress::NotYet(format!(
+                        "file {file}, a target of epoll {}",
+                        epfd.id
+                    )));
+                };
+                elsewhere.insert(index, (tfd, target));
+            }
+        }
+        // The used-up ones first: while the set holds nothing else, an event can only be theirs.
+        for used_up in [true, false] {
+            for (index, target) in (0..).zip(&epfd.tfd) {
+                if is_used_up(target) != used_up {
+                    continue;
+                }
+                match elsewhere.remove(&index) {
+                    Some((tfd, other)) => add_as(epoll, other, tfd, target),
+                    None => add(epoll, number(target.tfd)?, target),
+                }
+                .context(|| format!("restoring epoll {} (fd {fd})", epfd.id))?;
+            }
+        }
+        Ok(Progress::Done(()))
+    }
+}
+
+pub(super) fn open(file: &FileRecord) -> Result<Progress<Opened>> {
+    let epfd = eventpoll(file)?;
+    let fd = sys::epoll_create().context(|| format!("making epoll {}", epfd.id))?;
+    let fd = entry::complete(fd, epfd.id, epfd.flags, &epfd.fown)?;
+    Ok(Progress::Done(Opened::one(fd)))
+}
+
+fn number(tfd: u32) -> Result<i32> {
+    i32::try_from(tfd).map_err(|_| Error::new(format!("its target {tfd} is no descriptor: damaged")))
+}
+
+fn is_used_up(target: &EventpollTfdEntry) -> bool {
+    target.events & ONE_SHOT != 0 && target.events & !MODES == 0
+}
+
+/// Adds what stands at a number.
+fn add(epoll: BorrowedFd<'_>, tfd: i32, target: &EventpollTfdEntry) -> Result<()> {
+    let what = || format!("adding its target {tfd} with events {:#x}", target.events);
+    if !is_used_up(target) {
+        return sys::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, tfd, target.events, target.data).context(what);
+    }
+    // The kernel gets it there by reporting an event; let it be any.
+    let any = libc::EPOLLIN
+        | libc::EPOLLPRI
+        | libc::EPOLLOUT
+        | libc::EPOLLRDNORM
+        | libc::EPOLLRDBAND
+        | libc::EPOLLWRNORM
+        | libc::EPOLLWRBAND
+        | libc::EPOLLRDHUP;
+    let events = target.events | any.cast_unsigned();
+    sys::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, tfd, events, target.data).context(what)?;
+    if sys::epoll_take(epoll).context(what)?.is_none() {
+        sys::epoll_ctl(epoll, libc::EPOLL_CTL_MOD, tfd, target.events, target.data).context(what)?;
+    }
+    Ok(())
+}
+
+/// Adds a description under a number at which something else may stand: for the moment it stands there.
+fn add_as(epoll: BorrowedFd<'_>, other: OwnedFd, tfd: i32, target: &EventpollTfdEntry) -> Result<()> {
+    let what = || format!("putting a target at number {tfd} for the moment");
+    let epoll = beside(entry::copy(epoll)?, tfd)?;
+    let other = beside(other, tfd)?;
+    let before = sys::copy_of(tfd).context(what)?;
+    sys::dup_to(&other, tfd, true).context(what)?;
+    let added = add(std::os::fd::AsFd::as_fd(&epoll), tfd, target);
+    match before {
+        Some((before, cloexec)) => sys::dup_to(before, tfd, cloexec).context(what)?,
+        None => sys::close(tfd),
+    }
+    added
+}
+
+/// The same descriptor at another number than this.
+fn beside(fd: OwnedFd, number: i32) -> Result<OwnedFd> {
+    // While it stands at the number, its copy cannot.
+    if fd.as_raw_fd() == number {
+        entry::copy(&fd)
+    } else {
+        Ok(fd)
+    }
+}
+
+/// Who holds the sets, and what else stands in the tables.
+struct Holders {
+    /// The tasks that hold a set, the first of the tree first.
+    of_set: HashMap<u32, Vec<usize>>,
+    tasks: Vec<(i32, HashSet<i32>)>,
+}
+
+impl Holders {
+    fn new(host: &Host<'_>) -> Result<Self> {
+        let mut holders = Self {
+            of_set: HashMap::new(),
+            tasks: Vec::new(),
+        };
+        let mut tables = HashSet::new();
+        for task in host.tasks()? {
+            if task.dead || !tables.insert(task.files_id) {
+                continue;
+            }
+            let slots = host.descriptors(task.pid)?;
+            let mut holds = false;
+            for slot in slots
+                .iter()
+                .filter(|slot| slot.fd_type == FdTypes::Eventpoll as u32)
+            {
+                let at = holders.of_set.entry(slot.file_id).or_default();
+                if at.last() != Some(&holders.tasks.len()) {
+                    at.push(holders.tasks.len());
+                }
+                holds = true;
+            }
+            if holds {
+                let numbers = slots.iter().map(|slot| slot.fd).collect();
+                holders.tasks.push((task.pid, numbers));
+            }
+        }
+        Ok(holders)
+    }
+
+    /// The first task with the set that has something at each of the numbers: the set was saved in the
+    /// name of the first task it was found in, and the numbers are those of its table.
+    fn of(&self, set: u32, numbers: &[i32]) -> Option<i32> {
+        let tasks = self.of_set.get(&set)?;
+        let fits = tasks
+            .iter()
+            .find(|&&at| numbers.iter().all(|number| self.tasks[at].1.contains(number)));
+        fits.or(tasks.first()).map(|&at| self.tasks[at].0)
+    }
+}

@@ -1,0 +1,247 @@
+//! The system calls of this plugin.
+
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+/// Takes over the descriptor that a call returned.
+fn owned(result: libc::c_long) -> nix::Result<OwnedFd> {
+    let fd = RawFd::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the calls of this file that end here return a new descriptor, which is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Borrows, so that the descriptor is not closed before its number is used.
+fn raw(fd: &impl AsFd) -> RawFd {
+    fd.as_fd().as_raw_fd()
+}
+
+/// A counter at 0. eventfd(2)
+pub(crate) fn eventfd(semaphore: bool) -> nix::Result<OwnedFd> {
+    let mode = if semaphore { libc::EFD_SEMAPHORE } else { 0 };
+    // SAFETY: it takes plain numbers.
+    owned(unsafe { libc::eventfd(0, mode | libc::EFD_CLOEXEC) }.into())
+}
+
+/// Writes a number to an eventfd.
+pub(crate) fn write_word(fd: impl AsFd, word: u64) -> nix::Result<()> {
+    let bytes = word.to_ne_bytes();
+    // SAFETY: the bytes are valid for reading.
+    let written = unsafe { libc::write(raw(&fd), bytes.as_ptr().cast(), bytes.len()) };
+    Errno::result(written).map(drop)
+}
+
+/// Gets the signals of the mask, signal N at bit N-1. signalfd(2)
+pub(crate) fn signalfd(mask: u64) -> nix::Result<OwnedFd> {
+    // SAFETY: the kernel reads the 8 bytes of its signal set.
+    owned(unsafe {
+        libc::syscall(
+            libc::SYS_signalfd4,
+            -1,
+            &raw const mask,
+            size_of::<u64>(),
+            libc::SFD_CLOEXEC,
+        )
+    })
+}
+
+/// A timer of this clock, not armed. timerfd_create(2)
+pub(crate) fn timerfd_create(clock: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: it takes plain numbers.
+    owned(unsafe { libc::timerfd_create(clock, libc::TFD_CLOEXEC) }.into())
+}
+
+/// Arms or, with no value, disarms a timer; expirations not yet read are forgotten.
+pub(crate) fn timerfd_settime(
+    fd: impl AsFd,
+    flags: i32,
+    value: libc::timespec,
+    interval: libc::timespec,
+) -> nix::Result<()> {
+    let spec = libc::itimerspec {
+        it_interval: interval,
+        it_value: value,
+    };
+    // SAFETY: the kernel reads one itimerspec; no old value is asked for.
+    Errno::result(unsafe { libc::timerfd_settime(raw(&fd), flags, &raw const spec, std::ptr::null_mut()) })
+        .map(drop)
+}
+
+/// Has the kernel count the periods that have passed since a timer expired, which it otherwise does when
+/// the timer is read.
+pub(crate) fn timerfd_catch_up(fd: impl AsFd) -> nix::Result<()> {
+    let zero = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut spec = libc::itimerspec {
+        it_interval: zero,
+        it_value: zero,
+    };
+    // SAFETY: the kernel writes one itimerspec.
+    Errno::result(unsafe { libc::timerfd_gettime(raw(&fd), &raw mut spec) }).map(drop)
+}
+
+/// `TFD_IOC_SET_TICKS` of linux/timerfd.h.
+const TFD_IOC_SET_TICKS: libc::Ioctl = 0x4008_5400;
+
+/// Sets the number of expirations not yet read, which is not 0.
+pub(crate) fn timerfd_set_ticks(fd: impl AsFd, ticks: u64) -> nix::Result<()> {
+    // SAFETY: the kernel reads one u64.
+    Errno::result(unsafe { libc::ioctl(raw(&fd), TFD_IOC_SET_TICKS, &raw const ticks) }).map(drop)
+}
+
+/// clock_gettime(2)
+pub(crate) fn now(clock: i32) -> nix::Result<libc::timespec> {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes one timespec.
+    Errno::result(unsafe { libc::clock_gettime(clock, &raw mut now) })?;
+    Ok(now)
+}
+
+/// Whether a descriptor becomes readable within so many milliseconds. poll(2)
+pub(crate) fn readable_within(fd: impl AsFd, milliseconds: i32) -> nix::Result<bool> {
+    let mut poll = libc::pollfd {
+        fd: raw(&fd),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    loop {
+        // SAFETY: one pollfd is passed.
+        match Errno::result(unsafe { libc::poll(&raw mut poll, 1, milliseconds) }) {
+            Err(Errno::EINTR) => {}
+            other => return Ok(other? == 1 && poll.revents & libc::POLLIN != 0),
+        }
+    }
+}
+
+/// pidfd_open(2)
+pub(crate) fn pidfd_open(pid: i32, flags: u32) -> nix::Result<OwnedFd> {
+    // SAFETY: it takes plain numbers.
+    let fd = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) })?;
+    Ok(fd)
+}
+
+/// `struct clone_args` of linux/sched.h, as Linux 5.3 had it.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// A child that has ended and waits to be reaped. It ends without a signal, and by [`reap`] it is gone.
+/// clone3(2), waitid(2)
+pub(crate) fn dead_child() -> nix::Result<i32> {
+    let args = CloneArgs::default();
+    // SAFETY: without flags it is fork(2); the child makes one system call and no use of what it shares
+    // with its parent.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    if pid == 0 {
+        // SAFETY: it ends this process, without running what the parent has registered for its exit.
+        unsafe { libc::_exit(0) };
+    }
+    let pid = i32::try_from(Errno::result(pid)?).map_err(|_| Errno::EINVAL)?;
+    wait(pid, libc::WNOWAIT)?;
+    Ok(pid)
+}
+
+/// Reaps a [`dead_child`].
+pub(crate) fn reap(pid: i32) -> nix::Result<()> {
+    wait(pid, 0)
+}
+
+fn wait(pid: i32, more: i32) -> nix::Result<()> {
+    let flags = libc::WEXITED | libc::__WALL | more;
+    loop {
+        // SAFETY: no result is asked for.
+        let result = unsafe { libc::waitid(libc::P_PID, pid.cast_unsigned(), std::ptr::null_mut(), flags) };
+        match Errno::result(result) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// An empty set. epoll_create(2)
+pub(crate) fn epoll_create() -> nix::Result<OwnedFd> {
+    // SAFETY: it takes a plain number.
+    owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }.into())
+}
+
+/// Adds (`EPOLL_CTL_ADD`) or changes (`EPOLL_CTL_MOD`) a target. epoll_ctl(2)
+pub(crate) fn epoll_ctl(epoll: impl AsFd, op: i32, tfd: i32, events: u32, data: u64) -> nix::Result<()> {
+    let mut event = libc::epoll_event { events, u64: data };
+    // SAFETY: the kernel reads one epoll_event.
+    Errno::result(unsafe { libc::epoll_ctl(raw(&epoll), op, tfd, &raw mut event) }).map(drop)
+}
+
+/// Takes one event if there is one now, and returns its data. epoll_wait(2)
+pub(crate) fn epoll_take(epoll: impl AsFd) -> nix::Result<Option<u64>> {
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    // SAFETY: the kernel writes at most one epoll_event.
+    let count = Errno::result(unsafe { libc::epoll_wait(raw(&epoll), &raw mut event, 1, 0) })?;
+    Ok((count == 1).then_some(event.u64))
+}
+
+/// `struct kcmp_epoll_slot` of linux/kcmp.h.
+#[repr(C)]
+struct EpollSlot {
+    epoll: u32,
+    tfd: u32,
+    /// Counts the targets of the same number.
+    offset: u32,
+}
+
+/// Whether descriptor `fd` of a process is the target number `tfd` (the `offset`th of that number) of a
+/// set of our own; false as well when there is no such descriptor. kcmp(2), `KCMP_EPOLL_TFD`
+pub(crate) fn is_target(pid: i32, fd: i32, epoll: impl AsFd, tfd: u32, offset: u32) -> nix::Result<bool> {
+    const KCMP_EPOLL_TFD: libc::c_int = 7;
+    let slot = EpollSlot {
+        epoll: raw(&epoll).cast_unsigned(),
+        tfd,
+        offset,
+    };
+    let me = std::process::id().cast_signed();
+    // SAFETY: the kernel reads one slot and compares.
+    let result = unsafe { libc::syscall(libc::SYS_kcmp, pid, me, KCMP_EPOLL_TFD, fd, &raw const slot) };
+    match Errno::result(result) {
+        Ok(order) => Ok(order == 0),
+        Err(Errno::EBADF) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A copy at a number, in place of what is there. dup3(2)
+pub(crate) fn dup_to(fd: impl AsFd, number: i32, cloexec: bool) -> nix::Result<()> {
+    let flags = if cloexec { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: it takes plain numbers; whoever calls it has seen to what is at the number.
+    Errno::result(unsafe { libc::dup3(raw(&fd), number, flags) }).map(drop)
+}
+
+/// A copy of what is at a number, and whether it has `FD_CLOEXEC`; `None` when the number is free.
+pub(crate) fn copy_of(number: i32) -> nix::Result<Option<(OwnedFd, bool)>> {
+    // SAFETY: it takes and returns plain numbers.
+    let flags = match Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) }) {
+        Err(Errno::EBADF) => return Ok(None),
+        other => other?,
+    };
+    // SAFETY: as above.
+    let copy = owned(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) }.into())?;
+    Ok(Some((copy, flags & libc::FD_CLOEXEC != 0)))
+}
+
+/// Closes a number that the caller has put a copy at.
+pub(crate) fn close(number: i32) {
+    // SAFETY: what is closed is the caller's copy alone.
+    unsafe { libc::close(number) };
+}
