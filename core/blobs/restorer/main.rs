@@ -46,6 +46,7 @@ pub extern "C" fn entry_thread() -> ! {
 /// A system call, then nothing: where the coordinator lets a caught thread make calls.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
+#[unsafe(link_section = ".text.entry")]
 pub extern "C" fn entry_syscall() -> ! {
     naked_asm!("syscall", "int3")
 }

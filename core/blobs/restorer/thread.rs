@@ -77,11 +77,10 @@ pub fn second_half(me: &Thread, report: Report<'_>) {
         let result = unsafe { syscall!(nr::PRCTL, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
         report.check(result, step::NO_NEW_PRIVS, 0);
     }
-    if me.death_signal != 0 {
-        // SAFETY: concerns this thread alone.
-        let result = unsafe { syscall!(nr::PRCTL, PR_SET_PDEATHSIG, me.death_signal, 0, 0, 0) };
-        report.check(result, step::DEATH_SIGNAL, u64::from(me.death_signal));
-    }
+    // Always: until here a task dies with the one that restores it.
+    // SAFETY: concerns this thread alone.
+    let result = unsafe { syscall!(nr::PRCTL, PR_SET_PDEATHSIG, me.death_signal, 0, 0, 0) };
+    report.check(result, step::DEATH_SIGNAL, u64::from(me.death_signal));
 }
 
 fn schedule(me: &Thread, report: Report<'_>) {

@@ -64,7 +64,11 @@ mod tests {
         for blob in [PARASITE, RESTORER] {
             assert!(!blob.entries.is_empty());
             for (name, at) in blob.entries {
-                assert!(*at < blob.rw_start && *at < blob.image.len(), "{} {name} {at:#x}", blob.name);
+                assert!(
+                    *at < blob.rw_start && *at < blob.image.len(),
+                    "{} {name} {at:#x}",
+                    blob.name
+                );
             }
         }
         assert!(PARASITE.entry("init").is_some() && PARASITE.entry("thread").is_some());
@@ -82,7 +86,12 @@ mod tests {
                 assert!(*addend <= blob.size as u64);
             }
             let (a, b) = (blob.relocated(0x10_0000), blob.relocated(0x7f00_0000_0000));
-            assert_eq!(a[..blob.rw_start], b[..blob.rw_start], "{}: text depends on the base", blob.name);
+            assert_eq!(
+                a[..blob.rw_start],
+                b[..blob.rw_start],
+                "{}: text depends on the base",
+                blob.name
+            );
         }
     }
 

@@ -143,7 +143,7 @@ impl World {
 
     /// Takes room in the hole for something else, in whole pages.
     pub(crate) fn take(&mut self, layout: &Layout, length: u64) -> Result<u64> {
-        let at = (self.next + PAGE).next_multiple_of(PAGE);
+        let at = self.next_free();
         let end = at + length.next_multiple_of(PAGE);
         if end >= layout.end {
             return Err(Error::refused(
@@ -153,6 +153,11 @@ impl World {
         }
         self.next = end;
         Ok(at)
+    }
+
+    /// Where [`World::take`] would be.
+    pub(crate) fn next_free(&self) -> u64 {
+        (self.next + PAGE).next_multiple_of(PAGE)
     }
 
     /// The starts of all that is there.

@@ -530,7 +530,7 @@ fn arguments(
     };
     // The hole is kept whole: the coordinator unmaps it at the end.
     prepared.unmap = to_unmap(world, (restore.layout.start, restore.layout.end));
-    let at = world.take(&restore.layout, 0)?;
+    let at = world.next_free();
     let mut arena = Arena::new(at);
     let wire = args::build(
         &mut arena,
