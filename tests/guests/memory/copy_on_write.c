@@ -22,6 +22,8 @@ int main(void)
 {
 	char *p = map(N * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct latch l = latch_new();
+	char checked[PATH_MAX];
+	snprintf(checked, sizeof checked, "%s/checked", guest_dir);
 	want = map(N * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	madvise(p, N * PAGE, MADV_NOHUGEPAGE);
 	fill(p, N * PAGE, 1);
@@ -39,6 +41,8 @@ int main(void)
 			filled(p + 30 * PAGE, PAGE, 3, "grandchild");
 			shared_pages(p, 0, 20, true, "grandchild");
 			fill(p + 40 * PAGE, PAGE, 4);
+			while (access(checked, F_OK)) /* what ends shares nothing any more */
+				usleep(100);
 			_exit(0);
 		}
 		wait_go();
@@ -55,6 +59,7 @@ int main(void)
 	original(p, 0, 50, "parent");
 	filled(p + 50 * PAGE, PAGE, 5, "parent");
 	fill(p + 70 * PAGE, PAGE, 6);
+	OK(symlink("by the parent", checked));
 	reap_ok(kid);
 	filled(p + 70 * PAGE, PAGE, 6, "parent");
 	return pass();
