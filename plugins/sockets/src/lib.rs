@@ -5,6 +5,7 @@
 
 mod descriptor;
 mod external;
+mod extra;
 mod inet;
 mod lock;
 mod netlink;

@@ -274,7 +274,7 @@ pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: RawFd) -> io::Result<OwnedF
 }
 
 /// What `recvmsg(2)` said beside the data.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Received {
     /// Bytes put into the buffer; with `MSG_TRUNC` among the flags of a datagram its full length.
     pub(crate) length: usize,
@@ -282,24 +282,35 @@ pub(crate) struct Received {
     pub(crate) flags: i32,
     /// Descriptors that came along (`SCM_RIGHTS`).
     pub(crate) rights: Vec<OwnedFd>,
+    /// Who sent it (`SCM_CREDENTIALS`), for a receiver that wants to know.
+    pub(crate) credentials: Option<libc::ucred>,
+    /// The address of the sender; empty for none.
+    pub(crate) from: Vec<u8>,
 }
+
+/// A descriptor of the sender, for receivers with `SO_PASSPIDFD` (Linux 6.5).
+const SCM_PIDFD: i32 = 4;
 
 /// `recvmsg(2)` with room for the most descriptors that one message may carry (`SCM_MAX_FD`, 253).
 pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Received> {
     let mut control = [0u64; 256];
+    let mut from = vec![0u8; size_of::<libc::sockaddr_un>()];
     let mut vector = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
     };
     // SAFETY: msghdr is plain data; zeroes are valid.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_name = from.as_mut_ptr().cast();
+    header.msg_namelen = from.len() as libc::socklen_t;
     header.msg_iov = &mut vector;
     header.msg_iovlen = 1;
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of_val(&control);
     // SAFETY: all pointers of the header are to live buffers of the lengths given.
     let length = check_size(unsafe { libc::recvmsg(fd, &mut header, flags | libc::MSG_CMSG_CLOEXEC) })?;
-    let mut rights = Vec::new();
+    from.truncate(header.msg_namelen as usize);
+    let (mut rights, mut credentials) = (Vec::new(), None);
     // SAFETY: the header is as the kernel left it, the control buffer is aligned and alive.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(&header) };
     while !message.is_null() {
@@ -315,6 +326,16 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
                 rights.push(own(unsafe { data.cast::<RawFd>().add(i).read_unaligned() }));
             }
         }
+        if entry.cmsg_level == libc::SOL_SOCKET && entry.cmsg_type == SCM_PIDFD {
+            // SAFETY: the kernel wrote a new descriptor behind the header, which is ours.
+            drop(own(unsafe {
+                libc::CMSG_DATA(message).cast::<RawFd>().read_unaligned()
+            }));
+        }
+        if entry.cmsg_level == libc::SOL_SOCKET && entry.cmsg_type == libc::SCM_CREDENTIALS {
+            // SAFETY: the kernel wrote a ucred behind the header, within the control buffer.
+            credentials = Some(unsafe { libc::CMSG_DATA(message).cast::<libc::ucred>().read_unaligned() });
+        }
         // SAFETY: as for CMSG_FIRSTHDR.
         message = unsafe { libc::CMSG_NXTHDR(&header, message) };
     }
@@ -322,6 +343,8 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
         length,
         flags: header.msg_flags,
         rights,
+        credentials,
+        from,
     })
 }
 
@@ -333,7 +356,27 @@ pub(crate) fn send(
     rights: &[RawFd],
     flags: i32,
 ) -> io::Result<usize> {
-    let mut control = vec![0u64; size_of_val(rights).div_ceil(8) + 4];
+    send_as(fd, data, to, rights, None, flags)
+}
+
+/// The same, with the credentials of the sender (`SCM_CREDENTIALS`).
+pub(crate) fn send_as(
+    fd: RawFd,
+    data: &[u8],
+    to: Option<&[u8]>,
+    rights: &[RawFd],
+    credentials: Option<(i32, u32, u32)>,
+    flags: i32,
+) -> io::Result<usize> {
+    let mut control = Vec::new();
+    if !rights.is_empty() {
+        let fds: Vec<u8> = rights.iter().flat_map(|fd| fd.to_ne_bytes()).collect();
+        control_message(&mut control, libc::SCM_RIGHTS, &fds);
+    }
+    if let Some((pid, uid, gid)) = credentials {
+        let words = [pid.to_ne_bytes(), uid.to_ne_bytes(), gid.to_ne_bytes()].concat();
+        control_message(&mut control, libc::SCM_CREDENTIALS, &words);
+    }
     let vector = libc::iovec {
         iov_base: data.as_ptr().cast_mut().cast(),
         iov_len: data.len(),
@@ -346,24 +389,22 @@ pub(crate) fn send(
     }
     header.msg_iov = (&raw const vector).cast_mut();
     header.msg_iovlen = 1;
-    if !rights.is_empty() {
-        let bytes = size_of_val(rights) as u32;
+    if !control.is_empty() {
         header.msg_control = control.as_mut_ptr().cast();
-        // SAFETY: plain arithmetic.
-        header.msg_controllen = unsafe { libc::CMSG_SPACE(bytes) } as usize;
-        // SAFETY: the control buffer is aligned, zeroed and larger than msg_controllen.
-        let message = unsafe { &mut *libc::CMSG_FIRSTHDR(&header) };
-        message.cmsg_level = libc::SOL_SOCKET;
-        message.cmsg_type = libc::SCM_RIGHTS;
-        // SAFETY: plain arithmetic.
-        message.cmsg_len = unsafe { libc::CMSG_LEN(bytes) } as usize;
-        // SAFETY: CMSG_DATA points behind the header, where CMSG_SPACE left room for the descriptors.
-        unsafe {
-            std::ptr::copy_nonoverlapping(rights.as_ptr(), libc::CMSG_DATA(message).cast(), rights.len());
-        }
+        header.msg_controllen = control.len();
     }
     // SAFETY: all pointers of the header are to live buffers of the lengths given; they are only read.
     check_size(unsafe { libc::sendmsg(fd, &header, flags | libc::MSG_NOSIGNAL) })
+}
+
+/// A `struct cmsghdr` of `SOL_SOCKET` with its data, padded as cmsg(3) wants it.
+fn control_message(control: &mut Vec<u8>, kind: i32, data: &[u8]) {
+    let length = size_of::<libc::cmsghdr>() + data.len();
+    control.extend_from_slice(&length.to_ne_bytes());
+    control.extend_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
+    control.extend_from_slice(&kind.to_ne_bytes());
+    control.extend_from_slice(data);
+    control.resize(control.len().next_multiple_of(size_of::<usize>()), 0);
 }
 
 /// Waits until a descriptor has one of `events`, at most `timeout_ms`; what it has.

@@ -11,6 +11,7 @@ use criu_proto::{Message, magic};
 
 use super::held::Held;
 use super::{address, diag, options, state};
+use crate::extra::{self, Extra, Sort};
 use crate::lock::Connection;
 use crate::netlink::Netlink;
 use crate::netns::{self, Namespace};
@@ -72,16 +73,37 @@ impl Socket<'_> {
     }
 }
 
-/// Saves a socket.
-pub(super) fn dump(host: &Host<'_>, held: &RefCell<Held>, file: &FileTarget) -> Result<Verdict<FileImage>> {
+/// Saves a socket: its entry, and what has no place in that.
+pub(super) fn dump(
+    host: &Host<'_>,
+    held: &RefCell<Held>,
+    file: &FileTarget,
+) -> Result<(Verdict<FileImage>, Option<Extra>)> {
     let socket = read(host, file).context(|| format!("pid {} fd {}", file.pid, file.fd))?;
     let object = socket.object();
+    let options = extra::options(file.local_fd, sort(&socket.entry)).context(|| object.clone())?;
+    let extra = Extra {
+        id: file.id,
+        options,
+        packets: Vec::new(),
+    };
     let result = if socket.is_tcp() {
         dump_tcp(host, held, socket)
     } else {
         dump_udp(host, socket)
     };
-    result.context(|| object)
+    let verdict = result.context(|| object)?;
+    Ok((verdict, Some(extra).filter(|e| !e.options.is_empty())))
+}
+
+/// What decides which options a socket has.
+pub(super) fn sort(entry: &InetSkEntry) -> Sort {
+    let [family, kind, protocol] = [entry.family, entry.r#type, entry.proto].map(u32::cast_signed);
+    Sort {
+        family,
+        kind,
+        protocol,
+    }
 }
 
 fn read<'a>(host: &Host<'_>, file: &'a FileTarget) -> Result<Socket<'a>> {

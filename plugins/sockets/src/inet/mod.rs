@@ -58,7 +58,11 @@ struct Inet {
     /// Connections that a dump holds.
     held: RefCell<held::Held>,
     plan: RefCell<plan::Plan>,
+    /// What has no place in the other images.
+    extras: RefCell<Vec<Extra>>,
 }
+
+use crate::extra::{self, Extra};
 
 thread_local! {
     static INET: Rc<Inet> = Rc::default();
@@ -70,12 +74,14 @@ fn shared() -> Rc<Inet> {
 
 impl FileKind for Inet {
     fn dump(&self, host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
-        dump::dump(host, &self.held, file)
+        let (verdict, extra) = dump::dump(host, &self.held, file)?;
+        self.extras.borrow_mut().extend(extra);
+        Ok(verdict)
     }
 
-    fn finish_dump(&self, _host: &Host<'_>) -> Result<()> {
+    fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
         crate::netns::forget();
-        Ok(())
+        extra::write(host, &extra::INET, &self.extras.take())
     }
 
     fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {

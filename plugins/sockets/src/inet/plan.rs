@@ -12,6 +12,7 @@ use criu_proto::{Message, magic};
 use super::dump::connected;
 use super::held::{LOCK_REMEDY, Method, root};
 use super::{address, state};
+use crate::extra::{self, OptionValue};
 use crate::lock::{Connection, Lock, lasting_table};
 use crate::tcp::{Queue, RepairWindow, Stream};
 
@@ -32,6 +33,8 @@ pub(super) struct Planned {
     pub(super) stream: Option<Stream>,
     pub(super) cork: bool,
     pub(super) nodelay: bool,
+    /// Options that the entry has no field for.
+    pub(super) options: Vec<OptionValue>,
 }
 
 impl Plan {
@@ -45,6 +48,11 @@ impl Plan {
             let planned =
                 planned(host, file).context(|| format!("the TCP or UDP socket with id {:#x}", file.id))?;
             plan.sockets.insert(file.id, planned);
+        }
+        for (id, extra) in extra::read(host, &extra::INET)? {
+            if let Some(planned) = plan.sockets.get_mut(&id) {
+                planned.options = extra.options;
+            }
         }
         let connections: Vec<Connection> = plan
             .sockets
@@ -114,6 +122,7 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
         stream,
         cork,
         nodelay,
+        options: Vec::new(),
     })
 }
 

@@ -8,7 +8,7 @@ use criu_plugin_api::{Context, Error, Host, Opened, Result};
 use super::plan::{Plan, Planned};
 use super::{address, options, resume, state};
 use crate::tcp::{self, Stream};
-use crate::{descriptor, sockopt, sys};
+use crate::{descriptor, extra, sockopt, sys};
 
 /// Opens a socket.
 pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Result<Opened> {
@@ -49,6 +49,7 @@ fn make(planned: &Planned) -> Result<OwnedFd> {
     let raw = fd.as_raw_fd();
     sockopt::restore_device(raw, &entry.opts)?;
     options::before_bind(raw, entry)?;
+    extra::set(raw, super::dump::sort(entry), &planned.options)?;
     match &planned.stream {
         Some(stream) => connection(raw, planned, stream)?,
         None => plain(raw, planned)?,

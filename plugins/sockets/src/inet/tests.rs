@@ -191,6 +191,12 @@ fn what_a_server_has_comes_back() {
             let sockets = [&listening, &client, &server, &unbound];
             let name = sys::local_name(listening.as_raw_fd()).unwrap();
             let mut set = dump(&["tcp-established"], &sockets).unwrap();
+            set.kind.finish_dump(&Host::new(&set.host, "sockets")).unwrap();
+            assert!(
+                !set.host.images().iter().any(|i| i.contains("extra")),
+                "{:?}",
+                set.host.images()
+            );
             assert_eq!(
                 (set.entry(0).state, set.entry(0).backlog),
                 (u32::from(state::LISTEN), 8)
@@ -444,6 +450,8 @@ fn options_come_back() {
             (IPPROTO_TCP, libc::TCP_NODELAY, 1i32),
             (IPPROTO_TCP, libc::TCP_KEEPIDLE, 33),
             (IPPROTO_TCP, libc::TCP_KEEPCNT, 4),
+            (IPPROTO_TCP, libc::TCP_USER_TIMEOUT, 4321),
+            (IPPROTO_TCP, libc::TCP_LINGER2, 21),
             (SOL_SOCKET, libc::SO_KEEPALIVE, 1),
             (SOL_SOCKET, libc::SO_SNDBUF, 70_000),
             (SOL_SOCKET, libc::SO_PRIORITY, 3),
@@ -476,11 +484,22 @@ fn options_come_back() {
         )
         .unwrap();
         let sockets = [&server, &only6, &device, &free, &listening];
+        sys::set_bytes(server.as_raw_fd(), IPPROTO_TCP, libc::TCP_CONGESTION, b"reno").unwrap();
         let mut set = dump(&["tcp-established"], &sockets).unwrap();
+        set.kind.finish_dump(&Host::new(&set.host, "sockets")).unwrap();
         set.at(Stage::Dumped);
         drop((server, only6, device, free, listening));
         let sockets = set.restore().unwrap();
         talk(&client, &sockets[0]);
+        for (option, value) in [(libc::TCP_USER_TIMEOUT, 4321), (libc::TCP_LINGER2, 21)] {
+            assert_eq!(
+                sys::get::<i32>(sockets[0].as_raw_fd(), IPPROTO_TCP, option).unwrap(),
+                value
+            );
+        }
+        let congestion =
+            sys::get_bytes(sockets[0].as_raw_fd(), IPPROTO_TCP, libc::TCP_CONGESTION, 16).unwrap();
+        assert!(congestion.starts_with(b"reno\0"));
         let again = dump(&["tcp-established"], &sockets.iter().collect::<Vec<_>>()).unwrap();
         again.at(Stage::BeforeThaw);
         for i in 0..sockets.len() {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -193,6 +193,23 @@ impl Bound {
             sys::connect(fd.as_raw_fd(), &address(&self.name))
         })
         .context(|| format!("connecting to {}", show(&self.name)))
+    }
+
+    /// Sends a datagram to it.
+    ///
+    /// # Errors
+    /// It does not take it.
+    pub(super) fn send(
+        &self,
+        fd: RawFd,
+        data: &[u8],
+        rights: &[RawFd],
+        credentials: Option<(i32, u32, u32)>,
+    ) -> io::Result<usize> {
+        let to = address(&self.name);
+        within(self.directory.as_deref(), || {
+            sys::send_as(fd, data, Some(&to), rights, credentials, libc::MSG_DONTWAIT)
+        })
     }
 
     /// Where it is, outside of this group.

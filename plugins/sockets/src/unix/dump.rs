@@ -16,6 +16,7 @@ use criu_proto::{Message, magic};
 use super::diag::{Table, UnixSocket, kernel_device};
 use super::{ESTABLISHED, EXTERNAL, LISTEN, Unix, queue};
 use crate::external::External;
+use crate::extra::{self, Extra, PacketExtra, Sort};
 use crate::netlink::Netlink;
 use crate::{netns, sockopt, sys};
 
@@ -31,6 +32,8 @@ pub(crate) struct Seen {
     standing_in: HashMap<u64, UnixSocket>,
     /// `sk-queues.img`, once there is something to write.
     queues: Option<ImageWriter<BufWriter<File>>>,
+    /// What has no place in the other images.
+    extras: Vec<Extra>,
 }
 
 /// What later checks need to know of a socket that has been dumped.
@@ -117,9 +120,18 @@ impl Unix {
             pid: file.pid,
         };
         self.seen().dumped.insert(ino, dumped);
+        let mut extra = Extra {
+            id: file.id,
+            options: extra::options(fd, sort(entry.r#type))?,
+            packets: Vec::new(),
+        };
         if socket.state != LISTEN {
-            self.dump_queue(host, file, &socket)
+            extra.packets = self
+                .dump_queue(host, file, &socket)
                 .context(|| "reading its queue")?;
+        }
+        if !extra.options.is_empty() || !extra.packets.is_empty() {
+            self.seen().extras.push(extra);
         }
         Ok(Verdict::Entry(record(&entry)))
     }
@@ -166,30 +178,40 @@ impl Unix {
         Ok(None)
     }
 
-    fn dump_queue(&self, host: &Host<'_>, file: &FileTarget, socket: &UnixSocket) -> Result<()> {
-        let stream = i32::from(socket.kind) == libc::SOCK_STREAM;
-        let connected = socket.state == ESTABLISHED;
-        if !connected && i32::from(socket.kind) != libc::SOCK_DGRAM {
-            return Ok(());
+    /// Writes what is in the queue, and returns what the common format has no place for.
+    fn dump_queue(
+        &self,
+        host: &Host<'_>,
+        file: &FileTarget,
+        socket: &UnixSocket,
+    ) -> Result<Vec<PacketExtra>> {
+        let kind = i32::from(socket.kind);
+        let (stream, datagram) = (kind == libc::SOCK_STREAM, kind == libc::SOCK_DGRAM);
+        if socket.state != ESTABLISHED && !datagram
+            || sys::poll(file.local_fd, libc::POLLIN, 0).context(|| "poll")? & libc::POLLIN == 0
+        {
+            return Ok(Vec::new());
         }
         // Without this, a killed dump would leave the position in the queue behind.
-        let mut packets = Vec::new();
-        if sys::poll(file.local_fd, libc::POLLIN, 0).context(|| "poll")? & libc::POLLIN == 0 {
-            return Ok(());
-        }
         crate::undo::peek_offset(host, file);
-        queue::peek(file.local_fd, stream, socket.unread, |packet| {
-            packets.push(packet);
-            Ok(())
-        })
-        .context(|| "peeking (SO_PEEK_OFF)")?;
-        for packet in packets {
-            self.write_packet(host, file, packet)?;
+        let packets =
+            queue::peek(file.local_fd, stream, socket.unread).context(|| "peeking (SO_PEEK_OFF)")?;
+        let mut extras = Vec::new();
+        for (index, packet) in (0..).zip(packets) {
+            self.write_packet(host, file, &packet)?;
+            let from = if datagram { packet.from } else { Vec::new() };
+            if !from.is_empty() || packet.credentials.is_some() {
+                extras.push(PacketExtra {
+                    index,
+                    from,
+                    credentials: packet.credentials,
+                });
+            }
         }
-        Ok(())
+        Ok(extras)
     }
 
-    fn write_packet(&self, host: &Host<'_>, file: &FileTarget, packet: queue::Packet) -> Result<()> {
+    fn write_packet(&self, host: &Host<'_>, file: &FileTarget, packet: &queue::Packet) -> Result<()> {
         let mut rights = Vec::with_capacity(packet.rights.len());
         for fd in &packet.rights {
             rights.push(
@@ -234,6 +256,7 @@ impl Unix {
         if let Some(image) = seen.queues.take() {
             image.finish()?;
         }
+        extra::write(host, &extra::UNIX, &seen.extras)?;
         *seen = Seen::default();
         Ok(())
     }
@@ -345,6 +368,14 @@ fn check_direction(socket: &UnixSocket, peer: &UnixSocket, this: &Dumped) -> Res
         remedy: None,
     }
     .into())
+}
+
+pub(super) fn sort(kind: u32) -> Sort {
+    Sort {
+        family: libc::AF_UNIX,
+        kind: kind.cast_signed(),
+        protocol: 0,
+    }
 }
 
 fn record(entry: &UnixSkEntry) -> FileImage {

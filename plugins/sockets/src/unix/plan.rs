@@ -7,6 +7,8 @@ use criu_plugin_api::{Context, Error, Host, Result, image};
 use criu_proto::images::{FileEntry, SkPacketEntry, UnixSkEntry};
 use criu_proto::{Message, magic};
 
+use crate::extra::{self, Extra, OptionValue};
+
 use super::bind::{Files, NAME_MAX, has_path, path};
 use super::{EXTERNAL, LISTEN};
 
@@ -17,6 +19,10 @@ pub(super) struct Packet {
     pub(super) data: Vec<u8>,
     /// The ids of the files that travel with them.
     pub(super) rights: Vec<u32>,
+    /// The name of its sender; empty for none.
+    pub(super) from: Vec<u8>,
+    /// The credentials that came with it: pid, uid, gid.
+    pub(super) credentials: Option<(i32, u32, u32)>,
 }
 
 /// All unix sockets of the image set.
@@ -27,6 +33,7 @@ pub(super) struct Plan {
     by_ino: HashMap<u32, u32>,
     /// By the id of the receiver.
     queues: HashMap<u32, Vec<Packet>>,
+    extras: HashMap<u32, Extra>,
     /// Id to the representative of its group.
     groups: BTreeMap<u32, u32>,
     pub(super) files: Files,
@@ -47,6 +54,7 @@ impl Plan {
         if plan.entries.is_empty() {
             return Ok(plan);
         }
+        plan.extras = extra::read(host, &extra::UNIX)?;
         plan.read_queues(host)?;
         plan.files = Files::check(plan.inside())?;
         plan.group();
@@ -73,10 +81,23 @@ impl Plan {
                 }
                 rights.extend(message.rights);
             }
-            self.queues
-                .entry(packet.id_for)
-                .or_default()
-                .push(Packet { data, rights });
+            self.queues.entry(packet.id_for).or_default().push(Packet {
+                data,
+                rights,
+                from: Vec::new(),
+                credentials: None,
+            });
+        }
+        for (id, extra) in &self.extras {
+            let Some(queue) = self.queues.get_mut(id) else {
+                continue;
+            };
+            for more in &extra.packets {
+                if let Some(packet) = queue.get_mut(more.index as usize) {
+                    packet.from.clone_from(&more.from);
+                    packet.credentials = more.credentials.map(|c| (c.pid, c.uid, c.gid));
+                }
+            }
         }
         Ok(())
     }
@@ -97,6 +118,15 @@ impl Plan {
                 };
                 let first = *names.entry((place, entry.name.clone())).or_insert(entry.id);
                 join(&mut joined, entry.id, first);
+            }
+        }
+        // The senders of what is queued send it again.
+        for (&receiver, packets) in &self.queues {
+            for packet in packets.iter().filter(|p| !p.from.is_empty()) {
+                let sender = self.inside().find(|e| e.name == packet.from);
+                if let Some(sender) = sender.filter(|_| joined.contains_key(&receiver)) {
+                    join(&mut joined, receiver, sender.id);
+                }
             }
         }
         let ids: Vec<u32> = joined.keys().copied().collect();
@@ -144,6 +174,11 @@ impl Plan {
     pub(super) fn outside(&self, entry: &UnixSkEntry) -> Option<&UnixSkEntry> {
         let id = self.by_ino.get(&entry.peer).filter(|_| entry.peer != 0)?;
         self.entries.get(id).filter(|p| p.uflags & EXTERNAL != 0)
+    }
+
+    /// The options of a socket that its entry has no field for.
+    pub(super) fn options(&self, id: u32) -> &[OptionValue] {
+        self.extras.get(&id).map_or(&[], |e| e.options.as_slice())
     }
 
     /// What is to be put into the queue of a socket.

@@ -10,15 +10,19 @@
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
+use crate::extra::Credentials;
 use crate::sys::{self, Received};
 
 /// What one read of the receiver would have given.
-#[derive(Debug)]
 pub(crate) struct Packet {
     /// The bytes.
     pub(crate) data: Vec<u8>,
     /// The descriptors that travel with them.
     pub(crate) rights: Vec<OwnedFd>,
+    /// The name of the sender (`sun_path`); empty for none.
+    pub(crate) from: Vec<u8>,
+    /// The credentials that travel with them, if the receiver asks for them.
+    pub(crate) credentials: Option<Credentials>,
 }
 
 /// Memory that a read takes at first; larger packets are read again with enough room.
@@ -32,43 +36,35 @@ const PEEK: i32 = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC;
 ///
 /// # Errors
 /// The socket cannot be read that way.
-pub(crate) fn peek(
-    fd: RawFd,
-    stream: bool,
-    unread: u32,
-    mut each: impl FnMut(Packet) -> io::Result<()>,
-) -> io::Result<()> {
+pub(crate) fn peek(fd: RawFd, stream: bool, unread: u32) -> io::Result<Vec<Packet>> {
     let before: i32 = sys::get(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF)?;
-    let result = walk(fd, stream, unread, &mut each);
-    let put_back = sys::set(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, before);
-    result.and(put_back)
+    let result = walk(fd, stream, unread);
+    sys::set(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, before)?;
+    result
 }
 
-fn walk(
-    fd: RawFd,
-    stream: bool,
-    unread: u32,
-    each: &mut dyn FnMut(Packet) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut at = 0usize;
+fn walk(fd: RawFd, stream: bool, unread: u32) -> io::Result<Vec<Packet>> {
+    let (mut packets, mut at) = (Vec::new(), 0usize);
     seek(fd, 0)?;
-    loop {
-        let Some((data, got)) = read(fd, at, ROOM)? else {
-            return Ok(());
-        };
-        if data.is_empty() && (stream || at >= unread as usize && got.flags & libc::MSG_TRUNC == 0) {
-            // The end of a stream, or a sequence of packets that its peer has closed; an empty
-            // datagram is followed by EAGAIN like any other.
-            if stream || end_of_packets(fd)? {
-                return Ok(());
-            }
+    while let Some((data, got)) = read(fd, at, ROOM)? {
+        // The end of a stream, or a sequence of packets that its peer has closed, reads as empty; an
+        // empty datagram is followed by EAGAIN like any other.
+        if data.is_empty() && (stream || at >= unread as usize && end_of_packets(fd)?) {
+            break;
         }
         at += data.len();
-        each(Packet {
+        packets.push(Packet {
             data,
             rights: got.rights,
-        })?;
+            from: got.from.get(2..).unwrap_or(&[]).to_vec(),
+            credentials: got.credentials.map(|c| Credentials {
+                pid: c.pid,
+                uid: c.uid,
+                gid: c.gid,
+            }),
+        });
     }
+    Ok(packets)
 }
 
 fn seek(fd: RawFd, at: usize) -> io::Result<()> {
@@ -107,13 +103,8 @@ mod tests {
     use super::*;
 
     fn contents(fd: &OwnedFd, stream: bool, unread: u32) -> Vec<(Vec<u8>, usize)> {
-        let mut all = Vec::new();
-        peek(fd.as_raw_fd(), stream, unread, |p| {
-            all.push((p.data, p.rights.len()));
-            Ok(())
-        })
-        .unwrap();
-        all
+        let packets = peek(fd.as_raw_fd(), stream, unread).unwrap();
+        packets.into_iter().map(|p| (p.data, p.rights.len())).collect()
     }
 
     #[test]

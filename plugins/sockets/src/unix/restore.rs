@@ -11,7 +11,7 @@ use criu_proto::images::UnixSkEntry;
 use super::bind::{Bound, bind};
 use super::plan::{Packet, Plan};
 use super::{ESTABLISHED, EXTERNAL, LISTEN};
-use crate::{descriptor, sockopt, sys};
+use crate::{descriptor, extra, sockopt, sys};
 
 /// Opens a socket and all others of its group.
 pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Result<Progress<Opened>> {
@@ -322,64 +322,79 @@ impl<'a> Group<'a> {
             return Ok(());
         }
         let receiver = self.fd(entry.id)?;
-        let mutual = self.plan.peer(entry).filter(|p| p.peer == entry.ino);
-        let temporary;
-        let sender = if let Some(far) = far {
-            far.as_raw_fd()
-        } else if let Some(peer) = mutual {
-            self.fd(peer.id)?
-        } else {
-            temporary = socket(entry)?;
-            let name = self
-                .names
-                .get(&key(entry))
-                .ok_or_else(|| Error::new("it has packets, but neither peer nor name"))?;
-            name.bound.connect(&temporary)?;
-            temporary.as_raw_fd()
+        let passcred = |on: bool| {
+            sys::set(receiver, libc::SOL_SOCKET, libc::SO_PASSCRED, i32::from(on)).context(|| "SO_PASSCRED")
         };
-        sockopt::widen_buffers(sender, packets.iter().map(|p| p.data.len() + 1024).sum())?;
         // Otherwise the packets come without any credentials.
-        let credentials = entry.opts.so_passcred == Some(true);
-        sys::set(
-            receiver,
-            libc::SOL_SOCKET,
-            libc::SO_PASSCRED,
-            i32::from(credentials),
-        )
-        .context(|| "SO_PASSCRED")?;
-        for packet in packets {
-            self.send(entry, sender, packet)?;
+        passcred(entry.opts.so_passcred == Some(true))?;
+        let mutual = self.plan.peer(entry).filter(|p| p.peer == entry.ino);
+        let connected = match (far, mutual) {
+            (Some(far), _) => Some(far.as_raw_fd()),
+            (None, Some(peer)) => Some(self.fd(peer.id)?),
+            (None, None) => None,
+        };
+        match connected {
+            Some(sender) => self.fill_from(entry, sender, packets)?,
+            None => self.fill_by_name(entry, packets)?,
         }
-        sys::set(receiver, libc::SOL_SOCKET, libc::SO_PASSCRED, 0i32).context(|| "SO_PASSCRED")
+        passcred(false)
     }
 
-    fn send(&self, entry: &UnixSkEntry, sender: RawFd, packet: &Packet) -> Result<()> {
-        let mut rights = Vec::with_capacity(packet.rights.len());
-        for id in &packet.rights {
-            rights.push(match self.travelling.get(id) {
-                Some(fd) => fd.as_raw_fd(),
-                None => self.fd(*id)?,
-            });
-        }
-        let action = || {
-            format!(
-                "sending {} bytes and {} descriptors",
-                packet.data.len(),
-                packet.rights.len()
-            )
-        };
-        let mut sent = sys::send(sender, &packet.data, None, &rights, libc::MSG_DONTWAIT).context(action)?;
-        while sent < packet.data.len() && entry.r#type.cast_signed() == libc::SOCK_STREAM {
-            let rest = &packet.data[sent..];
-            sent += sys::send(sender, rest, None, &[], libc::MSG_DONTWAIT).context(action)?;
-        }
-        if sent < packet.data.len() {
-            return Err(Error::new(format!(
-                "only {sent} bytes of a packet of {}",
-                packet.data.len()
-            )));
+    /// Sends through the other end of a connection.
+    fn fill_from(&self, entry: &UnixSkEntry, sender: RawFd, packets: &[Packet]) -> Result<()> {
+        sockopt::widen_buffers(sender, packets.iter().map(|p| p.data.len() + 1024).sum())?;
+        for packet in packets {
+            let rights = self.rights(packet)?;
+            let send = |credentials| {
+                sys::send_as(
+                    sender,
+                    &packet.data,
+                    None,
+                    &rights,
+                    credentials,
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            let mut sent = as_sender(packet, send)?;
+            while sent < packet.data.len() && entry.r#type.cast_signed() == libc::SOCK_STREAM {
+                let rest = &packet.data[sent..];
+                sent +=
+                    sys::send(sender, rest, None, &[], libc::MSG_DONTWAIT).context(|| "sending the rest")?;
+            }
+            whole(packet, sent)?;
         }
         Ok(())
+    }
+
+    /// Sends datagrams to the name of the socket, each from the socket that has sent it first.
+    fn fill_by_name(&self, entry: &UnixSkEntry, packets: &[Packet]) -> Result<()> {
+        let name = self
+            .names
+            .get(&key(entry))
+            .ok_or_else(|| Error::new("it has packets, but neither peer nor name"))?;
+        let nobody = socket(entry)?;
+        for packet in packets {
+            let sender = self
+                .members
+                .iter()
+                .find(|m| !packet.from.is_empty() && m.name == packet.from);
+            let sender = sender.map_or(Ok(nobody.as_raw_fd()), |m| self.fd(m.id))?;
+            sockopt::widen_buffers(sender, packets.iter().map(|p| p.data.len() + 1024).sum())?;
+            let rights = self.rights(packet)?;
+            let sent = as_sender(packet, |credentials| {
+                name.bound.send(sender, &packet.data, &rights, credentials)
+            })?;
+            whole(packet, sent)?;
+        }
+        Ok(())
+    }
+
+    fn rights(&self, packet: &Packet) -> Result<Vec<RawFd>> {
+        let one = |id| match self.travelling.get(id) {
+            Some(fd) => Ok(fd.as_raw_fd()),
+            None => self.fd(*id),
+        };
+        packet.rights.iter().map(one).collect()
     }
 
     /// A datagram socket that is connected one way.
@@ -440,6 +455,39 @@ impl<'a> Group<'a> {
             .fds
             .get(&entry.id)
             .ok_or_else(|| Error::new("a socket is missing"))?;
+        extra::set(
+            fd.as_raw_fd(),
+            super::dump::sort(entry.r#type),
+            self.plan.options(entry.id),
+        )?;
         descriptor::complete(fd, entry.flags, &entry.fown)
     }
+}
+
+/// Sends a packet with the credentials it had, or with our own if that process does not exist.
+fn as_sender(
+    packet: &Packet,
+    send: impl Fn(Option<(i32, u32, u32)>) -> std::io::Result<usize>,
+) -> Result<usize> {
+    let result = match send(packet.credentials) {
+        Err(e) if packet.credentials.is_some() && e.raw_os_error() == Some(libc::ESRCH) => send(None),
+        result => result,
+    };
+    result.context(|| {
+        format!(
+            "sending {} bytes and {} descriptors",
+            packet.data.len(),
+            packet.rights.len()
+        )
+    })
+}
+
+fn whole(packet: &Packet, sent: usize) -> Result<()> {
+    if sent < packet.data.len() {
+        return Err(Error::new(format!(
+            "only {sent} bytes of a packet of {}",
+            packet.data.len()
+        )));
+    }
+    Ok(())
 }

@@ -380,3 +380,41 @@ fn a_failed_restore_leaves_no_name() {
     kind.finish_restore(&host, Outcome::Failure).unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn datagrams_keep_their_senders() {
+    let names = [b"\0criu-test-receiver".to_vec(), b"\0criu-test-sender".to_vec()];
+    let receiver = listen_at(SOCK_DGRAM, &names[0], 0);
+    sys::set(receiver.as_raw_fd(), SOL_SOCKET, libc::SO_PASSCRED, 1i32).unwrap();
+    let named = listen_at(SOCK_DGRAM, &names[1], 0);
+    let to = address(&names[0]);
+    let me = std::process::id().cast_signed();
+    sys::send_as(named.as_raw_fd(), b"first", Some(&to), &[], Some((me, 17, 18)), 0).unwrap();
+    sys::send(
+        connect_to(SOCK_DGRAM, &names[0]).as_raw_fd(),
+        b"second",
+        None,
+        &[],
+        0,
+    )
+    .unwrap();
+    let set = dump(&[receiver, named]).unwrap();
+    assert!(set.host.images().contains(&"sk-extra-unix.img".to_owned()));
+    let sockets = set.restore();
+    let mut buffer = [0; 16];
+    let got = sys::receive(sockets[0].as_raw_fd(), &mut buffer, libc::MSG_DONTWAIT).unwrap();
+    assert_eq!(
+        (&buffer[..got.length], got.from),
+        (&b"first"[..], address(&names[1]))
+    );
+    let credentials = got.credentials.unwrap();
+    assert_eq!((credentials.pid, credentials.uid, credentials.gid), (me, 17, 18));
+    let got = sys::receive(sockets[0].as_raw_fd(), &mut buffer, libc::MSG_DONTWAIT).unwrap();
+    assert_eq!((&buffer[..got.length], got.from), (&b"second"[..], Vec::new()));
+}
+
+#[test]
+fn plain_sockets_have_no_image_of_their_own() {
+    let (a, b) = sys::socketpair(libc::AF_UNIX, SOCK_STREAM).unwrap();
+    assert_eq!(dump(&[a, b]).unwrap().host.images(), Vec::<String>::new());
+}

@@ -1,0 +1,244 @@
+//! What a socket has and the common image format has no field for: options of the network layers, the
+//! senders of queued datagrams. Written only when there is something, into images of our own
+//! (`sk-extra-unix.img`, `sk-extra-inet.img`); a set without them restores as well.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use criu_plugin_api::image::{self, ImageKind};
+use criu_plugin_api::{Context, Error, Host, Result};
+
+use crate::sys;
+
+pub(crate) static UNIX: ImageKind = image::own_kind("SK_EXTRA_UNIX", "sk-extra-unix.img", 0x534b_5855);
+pub(crate) static INET: ImageKind = image::own_kind("SK_EXTRA_INET", "sk-extra-inet.img", 0x534b_5849);
+
+/// All of one socket.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Extra {
+    /// The id of its file.
+    #[prost(uint32, tag = "1")]
+    pub(crate) id: u32,
+    /// Options that differ from those of a fresh socket.
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) options: Vec<OptionValue>,
+    /// Packets in its queue of which more is known.
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) packets: Vec<PacketExtra>,
+}
+
+/// An option as setsockopt(2) takes it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct OptionValue {
+    /// `SOL_SOCKET`, `IPPROTO_TCP` and so on.
+    #[prost(int32, tag = "1")]
+    pub(crate) level: i32,
+    /// Its number.
+    #[prost(int32, tag = "2")]
+    pub(crate) option: i32,
+    /// Its value: an int, or the name of a congestion control.
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) value: Vec<u8>,
+}
+
+/// Who has sent a packet.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct PacketExtra {
+    /// The number of the packet in the queue, from 0.
+    #[prost(uint32, tag = "1")]
+    pub(crate) index: u32,
+    /// The name of its sender (`sun_path`); empty for none.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) from: Vec<u8>,
+    /// The credentials that came with it.
+    #[prost(message, optional, tag = "3")]
+    pub(crate) credentials: Option<Credentials>,
+}
+
+/// `struct ucred`.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Credentials {
+    /// The process.
+    #[prost(int32, tag = "1")]
+    pub(crate) pid: i32,
+    /// Its user.
+    #[prost(uint32, tag = "2")]
+    pub(crate) uid: u32,
+    /// Its group.
+    #[prost(uint32, tag = "3")]
+    pub(crate) gid: u32,
+}
+
+/// The kinds of sockets whose options differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Sort {
+    pub(crate) family: i32,
+    pub(crate) kind: i32,
+    pub(crate) protocol: i32,
+}
+
+/// An option that is saved.
+struct Known {
+    level: i32,
+    option: i32,
+    name: &'static str,
+}
+
+macro_rules! known {
+    ($($level:ident $($option:ident)+;)+) => {
+        &[$($(Known { level: libc::$level, option: libc::$option, name: stringify!($option) }),+),+]
+    };
+}
+
+static ALL: &[Known] = known! {
+    SOL_SOCKET SO_TIMESTAMP SO_TIMESTAMPNS SO_TIMESTAMPING SO_RXQ_OVFL SO_ZEROCOPY SO_PEEK_OFF;
+};
+static UNIX_ONLY: &[Known] = &[Known {
+    level: libc::SOL_SOCKET,
+    option: 76,
+    name: "SO_PASSPIDFD",
+}];
+static TCP: &[Known] = known! {
+    IPPROTO_TCP TCP_CONGESTION TCP_SYNCNT TCP_LINGER2 TCP_DEFER_ACCEPT TCP_USER_TIMEOUT TCP_NOTSENT_LOWAT;
+};
+static UDP: &[Known] = known! { IPPROTO_UDP UDP_SEGMENT UDP_GRO; };
+/// A stream takes over other values on its way, and cannot set them.
+static MULTICAST: &[Known] = known! { IPPROTO_IP IP_MULTICAST_TTL IP_MULTICAST_LOOP; };
+static MULTICAST6: &[Known] = known! { IPPROTO_IPV6 IPV6_MULTICAST_HOPS IPV6_MULTICAST_LOOP; };
+static IP: &[Known] = known! {
+    IPPROTO_IP IP_MTU_DISCOVER IP_RECVERR IP_RECVTTL IP_RECVTOS IP_MINTTL IP_TRANSPARENT
+        IP_BIND_ADDRESS_NO_PORT;
+};
+static IPV6: &[Known] = known! {
+    IPPROTO_IPV6 IPV6_UNICAST_HOPS IPV6_MTU_DISCOVER IPV6_RECVERR IPV6_RECVHOPLIMIT IPV6_RECVTCLASS
+        IPV6_TRANSPARENT;
+};
+
+/// Room for a value; the name of a congestion control is the longest.
+const ROOM: usize = 16;
+
+impl Sort {
+    fn known(self) -> impl Iterator<Item = &'static Known> {
+        let network = match self.family {
+            libc::AF_UNIX => UNIX_ONLY,
+            libc::AF_INET => IP,
+            _ => IPV6,
+        };
+        let transport = match self.protocol {
+            libc::IPPROTO_TCP => TCP,
+            libc::IPPROTO_UDP => UDP,
+            _ => &[],
+        };
+        let multicast = match (self.family, self.kind) {
+            (libc::AF_INET, libc::SOCK_DGRAM) => MULTICAST,
+            (libc::AF_INET6, libc::SOCK_DGRAM) => MULTICAST6,
+            _ => &[],
+        };
+        ALL.iter().chain(network).chain(transport).chain(multicast)
+    }
+
+    /// The values of a socket; `None` where the kernel does not know an option of this kind.
+    fn values(self, fd: RawFd) -> io::Result<Vec<Option<Vec<u8>>>> {
+        self.known()
+            .map(
+                |known| match sys::get_bytes(fd, known.level, known.option, ROOM) {
+                    Ok(value) => Ok(Some(value)),
+                    Err(e) if unknown(&e) => Ok(None),
+                    Err(e) => Err(e),
+                },
+            )
+            .collect()
+    }
+}
+
+fn unknown(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP | libc::EINVAL)
+    )
+}
+
+thread_local! {
+    /// The options of a fresh socket of each kind.
+    static DEFAULTS: RefCell<HashMap<Sort, Vec<Option<Vec<u8>>>>> = RefCell::default();
+}
+
+/// The options of a socket that differ from those of a fresh one. Fresh ones are made in the namespace
+/// of this process; where that has other defaults, more is written than needed.
+///
+/// # Errors
+/// An option could not be read.
+pub(crate) fn options(fd: RawFd, sort: Sort) -> Result<Vec<OptionValue>> {
+    let read = || {
+        if !DEFAULTS.with_borrow(|defaults| defaults.contains_key(&sort)) {
+            let fresh = sys::socket(sort.family, sort.kind, sort.protocol)?;
+            let values = sort.values(fresh.as_raw_fd())?;
+            DEFAULTS.with_borrow_mut(|defaults| defaults.insert(sort, values));
+        }
+        let values = sort.values(fd)?;
+        Ok::<_, io::Error>(DEFAULTS.with_borrow(|defaults| {
+            let fresh = defaults.get(&sort).map_or(&[][..], Vec::as_slice);
+            sort.known()
+                .zip(values)
+                .enumerate()
+                .filter(|(i, (_, value))| fresh.get(*i) != Some(value))
+                .filter_map(|(_, (known, value))| {
+                    Some(OptionValue {
+                        level: known.level,
+                        option: known.option,
+                        value: value?,
+                    })
+                })
+                .collect()
+        }))
+    };
+    read().context(|| "reading the options of its protocol")
+}
+
+/// Sets options.
+///
+/// # Errors
+/// One is not known here, or the kernel refuses it.
+pub(crate) fn set(fd: RawFd, sort: Sort, options: &[OptionValue]) -> Result<()> {
+    for option in options {
+        let known = sort
+            .known()
+            .find(|k| (k.level, k.option) == (option.level, option.option));
+        let known = known.filter(|_| option.value.len() <= ROOM).ok_or_else(|| {
+            Error::new(format!(
+                "option {} of level {} is not known",
+                option.option, option.level
+            ))
+        })?;
+        sys::set_bytes(fd, option.level, option.option, &option.value)
+            .context(|| format!("setting {} to {:?}", known.name, option.value))?;
+    }
+    Ok(())
+}
+
+/// Writes an image, if there is anything to write.
+///
+/// # Errors
+/// The file system's.
+pub(crate) fn write(host: &Host<'_>, kind: &ImageKind, extras: &[Extra]) -> Result<()> {
+    if extras.is_empty() {
+        return Ok(());
+    }
+    let mut image = image::create(host, kind)?;
+    for extra in extras {
+        image.entry(extra)?;
+    }
+    image.finish()?;
+    Ok(())
+}
+
+/// Reads an image, by the ids of the files.
+///
+/// # Errors
+/// It is damaged.
+pub(crate) fn read(host: &Host<'_>, kind: &ImageKind) -> Result<HashMap<u32, Extra>> {
+    let all: Vec<Extra> = image::read_all(host, kind)?;
+    Ok(all.into_iter().map(|extra| (extra.id, extra)).collect())
+}
