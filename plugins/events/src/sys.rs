@@ -139,7 +139,8 @@ struct CloneArgs {
     tls: u64,
 }
 
-/// A child that has ended and waits to be reaped. It ends without a signal, and by [`reap`] it is gone.
+/// A child that has ended and waits to be reaped. It ends without a signal, and is gone by
+/// [`reap`].
 /// clone3(2), waitid(2)
 pub(crate) fn dead_child() -> nix::Result<i32> {
     let args = CloneArgs::default();
@@ -155,7 +156,7 @@ pub(crate) fn dead_child() -> nix::Result<i32> {
     Ok(pid)
 }
 
-/// Reaps a [`dead_child`].
+/// Reaps a child that ends without a signal.
 pub(crate) fn reap(pid: i32) -> nix::Result<()> {
     wait(pid, 0)
 }
@@ -221,27 +222,32 @@ pub(crate) fn is_target(pid: i32, fd: i32, epoll: impl AsFd, tfd: u32, offset: u
     }
 }
 
+/// Runs `work` in a short-lived process that shares everything with this one but its descriptor table, of
+/// which it has a copy, and returns when it is done. `work` changes no descriptors but those of the copy.
+/// clone(2)
+pub(crate) fn in_a_copy_of_the_table(mut work: impl FnMut()) -> nix::Result<()> {
+    extern "C" fn run<W: FnMut()>(work: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: it is the place of the closure of the call below, which waits until this is over.
+        unsafe { (*work.cast::<W>())() };
+        0
+    }
+    fn start<W: FnMut()>(work: &mut W) -> nix::Result<i32> {
+        let mut stack = vec![0_u128; STACK / size_of::<u128>()];
+        let top = stack.as_mut_ptr_range().end;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_SIGHAND;
+        // SAFETY: the stack is its own, aligned for any architecture, and outlives the process: with
+        // CLONE_VFORK this thread goes on when that has ended.
+        Errno::result(unsafe { libc::clone(run::<W>, top.cast(), flags, std::ptr::from_mut(work).cast()) })
+    }
+    let pid = start(&mut work)?;
+    reap(pid)
+}
+
+/// Bytes of stack for [`in_a_copy_of_the_table`].
+const STACK: usize = 256 << 10;
+
 /// A copy at a number, in place of what is there. dup3(2)
-pub(crate) fn dup_to(fd: impl AsFd, number: i32, cloexec: bool) -> nix::Result<()> {
-    let flags = if cloexec { libc::O_CLOEXEC } else { 0 };
+pub(crate) fn dup_to(fd: impl AsFd, number: i32) -> nix::Result<()> {
     // SAFETY: it takes plain numbers; whoever calls it has seen to what is at the number.
-    Errno::result(unsafe { libc::dup3(raw(&fd), number, flags) }).map(drop)
-}
-
-/// A copy of what is at a number, and whether it has `FD_CLOEXEC`; `None` when the number is free.
-pub(crate) fn copy_of(number: i32) -> nix::Result<Option<(OwnedFd, bool)>> {
-    // SAFETY: it takes and returns plain numbers.
-    let flags = match Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) }) {
-        Err(Errno::EBADF) => return Ok(None),
-        other => other?,
-    };
-    // SAFETY: as above.
-    let copy = owned(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) }.into())?;
-    Ok(Some((copy, flags & libc::FD_CLOEXEC != 0)))
-}
-
-/// Closes a number that the caller has put a copy at.
-pub(crate) fn close(number: i32) {
-    // SAFETY: what is closed is the caller's copy alone.
-    unsafe { libc::close(number) };
+    Errno::result(unsafe { libc::dup3(raw(&fd), number, libc::O_CLOEXEC) }).map(drop)
 }

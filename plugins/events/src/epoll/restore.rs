@@ -1,7 +1,7 @@
 //! Makes a set, and adds its targets once they are there.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use criu_plugin_api::image;
 use criu_plugin_api::message::{FilePlan, FileRecord};
@@ -132,19 +132,24 @@ fn add(epoll: BorrowedFd<'_>, tfd: i32, target: &EventpollTfdEntry) -> Result<()
     Ok(())
 }
 
-/// Adds a description under a number at which something else may stand: for the moment it stands there.
+/// Adds a description under a number at which something else may stand. In this process that stays there
+/// all the time, since other tasks may fetch it: the description is put there in a copy of the table.
 fn add_as(epoll: BorrowedFd<'_>, other: OwnedFd, tfd: i32, target: &EventpollTfdEntry) -> Result<()> {
-    let what = || format!("putting a target at number {tfd} for the moment");
+    let what = || format!("adding a target under the number {tfd}");
     let epoll = beside(entry::copy(epoll)?, tfd)?;
-    let other = beside(other, tfd)?;
-    let before = sys::copy_of(tfd).context(what)?;
-    sys::dup_to(&other, tfd, true).context(what)?;
-    let added = add(std::os::fd::AsFd::as_fd(&epoll), tfd, target);
-    match before {
-        Some((before, cloexec)) => sys::dup_to(before, tfd, cloexec).context(what)?,
-        None => sys::close(tfd),
-    }
-    added
+    let mut added = Err(Error::new("the process that was to do it has failed"));
+    sys::in_a_copy_of_the_table(|| {
+        let placed = if other.as_raw_fd() == tfd {
+            Ok(())
+        } else {
+            sys::dup_to(&other, tfd)
+        };
+        added = placed
+            .context(|| "putting it there")
+            .and_then(|()| add(epoll.as_fd(), tfd, target));
+    })
+    .context(what)?;
+    added.context(what)
 }
 
 /// The same descriptor at another number than this.
