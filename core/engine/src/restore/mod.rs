@@ -99,6 +99,7 @@ fn create(restore: &Rc<Restore>, notify: &dyn Notify, begun: Instant) -> Result<
     tell(notify, "pre-restore", None)?;
     restore.kinds.hooks(&**restore, Stage::BeforeRestore)?;
     let table = FileTable::plan(restore)?;
+    prepare_tasks(restore)?;
     let shared = set_up_shared(restore, table)?;
     pids::await_free(restore)?;
 
@@ -120,6 +121,7 @@ fn create(restore: &Rc<Restore>, notify: &dyn Notify, begun: Instant) -> Result<
     restore_mappings(restore)?;
     restore_caught(restore)?;
     restore.kinds.hooks(&**restore, Stage::BeforeResume)?;
+    finish_files(restore, Outcome::Success)?;
     end::complete(restore)?;
     end::write_pidfile(&restore.opts, root)?;
     stats::write(&restore.opts, shared, forking, begun.elapsed())?;
@@ -211,27 +213,39 @@ fn restore_caught(restore: &Restore) -> Result<()> {
     Ok(())
 }
 
-/// Tells the kinds how it ended; after a failure removes every process first.
-fn finish(restore: &Restore, result: Result<()>) -> Result<()> {
-    let outcome = if result.is_ok() {
-        Outcome::Success
-    } else {
-        Outcome::Failure
-    };
-    if result.is_err() {
-        end::remove_all(restore);
+/// Has the kinds of state of tasks check what they will put back.
+fn prepare_tasks(restore: &Restore) -> Result<()> {
+    for (id, kind) in restore.kinds.tasks() {
+        kind.prepare(&restore.kinds.host(restore, id))
+            .map_err(|error| error.context(restore.kinds.name(id)))?;
     }
+    Ok(())
+}
+
+/// Tells the kinds of files how it ends: all tasks stand still, or are gone. All are told; the first
+/// failure is returned.
+fn finish_files(restore: &Restore, outcome: Outcome) -> Result<()> {
+    let mut result = Ok(());
     for (id, _) in restore.kinds.file_kinds() {
         let done = restore
             .kinds
             .file(id)
             .and_then(|kind| Ok(kind.finish_restore(&restore.kinds.host(restore, id), outcome)?));
         if let Err(error) = done {
-            tracing::error!(
-                "cleaning up after the restore with {}: {error}",
-                restore.kinds.name(id)
-            );
+            let name = restore.kinds.name(id);
+            tracing::error!("finishing the restore with {name}: {error}");
+            result = result.and(Err(error));
         }
+    }
+    result
+}
+
+/// After a failure removes every process and has the kinds clean up.
+fn finish(restore: &Restore, result: Result<()>) -> Result<()> {
+    if result.is_err() {
+        end::remove_all(restore);
+        // Reported there; the first cause is what the user must hear of.
+        let _ = finish_files(restore, Outcome::Failure);
     }
     if result.is_err() {
         if let Err(error) = restore.kinds.hooks(restore, Stage::RestoreFailed) {
