@@ -176,7 +176,11 @@ fn rlimits(task: &TaskImages, own: &Own) -> Vec<Rlimit> {
 
 fn itimers(task: &TaskImages) -> [[i64; 4]; 3] {
     let spec = |timer: &ItimerEntry| {
-        [timer.isec, timer.iusec, timer.vsec, timer.vusec].map(|value| value.cast_signed())
+        // A periodic one that has just fired begins its next period when its signal is taken, but only
+        // if the kernel knows the period: it has to fire once more, into the signal that is pending.
+        let fired = timer.vsec == 0 && timer.vusec == 0 && (timer.isec, timer.iusec) != (0, 0);
+        let micros = if fired { 1 } else { timer.vusec };
+        [timer.isec, timer.iusec, timer.vsec, micros].map(u64::cast_signed)
     };
     let timers = task.tc.timers.as_ref();
     timers.map_or([[0; 4]; 3], |timers| {

@@ -53,6 +53,8 @@ pub(crate) struct Live {
     pub(crate) threads: Vec<ThreadImages>,
     pub(crate) mm: MmEntry,
     pub(crate) vmas: Vec<Vma>,
+    /// Ranges of guard pages.
+    pub(crate) guards: Vec<(u64, u64)>,
     pub(crate) pages: Pages,
     pub(crate) fs: FsEntry,
     pub(crate) fds: Rc<Vec<FdinfoEntry>>,
@@ -191,7 +193,7 @@ impl ImageSet {
         if mm.vmas.is_empty() {
             mm.vmas = dir.read_all::<VmaEntry>(&magic::VMAS, id(pid))?;
         }
-        let vmas = vma::check(pid, &std::mem::take(&mut mm.vmas))?;
+        let vma::Mappings { vmas, guards } = vma::check(pid, &std::mem::take(&mut mm.vmas))?;
         let pages = self.read_pages(pid, &vmas)?;
         let fs: FsEntry = dir.read_one(&magic::FS, id(pid))?;
         let table = if inventory.fdinfo_per_id.unwrap_or(false) {
@@ -211,7 +213,7 @@ impl ImageSet {
             ids,
             threads,
             mm,
-            vmas,
+            vmas, guards,
             pages,
             fs,
             fds,

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 
+use criu_images::Run;
 use nix::errno::Errno;
 
 use super::layout::Layout;
@@ -48,13 +49,14 @@ impl Placed {
             return Ok(());
         }
         let protection = self.vma.protection | BOTH;
-        // What will be moved stays one mapping.
-        let (from, to) = if self.in_place() {
-            (from, to)
-        } else {
-            (self.vma.start, self.vma.end)
+        let (start, end) = (self.vma.start, self.vma.end);
+        // The whole mapping stays one. A part alone, where the whole is more than may be promised.
+        let whole = sys::protect(self.at, end - start, protection);
+        let opened = match whole {
+            Err(Errno::ENOMEM) if self.in_place() => sys::protect(self.now(from), to - from, protection),
+            other => other,
         };
-        sys::protect(self.now(from), to - from, protection).context(|| self.doing("making writable"))?;
+        opened.context(|| self.doing("making writable"))?;
         self.protection = None;
         Ok(())
     }
@@ -171,15 +173,17 @@ impl World {
     }
 
     /// Gives every mapping its protection, advice and locks: all contents are there, all children forked.
-    pub(crate) fn finish(&mut self) -> Result<()> {
+    pub(crate) fn finish(&mut self, guards: &[(u64, u64)], runs: &[Run]) -> Result<()> {
+        self.sort();
         for placed in &mut self.placed {
             let (at, length) = (placed.at, placed.vma.length());
             if placed.protection != Some(placed.vma.protection) {
                 sys::protect(at, length, placed.vma.protection).context(|| placed.doing("protecting"))?;
                 placed.protection = Some(placed.vma.protection);
             }
-            if placed.vma.guard {
-                sys::advise(at, length, MADV_GUARD_INSTALL).context(|| placed.doing("guarding"))?;
+            for &(start, end) in guards_within(guards, &placed.vma) {
+                sys::advise(placed.now(start), end - start, MADV_GUARD_INSTALL)
+                    .context(|| placed.doing("guarding pages of"))?;
             }
             let mut advice = placed.vma.advice;
             while advice != 0 {
@@ -189,11 +193,21 @@ impl World {
                     .context(|| placed.doing(&format!("giving advice {number} for")))?;
             }
             if placed.vma.flags & libc::MAP_LOCKED != 0 {
-                sys::lock(at, length, 0).context(|| placed.doing("locking"))?;
+                // A lock that waits for no first touch would have had all pages there.
+                let full = super::pages::covered(runs, placed.vma.start, placed.vma.end);
+                let flags = if placed.vma.private() && !full { libc::MLOCK_ONFAULT } else { 0u32 };
+                sys::lock(at, length, flags).context(|| placed.doing("locking"))?;
             }
         }
         Ok(())
     }
+}
+
+/// Those guard ranges that lie in a mapping.
+fn guards_within<'a>(guards: &'a [(u64, u64)], vma: &Vma) -> &'a [(u64, u64)] {
+    let first = guards.partition_point(|&(start, _)| start < vma.start);
+    let last = guards.partition_point(|&(start, _)| start < vma.end);
+    &guards[first..last]
 }
 
 /// The files of mappings, opened once per process and kind of access.

@@ -73,7 +73,7 @@ pub(crate) fn fill(
     let selected: Vec<bool> = world
         .placed
         .iter()
-        .map(|placed| !placed.filled && placed.vma.private() && !placed.vma.guard && wanted(placed))
+        .map(|placed| !placed.filled && placed.vma.private() && wanted(placed))
         .collect();
     let parts = cut(world, &selected, runs)?;
     open_up(world, &parts)?;
@@ -309,6 +309,11 @@ fn within(runs: &[Run], start: u64, end: u64) -> impl Iterator<Item = (u64, u64)
         .iter()
         .take_while(move |run| run.vaddr < end)
         .map(move |run| (run.vaddr.max(start), run.end().min(end)))
+}
+
+/// Whether a range is covered by runs.
+pub(crate) fn covered(runs: &[Run], start: u64, end: u64) -> bool {
+    difference(std::iter::once((start, end)), within(runs, start, end)).is_empty()
 }
 
 /// What is in `a` and not in `b`; both ascending.

@@ -392,7 +392,7 @@ fn rebuild_memory(
         before(restore, node),
         true,
     )?);
-    world.finish()?;
+    world.finish(&live.guards, &live.pages.runs)?;
     let reader = vdso::reader(&files.fds);
     vdso::plan(
         task.pid,

@@ -55,7 +55,6 @@ pub(crate) struct Vma {
     pub(crate) protection: i32,
     pub(crate) flags: i32,
     pub(crate) backing: Backing,
-    pub(crate) guard: bool,
     /// Bits `1 << advice` of madvise(2).
     pub(crate) advice: u64,
     /// The open flags of the file, where the image has them.
@@ -90,14 +89,12 @@ impl Vma {
                 self.offset,
                 self.flags,
                 self.backing,
-                self.guard,
             ) == (
                 other.start,
                 other.end,
                 other.offset,
                 other.flags,
                 other.backing,
-                other.guard,
             )
     }
 
@@ -115,36 +112,53 @@ impl Vma {
     }
 }
 
-/// Checks the mappings of a process and gives them in the order of their addresses, without the one
-/// that the kernel gives to every process.
-pub(crate) fn check(pid: i32, entries: &[VmaEntry]) -> Result<Vec<Vma>> {
-    let mut vmas = Vec::with_capacity(entries.len());
+/// The mappings of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Mappings {
+    /// In the order of their addresses.
+    pub(crate) vmas: Vec<Vma>,
+    /// Ranges of guard pages (`MADV_GUARD_INSTALL`) within them.
+    pub(crate) guards: Vec<(u64, u64)>,
+}
+
+/// Checks the mappings of a process, all but the one that the kernel gives to every process.
+pub(crate) fn check(pid: i32, entries: &[VmaEntry]) -> Result<Mappings> {
+    let mut mappings = Mappings::default();
     let mut last = 0;
     for entry in entries {
         if entry.status & status::VSYSCALL != 0 {
             continue;
         }
-        let vma = convert(entry).map_err(|what| {
-            Error::malformed(
-                format!("mm-{pid}.img, mapping {:#x}-{:#x}", entry.start, entry.end),
-                what,
-            )
-        })?;
+        let wrong = |what: String| {
+            Error::malformed(format!("mm-{pid}.img, mapping {:#x}-{:#x}", entry.start, entry.end), what)
+        };
+        check_range(entry).map_err(wrong)?;
+        if entry.status & (status::CORE & !status::PLAIN) == status::GUARD {
+            if !mappings.vmas.last().is_some_and(|vma| vma.start <= entry.start && entry.end <= vma.end) {
+                return Err(wrong("guards what is not mapped".to_owned()));
+            }
+            mappings.guards.push((entry.start, entry.end));
+            continue;
+        }
+        let vma = convert(entry).map_err(wrong)?;
         if vma.start < last {
-            let what = format!("has the mapping at {:#x} out of order", vma.start);
-            return Err(Error::malformed(format!("mm-{pid}.img"), what));
+            return Err(wrong("is out of order".to_owned()));
         }
         last = vma.end;
-        vmas.push(vma);
+        mappings.vmas.push(vma);
     }
-    Ok(vmas)
+    Ok(mappings)
 }
 
-fn convert(entry: &VmaEntry) -> std::result::Result<Vma, String> {
+fn check_range(entry: &VmaEntry) -> std::result::Result<(), String> {
     let aligned = entry.start % PAGE == 0 && entry.end % PAGE == 0;
     if !aligned || entry.start >= entry.end || entry.end > TASK_SIZE || entry.start < PAGE {
         return Err("is no range of pages of a process".to_owned());
     }
+    Ok(())
+}
+
+fn convert(entry: &VmaEntry) -> std::result::Result<Vma, String> {
     if entry.prot & !7 != 0 {
         return Err(format!("has protection {:#x}", entry.prot));
     }
@@ -174,7 +188,6 @@ fn convert(entry: &VmaEntry) -> std::result::Result<Vma, String> {
         protection: entry.prot.cast_signed(),
         flags: entry.flags.cast_signed(),
         backing,
-        guard: entry.status & status::GUARD != 0,
         advice: entry.madv.unwrap_or(0),
         open_flags: entry.fdflags,
         entry: entry.clone(),
