@@ -98,7 +98,8 @@ pub(crate) fn restore(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
     let set = |option: i32, name: &str, value: u32| {
         sys::set(fd, SOL_SOCKET, option, value).context(|| format!("setting {name} to {value}"))
     };
-    if let Some(priority) = opts.so_priority.filter(|&p| p != 0) {
+    let priority = number(fd, libc::SO_PRIORITY).context(|| "reading SO_PRIORITY")?;
+    if let Some(priority) = opts.so_priority.filter(|&p| p != priority) {
         set(libc::SO_PRIORITY, "SO_PRIORITY", priority)?;
     }
     if let Some(low) = opts.so_rcvlowat.filter(|&l| l != 1) {

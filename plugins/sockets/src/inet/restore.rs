@@ -49,12 +49,13 @@ fn make(planned: &Planned) -> Result<OwnedFd> {
     let raw = fd.as_raw_fd();
     sockopt::restore_device(raw, &entry.opts)?;
     options::before_bind(raw, entry)?;
+    // IP_TOS sets the priority, which comes later.
+    options::restore(raw, entry)?;
     extra::set(raw, super::dump::sort(entry), &planned.options)?;
     match &planned.stream {
         Some(stream) => connection(raw, planned, stream)?,
         None => plain(raw, planned)?,
     }
-    options::restore(raw, entry)?;
     descriptor::complete(&fd, entry.flags, &entry.fown)?;
     Ok(fd)
 }

@@ -454,11 +454,11 @@ fn options_come_back() {
             (IPPROTO_TCP, libc::TCP_LINGER2, 21),
             (SOL_SOCKET, libc::SO_KEEPALIVE, 1),
             (SOL_SOCKET, libc::SO_SNDBUF, 70_000),
-            (SOL_SOCKET, libc::SO_PRIORITY, 3),
             (SOL_SOCKET, libc::SO_MARK, 77),
             (SOL_SOCKET, libc::SO_OOBINLINE, 1),
             (ip, libc::IP_TOS, 16),
             (ip, libc::IP_TTL, 9),
+            (SOL_SOCKET, libc::SO_PRIORITY, 3),
             (ip, libc::IP_PKTINFO, 1),
         ] {
             sys::set(server.as_raw_fd(), level, option, value).unwrap();
