@@ -282,14 +282,9 @@ fn descriptor(pid: Pid, fd: i32, lines: &mut Lines) {
     };
     lines.insert(format!("{pid} fd {fd} is"), plain(&to.to_string_lossy()));
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
-    // What a timer with an interval has counted is a matter of when it is looked at, and by what call.
-    let ticking = info
-        .lines()
-        .any(|line| line.starts_with("it_interval:") && !line.ends_with("(0, 0)"));
     for line in info.lines() {
         if let Some((name, value)) = line.split_once(':')
             && FDINFO.contains(&name)
-            && !(ticking && name == "ticks")
         {
             lines.insert(
                 format!("{pid} fd {fd} {}", name.replace(' ', "-")),
