@@ -1,0 +1,406 @@
+//! What is under way between the two ends of a pair.
+//!
+//! The kernel lets nobody look at these bytes without taking them. A dump takes them and puts them back
+//! in one go, while everything that could notice is stopped. Should criu itself be killed in just that
+//! moment, the bytes are gone: no call could bring them back after its death. The same holds for the
+//! termios, which are changed for the moment so that bytes pass unprocessed.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use criu_plugin_api::{Context, Error, Result};
+use nix::errno::Errno;
+
+use crate::sys::{self, CONTROL_CHARS, Termios};
+
+/// The line buffer of a terminal, less the byte that stays free: more than this waits unprocessed in
+/// another buffer.
+const LINE_BUFFER: usize = 4095;
+/// More than any terminal holds: someone goes on writing.
+const LIMIT: usize = 1 << 20;
+/// The character that quotes the next one, while input is put back.
+const QUOTE: u8 = 0x16;
+/// A control character that is switched off (`_POSIX_VDISABLE`).
+const OFF: u8 = 0;
+
+/// Input that waits for the reader of a slave.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Input {
+    /// What was entered as complete lines; none when the terminal does not deal in lines.
+    lines: Vec<Line>,
+    /// What comes after the last complete line.
+    rest: Vec<u8>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Line {
+    /// With the character that ended it, unless that was the end-of-file character.
+    text: Vec<u8>,
+    /// Whether it was ended by the end-of-file character.
+    eof: bool,
+}
+
+/// The characters by which a terminal tells lines.
+#[derive(Clone, Copy)]
+struct Ends {
+    eof: u8,
+    eol: [u8; 2],
+}
+
+impl Ends {
+    fn of(termios: &Termios) -> Self {
+        Self {
+            eof: termios.cc[libc::VEOF],
+            eol: [termios.cc[libc::VEOL], termios.cc[libc::VEOL2]],
+        }
+    }
+
+    fn ends(self, byte: u8) -> bool {
+        byte == b'\n' || byte != OFF && self.eol.contains(&byte)
+    }
+
+    fn is_eof(self, byte: u8) -> bool {
+        byte != OFF && byte == self.eof
+    }
+
+    fn is_special(self, byte: u8) -> bool {
+        self.ends(byte) || self.is_eof(byte) || byte == QUOTE
+    }
+}
+
+fn deals_in_lines(termios: &Termios) -> bool {
+    termios.lflag & libc::ICANON != 0
+}
+
+impl Input {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.rest.is_empty()
+    }
+
+    /// Takes the input out of a terminal. `slave` is a description of its own, which does not block.
+    ///
+    /// # Errors
+    /// The kernel's; what had been taken is put back.
+    pub(crate) fn take(slave: &File, termios: &Termios) -> Result<Self> {
+        let mut input = Self::default();
+        match input.take_all(slave, termios) {
+            Ok(()) => Ok(input),
+            Err(error) => match input.put(slave.as_fd(), None, termios) {
+                Ok(()) => Err(error),
+                Err(also) => Err(error.context(format!("{also}; after that"))),
+            },
+        }
+    }
+
+    fn take_all(&mut self, slave: &File, termios: &Termios) -> Result<()> {
+        if !deals_in_lines(termios) {
+            return drain(slave, &mut self.rest);
+        }
+        let ends = Ends::of(termios);
+        let mut buffer = vec![0; LIMIT];
+        let mut taken = 0;
+        // A read gives one line; nothing, if it is ended by the end-of-file character alone.
+        while let Some(length) = read_some(slave, &mut buffer)? {
+            let text = buffer[..length].to_vec();
+            let eof = text.last().is_none_or(|&last| !ends.ends(last));
+            taken += length + 1;
+            self.lines.push(Line { text, eof });
+            if taken > LIMIT {
+                return Err(Error::new(
+                    "more input than a terminal holds: someone goes on typing",
+                ));
+            }
+        }
+        // Outside of line mode an unfinished line can be read too. Back in it, with nothing left, all is
+        // as before.
+        let mut plain = *termios;
+        plain.lflag &= !libc::ICANON;
+        let rest = &mut self.rest;
+        with_termios(slave.as_fd(), termios, &plain, || {
+            let now = sys::termios(slave.as_fd()).context(|| "asking for the termios")?;
+            if deals_in_lines(&now) {
+                // The bit is locked, by TIOCSLCKTRMIOS.
+                return Err(Error::new(
+                    "the terminal does not leave line mode: its termios are locked",
+                ));
+            }
+            drain(slave, rest)
+        })
+    }
+
+    /// The bytes as the images hold them: as they would be typed.
+    ///
+    /// # Errors
+    /// A line contains a character that ends one, so the image would say something else.
+    pub(crate) fn bytes(&self, termios: &Termios) -> Result<Vec<u8>> {
+        let ends = Ends::of(termios);
+        let mut bytes = Vec::new();
+        for line in &self.lines {
+            let inner = if line.eof {
+                &line.text[..]
+            } else {
+                &line.text[..line.text.len() - 1]
+            };
+            let is_lost = line.eof && ends.eof == OFF;
+            if is_lost || inner.iter().any(|&byte| ends.ends(byte) || ends.is_eof(byte)) {
+                return Err(quoted());
+            }
+            bytes.extend_from_slice(&line.text);
+            if line.eof {
+                bytes.push(ends.eof);
+            }
+        }
+        if deals_in_lines(termios) && self.rest.iter().any(|&byte| ends.ends(byte) || ends.is_eof(byte)) {
+            return Err(quoted());
+        }
+        bytes.extend_from_slice(&self.rest);
+        Ok(bytes)
+    }
+
+    /// The reverse of [`Input::bytes`].
+    pub(crate) fn parse(bytes: &[u8], termios: &Termios) -> Self {
+        let mut input = Self::default();
+        if !deals_in_lines(termios) {
+            input.rest = bytes.to_vec();
+            return input;
+        }
+        let ends = Ends::of(termios);
+        for &byte in bytes {
+            if ends.is_eof(byte) {
+                let text = std::mem::take(&mut input.rest);
+                input.lines.push(Line { text, eof: true });
+                continue;
+            }
+            input.rest.push(byte);
+            if ends.ends(byte) {
+                let text = std::mem::take(&mut input.rest);
+                input.lines.push(Line { text, eof: false });
+            }
+        }
+        input
+    }
+
+    /// Types the input into a terminal as it stands: nothing is echoed or processed. What the line buffer
+    /// has no room for goes in by the master, where there is one. Leaves the terminal with `termios`.
+    ///
+    /// # Errors
+    /// The kernel's: without `CAP_SYS_ADMIN` nothing can be typed.
+    pub(crate) fn put(
+        &self,
+        slave: BorrowedFd<'_>,
+        master: Option<BorrowedFd<'_>>,
+        termios: &Termios,
+    ) -> Result<()> {
+        let typed = self.keys(termios);
+        with_termios(slave, termios, &unprocessed(termios), || {
+            // Each takes one byte of the buffer, quoted or not.
+            for key in typed.iter().take(LINE_BUFFER) {
+                for &byte in key {
+                    sys::type_byte(slave, byte).context(|| "putting input back")?;
+                }
+            }
+            Ok(())
+        })?;
+        let late: Vec<u8> = typed
+            .iter()
+            .skip(LINE_BUFFER)
+            .filter_map(|key| key.last().copied())
+            .collect();
+        match master {
+            _ if late.is_empty() => Ok(()),
+            Some(master) => write_all(master, &late)
+                .map_err(|(_, errno)| errno)
+                .context(|| "putting input back"),
+            None => Err(Error::new(format!(
+                "{} bytes of input do not fit into the terminal",
+                late.len()
+            ))),
+        }
+    }
+
+    /// What has to be typed, key by key.
+    fn keys(&self, termios: &Termios) -> Vec<Vec<u8>> {
+        let ends = Ends::of(&unprocessed(termios));
+        let literally = |byte: u8| {
+            if deals_in_lines(termios) && ends.is_special(byte) {
+                vec![QUOTE, byte]
+            } else {
+                vec![byte]
+            }
+        };
+        let mut keys = Vec::new();
+        for line in &self.lines {
+            let (inner, end) = match line.text.split_last() {
+                Some((&last, inner)) if !line.eof => (inner, last),
+                _ => (&line.text[..], ends.eof),
+            };
+            keys.extend(inner.iter().map(|&byte| literally(byte)));
+            keys.push(vec![end]);
+        }
+        keys.extend(self.rest.iter().map(|&byte| literally(byte)));
+        keys
+    }
+}
+
+fn quoted() -> Error {
+    Error::new("a line of input contains a quoted end of line, which the image format cannot express")
+}
+
+/// Termios under which bytes pass as they are. The bits that would reset the terminal's state when they
+/// change stay: `ICANON` and `EXTPROC` (the buffer), `IXON` (suspended output).
+fn unprocessed(termios: &Termios) -> Termios {
+    let mut plain = *termios;
+    plain.iflag &= libc::IXON;
+    plain.oflag &= !libc::OPOST;
+    plain.lflag &= libc::ICANON | libc::EXTPROC;
+    plain.cc = [OFF; CONTROL_CHARS];
+    plain.cc[libc::VMIN] = 1;
+    if deals_in_lines(termios) {
+        plain.lflag |= libc::IEXTEN;
+        for kept in [libc::VEOL, libc::VEOL2] {
+            plain.cc[kept] = termios.cc[kept];
+        }
+        plain.cc[libc::VEOF] = match termios.cc[libc::VEOF] {
+            OFF | QUOTE => 4,
+            eof => eof,
+        };
+        plain.cc[libc::VLNEXT] = QUOTE;
+    }
+    plain
+}
+
+/// Does `work` under other termios; the old ones come back in any case.
+fn with_termios(
+    slave: BorrowedFd<'_>,
+    before: &Termios,
+    during: &Termios,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    sys::set_termios(slave, *during).context(|| "changing the termios for a moment")?;
+    let done = work();
+    let back = sys::set_termios(slave, *before).context(|| "setting the termios back");
+    done.and(back)
+}
+
+/// What the slave has written and the master has not read yet, taken by the master's description.
+///
+/// # Errors
+/// The kernel's; `output` holds what was taken.
+pub(crate) fn take_output(master: BorrowedFd<'_>, packets: bool, output: &mut Vec<u8>) -> Result<()> {
+    let file = File::from(master.try_clone_to_owned().context(|| "copying the master")?);
+    let mut buffer = vec![0; 1 << 16];
+    // The description may block: it is read only while there is something.
+    while sys::poll(master).context(|| "looking for output")?.0 {
+        let Some(length) = read_some(&file, &mut buffer)? else {
+            break;
+        };
+        let text = &buffer[..length];
+        match (packets, text.split_first()) {
+            (_, None) => break,
+            (false, _) => output.extend_from_slice(text),
+            (true, Some((0, data))) => output.extend_from_slice(data),
+            (true, Some((status, _))) => {
+                tracing::warn!(
+                    "packet status {status:#x} of a terminal is lost: images have no place for it"
+                );
+            }
+        }
+        if output.len() > LIMIT {
+            return Err(Error::new(
+                "more output than a terminal holds: someone goes on writing",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Writes output for the master to read, as it stands. `slave` does not block.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn put_output(slave: BorrowedFd<'_>, output: &[u8], termios: &Termios) -> Result<()> {
+    if output.is_empty() {
+        return Ok(());
+    }
+    let mut plain = *termios;
+    plain.oflag &= !libc::OPOST;
+    let mut was_stopped = false;
+    with_termios(slave, termios, &plain, || {
+        let done = write_all(slave, output).or_else(|(written, errno)| {
+            if errno != Errno::EAGAIN {
+                return Err((written, errno));
+            }
+            // Suspended by ^S or by tcflow(3): there is room, as it was there before. To go on takes
+            // both, if it was ^S.
+            was_stopped = true;
+            for action in [libc::TCOOFF, libc::TCOON] {
+                sys::flow(slave, action).map_err(|errno| (written, errno))?;
+            }
+            write_all(slave, &output[written..]).map_err(|(more, errno)| (written + more, errno))
+        });
+        done.map_err(|(written, errno)| {
+            let lost = output.len() - written;
+            Error::new(format!(
+                "putting output back, of which {lost} bytes are left: {}",
+                errno.desc()
+            ))
+        })
+    })?;
+    if was_stopped {
+        suspend(slave, termios).context(|| "suspending output again")?;
+    }
+    Ok(())
+}
+
+/// Suspends output the way a user does, if the terminal listens to that.
+fn suspend(slave: BorrowedFd<'_>, termios: &Termios) -> nix::Result<()> {
+    let stop = termios.cc[libc::VSTOP];
+    if termios.iflag & libc::IXON != 0 && stop != OFF {
+        sys::type_byte(slave, stop)
+    } else {
+        sys::flow(slave, libc::TCOOFF)
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> std::result::Result<(), (usize, Errno)> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match nix::unistd::write(fd, &bytes[written..]) {
+            Ok(0) => return Err((written, Errno::EAGAIN)),
+            Ok(length) => written += length,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err((written, errno)),
+        }
+    }
+    Ok(())
+}
+
+/// One read; `None` when there is nothing, or nobody at the other end.
+fn read_some(mut file: &File, buffer: &mut [u8]) -> Result<Option<usize>> {
+    loop {
+        match file.read(buffer) {
+            Ok(length) => return Ok(Some(length)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(None),
+            Err(error) => return Err(error).context(|| "reading from a terminal"),
+        }
+    }
+}
+
+fn drain(file: &File, into: &mut Vec<u8>) -> Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    while let Some(length) = read_some(file, &mut buffer)? {
+        if length == 0 {
+            return Ok(());
+        }
+        into.extend_from_slice(&buffer[..length]);
+        if into.len() > LIMIT {
+            return Err(Error::new(
+                "more input than a terminal holds: someone goes on typing",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! The images of this kind, checked, and what each terminal in them is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use criu_plugin_api::message::FileRecord;
+use criu_plugin_api::{Context, Error, Host, Result, image};
+use criu_proto::images::{FileEntry, RegFileEntry, TtyDataEntry, TtyFileEntry, TtyInfoEntry, TtyType};
+use criu_proto::magic;
+use prost::Message;
+
+use crate::device::{Device, info_id};
+use crate::dump::damaged;
+use crate::settings::Settings;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Master,
+    Slave,
+    /// `/dev/tty`
+    Controlling,
+}
+
+#[derive(Default)]
+pub(crate) enum Terminal {
+    /// A pair; the slave's description may be missing.
+    Pair(Box<Pair>),
+    /// A slave whose master is gone.
+    HungUp,
+    /// One from outside.
+    Outside(Box<TtyInfoEntry>),
+    /// The controlling terminal of the tree's session, which nobody holds by another name.
+    #[default]
+    Controlling,
+}
+
+/// Both ends of a pair; the slave's description is missing when nobody has opened it yet.
+pub(crate) struct Pair {
+    pub(crate) index: u32,
+    pub(crate) master: TtyInfoEntry,
+    pub(crate) slave: Option<TtyInfoEntry>,
+    /// For the master, and for the slave.
+    pub(crate) data: [Vec<u8>; 2],
+}
+
+/// The images of this kind.
+pub(crate) struct Images {
+    pub(crate) infos: BTreeMap<u32, TtyInfoEntry>,
+    data: HashMap<u32, Vec<u8>>,
+}
+
+impl Images {
+    pub(crate) fn read(host: &Host<'_>) -> Result<Self> {
+        let mut infos = BTreeMap::new();
+        for info in image::read_all::<TtyInfoEntry>(host, &magic::TTY_INFO)? {
+            let id = info.id;
+            Settings::of(&info).context(|| format!("terminal {id} of tty-info.img"))?;
+            if infos.insert(id, info).is_some() {
+                return Err(Error::new(format!(
+                    "tty-info.img has terminal {id} twice: damaged"
+                )));
+            }
+        }
+        let mut data: HashMap<u32, Vec<u8>> = HashMap::new();
+        for entry in image::read_all::<TtyDataEntry>(host, &magic::TTY_DATA)? {
+            if !infos.contains_key(&entry.tty_id) {
+                let error = format!(
+                    "tty-data.img has data of terminal {}, which is not there: damaged",
+                    entry.tty_id
+                );
+                return Err(Error::new(error));
+            }
+            data.entry(entry.tty_id)
+                .or_default()
+                .extend_from_slice(&entry.data);
+        }
+        Ok(Self { infos, data })
+    }
+
+    /// The number of the pair of which this is an end that can be made anew.
+    pub(crate) fn pair_of(&self, info: &TtyInfoEntry) -> Option<u32> {
+        let index = info.pty?.index;
+        let is_whole = self
+            .infos
+            .values()
+            .any(|other| role(other) == Some(Role::Master) && other.pty == info.pty);
+        is_whole.then_some(index)
+    }
+
+    /// The same for `/dev/tty`: by the pair that controls its session.
+    pub(crate) fn pair_of_session(&self, info: &TtyInfoEntry) -> Option<u32> {
+        let controls = |other: &&TtyInfoEntry| {
+            role(other).is_some_and(|r| r != Role::Controlling) && other.sid == info.sid
+        };
+        self.pair_of(info).or_else(|| {
+            self.infos
+                .values()
+                .find(controls)
+                .and_then(|other| self.pair_of(other))
+        })
+    }
+}
+
+pub(crate) fn role(info: &TtyInfoEntry) -> Option<Role> {
+    match (info.r#type(), Device::of(info.rdev.into())) {
+        (TtyType::Pty, Some(Device::Master)) => Some(Role::Master),
+        (TtyType::Pty, Some(Device::Slave(_))) => Some(Role::Slave),
+        (TtyType::Ctty, _) => Some(Role::Controlling),
+        _ => None,
+    }
+}
+
+pub(crate) fn entry(file: &FileRecord) -> Result<TtyFileEntry> {
+    let entry = FileEntry::decode(file.entry.as_slice())
+        .map_err(|e| Error::new(format!("decoding the entry of file {}: {e}", file.id)))?;
+    entry
+        .tty
+        .ok_or_else(|| damaged(file.id, "is of type TTY but has no such entry"))
+}
+
+impl Images {
+    pub(crate) fn pair(&mut self, index: u32) -> Result<Terminal> {
+        let end = |wanted: Role| {
+            let is_end = |info: &&TtyInfoEntry| {
+                role(info) == Some(wanted) && info.pty.is_some_and(|p| p.index == index)
+            };
+            let live = |info: &&TtyInfoEntry| info.termios.is_some();
+            self.infos.values().filter(is_end).find(live).cloned()
+        };
+        let master = end(Role::Master);
+        let master =
+            master.ok_or_else(|| Error::new(format!("terminal {index} has no settings: damaged")))?;
+        let slave = end(Role::Slave);
+        let slave_id = slave.as_ref().map_or(info_id(index, false), |slave| slave.id);
+        let ids = [master.id, slave_id];
+        let data = ids.map(|id| self.data.remove(&id).unwrap_or_default());
+        Ok(Terminal::Pair(Box::new(Pair {
+            index,
+            master,
+            slave,
+            data,
+        })))
+    }
+}
+
+/// The path under which a terminal was opened.
+pub(crate) fn path_of(host: &Host<'_>, entry: &TtyFileEntry) -> Result<Option<RegFileEntry>> {
+    let Some(id) = entry.regf_id else {
+        return Ok(None);
+    };
+    let record = host.file(id)?;
+    let entry = FileEntry::decode(record.entry.as_slice())
+        .map_err(|e| Error::new(format!("decoding the entry of file {id}: {e}")))?;
+    Ok(entry.reg)
+}
+
+pub(crate) fn path(name: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(name))
+}

@@ -1,0 +1,185 @@
+//! Opens all files of a terminal, in the task that does it for everyone.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use criu_plugin_api::{Context, Error, Host, Result};
+use criu_proto::images::{TtyFileEntry, TtyInfoEntry};
+use nix::errno::Errno;
+
+use crate::data::{Input, put_output};
+use crate::dump::peer as peer_of;
+use crate::images::{Pair, Role, Terminal};
+use crate::outside::{self, Own};
+use crate::settings::Settings;
+use crate::sys;
+
+/// What is opened in one go.
+#[derive(Default)]
+pub(crate) struct Group {
+    pub(crate) terminal: Terminal,
+    pub(crate) files: Vec<Member>,
+    /// The leader of the session that it controls.
+    pub(crate) leader: Option<i32>,
+    /// The foreground group to be set.
+    pub(crate) foreground: Option<i32>,
+    /// The file whose `attach` sets it.
+    pub(crate) carrier: Option<u32>,
+}
+
+/// A file of a group.
+#[derive(Clone)]
+pub(crate) struct Member {
+    pub(crate) entry: TtyFileEntry,
+    pub(crate) role: Role,
+}
+
+impl Group {
+    /// All files of a pair that has been made.
+    pub(crate) fn open_pair(&self, pair: &Pair, master: OwnedFd) -> Result<Vec<(TtyFileEntry, OwnedFd)>> {
+        let mut opened = Vec::new();
+        for member in self.files.iter().filter(|member| member.role == Role::Slave) {
+            let flags = open_flags(&member.entry);
+            let slave = sys::open_peer(master.as_fd(), flags).context(|| "opening the slave")?;
+            opened.push((member.entry, slave));
+        }
+        // A slave that nobody has opened yet is told by its missing entry, and left alone.
+        let peer = pair
+            .slave
+            .as_ref()
+            .map(|_| peer_of(master.as_fd()))
+            .transpose()
+            .context(|| "opening the slave")?;
+        let settings = Settings::of(pair.slave.as_ref().unwrap_or(&pair.master))?;
+        if let (Some(peer), Some(settings)) = (&peer, &settings) {
+            fill(master.as_fd(), peer, settings, &pair.data)?;
+        }
+        if let Some(settings) = &settings {
+            settings.apply(master.as_fd(), true)?;
+        }
+        if let Some(leader) = self.leader {
+            let slave = match (opened.first(), &peer) {
+                (Some((_, slave)), _) => slave.try_clone(),
+                (None, Some(peer)) => peer.as_fd().try_clone_to_owned(),
+                (None, None) => Ok(peer_of(master.as_fd()).context(|| "opening the slave")?.into()),
+            };
+            control(slave.context(|| "copying the slave")?.as_fd(), leader)?;
+        }
+        for member in self
+            .files
+            .iter()
+            .filter(|member| member.role == Role::Controlling)
+        {
+            opened.push((member.entry, open_tty(&member.entry)?));
+        }
+        finish_pair(master.as_fd(), peer.as_ref(), pair)?;
+        if let Some(member) = self.files.iter().find(|member| member.role == Role::Master) {
+            opened.push((member.entry, master));
+        }
+        Ok(opened)
+    }
+
+    /// All files of a terminal from outside.
+    pub(crate) fn open_outside(
+        &self,
+        host: &Host<'_>,
+        own: Option<&Own>,
+        info: &TtyInfoEntry,
+    ) -> Result<Vec<(TtyFileEntry, OwnedFd)>> {
+        let fd = outside::stand_in(host, own, info)?;
+        if let Some(leader) = self.leader {
+            control(fd.as_fd(), leader)?;
+        }
+        let handed_over = outside::inherited(host, info)?.is_some();
+        let may_change = handed_over || own.is_some_and(|own| own.is_ours);
+        if let (true, Some(settings)) = (may_change, Settings::of(info)?) {
+            // The window is that of whoever looks at it now.
+            sys::from_background(|| settings.apply(fd.as_fd(), false))?;
+        }
+        let mut opened = Vec::new();
+        for member in &self.files {
+            let copy = fd.try_clone().context(|| "copying a terminal from outside")?;
+            opened.push((member.entry, outside::reopen(copy, open_flags(&member.entry))));
+        }
+        Ok(opened)
+    }
+}
+
+fn open_flags(entry: &TtyFileEntry) -> i32 {
+    let kept = libc::O_ACCMODE | libc::O_NONBLOCK | libc::O_APPEND | libc::O_LARGEFILE;
+    entry.flags.cast_signed() & kept | libc::O_NOCTTY | libc::O_CLOEXEC
+}
+
+fn open_tty(entry: &TtyFileEntry) -> Result<OwnedFd> {
+    sys::open_with("/dev/tty", open_flags(entry)).map_err(|errno| {
+        Error::new(format!(
+            "opening the controlling terminal /dev/tty: {}",
+            errno.desc()
+        ))
+        .with_remedy("a shell job is restored in a terminal")
+    })
+}
+
+pub(crate) fn open_controlling(group: &Group) -> Result<Vec<(TtyFileEntry, OwnedFd)>> {
+    group
+        .files
+        .iter()
+        .map(|member| Ok((member.entry, open_tty(&member.entry)?)))
+        .collect()
+}
+
+/// Slaves of a pair whose master goes at once.
+pub(crate) fn open_hung_up(group: &Group) -> Result<Vec<(TtyFileEntry, OwnedFd)>> {
+    let master = sys::open_with("/dev/ptmx", libc::O_RDWR).context(|| "opening /dev/ptmx")?;
+    sys::set_lock(master.as_fd(), false).context(|| "unlocking its slave")?;
+    let slaves = group.files.iter().map(|member| {
+        let slave =
+            sys::open_peer(master.as_fd(), open_flags(&member.entry)).context(|| "opening its slave")?;
+        Ok((member.entry, slave))
+    });
+    slaves.collect()
+}
+
+fn control(slave: BorrowedFd<'_>, leader: i32) -> Result<()> {
+    sys::control(slave).map_err(|errno| {
+        let what = format!(
+            "making it the controlling terminal of session {leader}: {}",
+            errno.desc()
+        );
+        match errno {
+            Errno::EPERM => {
+                Error::new(what).with_remedy("a terminal that controls another session cannot be taken")
+            }
+            _ => Error::new(what),
+        }
+    })
+}
+
+/// Puts what was under way into a fresh pair.
+fn fill(master: BorrowedFd<'_>, peer: &File, settings: &Settings, data: &[Vec<u8>; 2]) -> Result<()> {
+    let [output, input] = data;
+    if !input.is_empty() {
+        // The line mode must be that of the bytes, before they come.
+        sys::set_termios(peer.as_fd(), settings.termios).context(|| "setting the termios")?;
+        Input::parse(input, &settings.termios).put(peer.as_fd(), Some(master), &settings.termios)?;
+    }
+    let now = sys::termios(peer.as_fd()).context(|| "asking for the termios")?;
+    put_output(peer.as_fd(), output, &now)
+}
+
+/// What would be in the way before.
+fn finish_pair(master: BorrowedFd<'_>, peer: Option<&File>, pair: &Pair) -> Result<()> {
+    if let (Some(peer), true) = (peer, pair.slave.as_ref().is_some_and(|info| info.exclusive)) {
+        sys::set_exclusive(peer.as_fd()).context(|| "setting exclusive mode")?;
+    }
+    if pair.master.exclusive {
+        sys::set_exclusive(master).context(|| "setting exclusive mode")?;
+    }
+    if pair.master.packet_mode {
+        sys::set_packets(master).context(|| "setting packet mode")?;
+    }
+    if pair.master.locked {
+        sys::set_lock(master, true).context(|| "locking the slave")?;
+    }
+    Ok(())
+}
