@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use criu_loader::{GivenOption, KindId, Loader, PluginOptions, SearchPath};
+use criu_loader::{KindId, Loader};
 use criu_plugin_api::message::FileRecord;
 use criu_plugin_api::{FileKind, Host, MappingKind, Services, Stage, TaskKind};
 
@@ -17,8 +17,7 @@ const EXT: u32 = 16;
 
 /// Kinds by what they serve in this set.
 pub(crate) struct Kinds {
-    loader: Loader,
-    options: PluginOptions,
+    found: crate::kinds::Kinds,
     /// By `fd_types` number.
     files: BTreeMap<u32, KindId>,
     /// Of third parties: those whose image is in the set.
@@ -34,21 +33,8 @@ impl Kinds {
     /// # Errors
     /// Nobody serves a file or mapping of the set.
     pub(crate) fn find(opts: &Options, set: &ImageSet) -> Result<Self> {
-        let path = SearchPath::standard(opts.plugin_dirs.clone(), Vec::new());
-        let loader = Loader::find(&path).map_err(|error| Error::Task(error.to_string()))?;
-        let given: Vec<GivenOption> = opts
-            .plugin_options
-            .iter()
-            .map(|option| GivenOption {
-                plugin: option.plugin.clone(),
-                name: option.name.clone(),
-                value: option.value.clone(),
-            })
-            .collect();
-        let options = PluginOptions::new(&loader, &given).map_err(|error| Error::Task(error.to_string()))?;
         let mut kinds = Self {
-            loader,
-            options,
+            found: crate::kinds::Kinds::find(opts)?,
             files: BTreeMap::new(),
             ext: Vec::new(),
             mappings: BTreeMap::new(),
@@ -56,7 +42,7 @@ impl Kinds {
         };
         kinds.find_files(set)?;
         kinds.find_mappings(set)?;
-        kinds.tasks = kinds.loader.table().task_kinds().to_vec();
+        kinds.tasks = kinds.loader().table().task_kinds().to_vec();
         Ok(kinds)
     }
 
@@ -65,23 +51,23 @@ impl Kinds {
             if record.fd_type == EXT || self.files.contains_key(&record.fd_type) {
                 continue;
             }
-            let Some(&kind) = self.loader.table().by_image(record.fd_type).first() else {
+            let Some(&kind) = self.loader().table().by_image(record.fd_type).first() else {
                 let object = format!("file {} of the image set, {}", record.id, users(set, record.id));
-                let what = format!("is of type {}, which no plugin serves", type_name(record.fd_type));
-                return Err(Error::refused_but(
-                    object,
-                    what,
-                    "name the plugin's directory with --plugin-dir",
-                ));
+                let (why, remedy) = self.found.nobody_for_image(record.fd_type);
+                let what = format!("is of type {}: {why}", type_name(record.fd_type));
+                return Err(Error::Refused { object, what, remedy });
             };
             self.files.insert(record.fd_type, kind);
         }
         if set.files.values().any(|record| record.fd_type == EXT) {
-            for (image, kind) in self.loader.table().ext_kinds() {
+            let table = self.loader().table();
+            let mut ext = Vec::new();
+            for (image, kind) in table.ext_kinds() {
                 if set.dir.exists(image)? {
-                    self.ext.push(*kind);
+                    ext.push(*kind);
                 }
             }
+            self.ext = ext;
         }
         Ok(())
     }
@@ -90,17 +76,11 @@ impl Kinds {
         for task in &set.tasks {
             for vma in task.live.iter().flat_map(|live| &live.vmas) {
                 let Backing::Kind(bit) = vma.backing else { continue };
-                let Some(kind) = self.loader.table().by_vma_status(bit) else {
-                    let object = format!(
-                        "the mapping {:#x}-{:#x} of process {}",
-                        vma.start, vma.end, task.pid
-                    );
-                    let what = format!("has bit {bit} in its status, which no plugin serves");
-                    return Err(Error::refused_but(
-                        object,
-                        what,
-                        "name the plugin's directory with --plugin-dir",
-                    ));
+                let Some(kind) = self.loader().table().by_vma_status(bit) else {
+                    let object =
+                        format!("the mapping {:#x}-{:#x} of process {}", vma.start, vma.end, task.pid);
+                    let (what, remedy) = self.found.nobody_for_vma_status(bit);
+                    return Err(Error::Refused { object, what, remedy });
                 };
                 self.mappings.insert(bit, kind);
             }
@@ -108,34 +88,23 @@ impl Kinds {
         Ok(())
     }
 
+    fn loader(&self) -> &Loader {
+        self.found.loader()
+    }
+
     /// Gives the plugins the services of this run and starts those that are needed.
     pub(crate) fn start(&self, services: Rc<dyn Services>) -> Result<()> {
-        self.loader.set_services(Some(services));
-        let hooks = [
-            Stage::BeforeRestore,
-            Stage::BeforeResume,
-            Stage::Resumed,
-            Stage::RestoreFailed,
-        ];
-        let mut needed: Vec<KindId> = self
-            .files
-            .values()
-            .chain(self.mappings.values())
-            .copied()
-            .collect();
+        self.found.connect(services);
+        let mut needed: Vec<KindId> = self.files.values().chain(self.mappings.values()).copied().collect();
         needed.extend(&self.ext);
         needed.extend(&self.tasks);
-        needed.extend(
-            hooks
-                .iter()
-                .flat_map(|&stage| self.loader.table().stage_hooks(stage)),
-        );
-        Ok(self.loader.load(&needed)?)
+        needed.extend(self.found.hooks_of_their_own());
+        self.found.load(&needed)
     }
 
     /// Takes the services away again.
     pub(crate) fn stop(&self) {
-        self.loader.set_services(None);
+        self.found.disconnect();
     }
 
     /// All kinds of files that are needed, with the `fd_types` numbers each serves (EXT among them).
@@ -158,47 +127,46 @@ impl Kinds {
     /// A file kind by its id.
     pub(crate) fn file(&self, id: KindId) -> Result<&dyn FileKind> {
         let missing = || Error::Task(format!("kind {} is no file kind", self.name(id)));
-        self.loader.file_kind(id).ok_or_else(missing)
+        self.loader().file_kind(id).ok_or_else(missing)
     }
 
     /// The kind of mappings with a status bit.
     pub(crate) fn mapping(&self, bit: u32) -> Option<(KindId, &dyn MappingKind)> {
         let id = *self.mappings.get(&bit)?;
-        Some((id, self.loader.mapping_kind(id)?))
+        Some((id, self.loader().mapping_kind(id)?))
     }
 
     /// The kinds of state of tasks.
     pub(crate) fn tasks(&self) -> impl Iterator<Item = (KindId, &dyn TaskKind)> {
         self.tasks
             .iter()
-            .filter_map(|&id| Some((id, self.loader.task_kind(id)?)))
+            .filter_map(|&id| Some((id, self.loader().task_kind(id)?)))
     }
 
-    /// Runs the hooks of a stage.
+    /// Runs the hooks of a stage, those of plugins that this run has started.
     pub(crate) fn hooks(&self, services: &dyn Services, stage: Stage) -> Result<()> {
-        for id in self.loader.table().stage_hooks(stage) {
-            if let Some(hook) = self.loader.stage_hook(id) {
-                hook.at(&self.host(services, id), stage)
-                    .map_err(|error| error.context(format!("hook {} at {stage:?}", self.name(id))))?;
-            }
+        for hook in self.found.hooks(stage) {
+            hook.hook()?
+                .at(&Host::new(services, hook.plugin()), stage)
+                .map_err(|error| error.context(format!("hook {}/{} at {stage:?}", hook.plugin(), hook.name())))?;
         }
         Ok(())
     }
 
     /// The host as a kind sees it.
     pub(crate) fn host<'a>(&'a self, services: &'a dyn Services, id: KindId) -> Host<'a> {
-        Host::new(services, &self.loader.kind(id).plugin)
+        Host::new(services, &self.loader().kind(id).plugin)
     }
 
     /// `plugin/kind`, for messages.
     pub(crate) fn name(&self, id: KindId) -> String {
-        let info = self.loader.kind(id);
+        let info = self.loader().kind(id);
         format!("{}/{}", info.plugin, info.name)
     }
 
     /// The value of a plugin's option.
     pub(crate) fn option(&self, plugin: &str, name: &str) -> criu_plugin_api::Result<Option<String>> {
-        self.options.get(plugin, name)
+        self.found.plugin_option(plugin, name)
     }
 }
 

@@ -11,7 +11,6 @@ pub(crate) struct Own {
     pub(crate) policy: u32,
     pub(crate) nice: i32,
     pub(crate) bounding: [u32; 2],
-    pub(crate) umask: u32,
     pub(crate) oom_score_adj: i32,
     pub(crate) loginuid: u32,
     /// Of the root directory.
@@ -73,7 +72,6 @@ impl Own {
             // SAFETY: as above.
             nice: unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) },
             bounding: [creds.cap_bnd[0], creds.cap_bnd[1]],
-            umask: u32::from_str_radix(field("Umask"), 8).unwrap_or(0o22),
             oom_score_adj: i32::try_from(number("/proc/self/oom_score_adj")).unwrap_or(0),
             loginuid: number("/proc/self/loginuid") as u32,
             root: (root.dev(), root.ino()),

@@ -15,10 +15,8 @@ const ERROR_ROOM: usize = 8192;
 /// Room for what a task waits for, in bytes.
 const WHY_ROOM: usize = 240;
 
-/// States of a file.
+/// States of a file; 0 while nobody has opened it.
 pub(crate) mod file_state {
-    /// Nobody has opened it.
-    pub(crate) const NONE: u32 = 0;
     /// It stands open in its opener.
     pub(crate) const OPEN: u32 = 1;
 }
