@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use criu_plugin_api::message::{FileTarget, Purpose};
@@ -24,6 +24,22 @@ pub(crate) fn open_with<P: AsRef<Path>>(path: P, flags: i32) -> nix::Result<Owne
         OFlag::from_bits_retain(flags) | OFlag::O_CLOEXEC,
         Mode::empty(),
     )
+}
+
+/// A copy of a descriptor of another process: the same description. pidfd_getfd(2).
+pub(crate) fn fetch(pid: i32, fd: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes plain numbers and returns a new descriptor, which belongs to nobody else.
+    let pidfd = unsafe { new_descriptor(libc::syscall(libc::SYS_pidfd_open, pid, 0)) }?;
+    // SAFETY: the same holds of pidfd_getfd.
+    unsafe { new_descriptor(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0)) }
+}
+
+/// # Safety
+/// A result that is not negative is a new descriptor that belongs to nobody.
+unsafe fn new_descriptor(result: libc::c_long) -> nix::Result<OwnedFd> {
+    let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: by the contract of this function.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A description of its own, for reading, of the file behind a descriptor: also when that one was

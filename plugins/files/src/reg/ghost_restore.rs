@@ -3,16 +3,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::framing::ImageReader;
-use criu_proto::images::{GhostChunkEntry, GhostFileEntry, RegFileEntry};
+use criu_proto::images::{GhostChunkEntry, GhostFileEntry, RegFileEntry, Timeval};
 use criu_proto::magic;
 use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
+use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, futimens, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 
 use super::name::path_of;
@@ -71,6 +72,10 @@ impl Ghost {
         self.format() == libc::S_IFDIR
     }
 
+    pub(super) fn is_regular(&self) -> bool {
+        self.format() == libc::S_IFREG
+    }
+
     fn format(&self) -> u32 {
         self.header.mode & libc::S_IFMT
     }
@@ -110,6 +115,22 @@ impl Ghost {
                 Err(error.context(what))
             }
         }
+    }
+
+    /// Creates a file without a name where it once was made, and gives the description that made it.
+    pub(super) fn create_nameless(mut self, entry: &RegFileEntry, path: &Path) -> Result<File> {
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let what = || format!("bringing back the nameless file of {}", folder.display());
+        // What can be set later is: an appending or direct description would be in the way here.
+        let later = libc::O_APPEND | libc::O_DIRECT | libc::O_ASYNC | libc::O_NONBLOCK;
+        let never = libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC;
+        let flags = entry.flags.cast_signed() & !later & !never | libc::O_TMPFILE | libc::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = open(folder, OFlag::from_bits_retain(flags), mode).context(what)?;
+        // Through a description of its own, which leaves the offset alone.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        self.fill(entry, Path::new(&path)).context(what)?;
+        Ok(file.into())
     }
 
     /// Makes the name, with an empty file of the right type that nobody else may touch yet.
@@ -152,6 +173,9 @@ impl Ghost {
                 let permissions = std::fs::Permissions::from_mode(mode);
                 file.set_permissions(permissions)
                     .context(|| format!("setting mode {mode:o}"))?;
+                if let Some((atim, mtim)) = self.times() {
+                    futimens(&file, &atim, &mtim).context(|| "setting its times")?;
+                }
             }
             format => {
                 lchown(path, uid, gid).context(|| format!("giving it to {uid:?}:{gid:?}"))?;
@@ -160,19 +184,22 @@ impl Ghost {
                     std::fs::set_permissions(path, permissions)
                         .context(|| format!("setting mode {mode:o}"))?;
                 }
+                if let Some((atim, mtim)) = self.times() {
+                    let flag = UtimensatFlags::NoFollowSymlink;
+                    utimensat(AT_FDCWD, path, &atim, &mtim, flag).context(|| "setting its times")?;
+                }
             }
         }
-        if let (Some(atim), Some(mtim)) = (&self.header.atim, &self.header.mtim) {
-            let time = |t: &criu_proto::images::Timeval| {
-                TimeSpec::new(
-                    t.tv_sec.cast_signed(),
-                    (t.tv_usec % 1_000_000).cast_signed() * 1000,
-                )
-            };
-            let flag = UtimensatFlags::NoFollowSymlink;
-            utimensat(AT_FDCWD, path, &time(atim), &time(mtim), flag).context(|| "setting its times")?;
-        }
         Ok(())
+    }
+
+    /// Access and modification time, if the image has them.
+    fn times(&self) -> Option<(TimeSpec, TimeSpec)> {
+        let time = |t: &Timeval| {
+            let nanoseconds = (t.tv_usec % 1_000_000).cast_signed() * 1000;
+            TimeSpec::new(t.tv_sec.cast_signed(), nanoseconds)
+        };
+        Some((time(self.header.atim.as_ref()?), time(self.header.mtim.as_ref()?)))
     }
 
     fn write_content(&mut self, entry: &RegFileEntry, file: &mut File) -> Result<()> {

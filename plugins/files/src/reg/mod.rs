@@ -11,6 +11,7 @@ mod ghost_dump;
 mod ghost_restore;
 mod link_remap;
 mod name;
+mod remap_restore;
 mod restore;
 mod settings;
 mod sparse;

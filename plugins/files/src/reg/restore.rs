@@ -1,7 +1,8 @@
 //! Opens files by their paths, after checking all of them and bringing the deleted ones back.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use criu_plugin_api::message::{FileRecord, OpenRequest, Purpose};
@@ -10,14 +11,12 @@ use criu_plugin_api::{Context, Error, Host, Opened, Outcome, Progress, Result};
 use criu_proto::images::{FileEntry, RegFileEntry, RemapFilePathEntry, RemapType};
 use criu_proto::magic;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::stat::lstat;
-use nix::unistd::linkat;
 use prost::Message;
 
 use super::Shared;
-use super::ghost_restore::{Created, Ghost};
+use super::ghost_restore::Created;
 use super::name::path_of;
+use super::remap_restore as remap;
 use super::settings::Settings;
 use super::validate::Validator;
 use crate::{images, sys};
@@ -26,11 +25,15 @@ use crate::{images, sys};
 #[derive(Default)]
 pub(crate) struct Restore {
     /// Where the files that had lost their paths can be opened, by file id.
-    paths: HashMap<u32, PathBuf>,
+    pub(super) paths: HashMap<u32, PathBuf>,
     /// Names made for the time of the restore.
-    created: Vec<Created>,
+    pub(super) created: Vec<Created>,
     /// Hard links of the dump: theirs is the end of a successful restore.
-    links: Vec<PathBuf>,
+    pub(super) links: Vec<PathBuf>,
+    /// The descriptions of files that never had a name, by file id.
+    pub(super) nameless: HashMap<u32, File>,
+    /// The process that holds them.
+    pub(super) holder: i32,
     inherits: bool,
     pids: HashSet<i32>,
 }
@@ -53,6 +56,9 @@ impl Restore {
     }
 }
 
+/// The bit that sets `O_TMPFILE` apart from `O_DIRECTORY`.
+pub(super) const TMPFILE: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
+
 /// The entry of a file, checked to be of this kind.
 fn entry(file: &FileRecord) -> Result<RegFileEntry> {
     let entry = FileEntry::decode(file.entry.as_slice())
@@ -66,7 +72,7 @@ fn entry(file: &FileRecord) -> Result<RegFileEntry> {
 }
 
 /// Names of images of a mount namespace may lack the leading slash.
-fn absolute(name: &[u8]) -> PathBuf {
+pub(super) fn absolute(name: &[u8]) -> PathBuf {
     let name = path_of(name);
     Path::new("/").join(name.strip_prefix(".").unwrap_or(name))
 }
@@ -74,7 +80,9 @@ fn absolute(name: &[u8]) -> PathBuf {
 pub(super) fn prepare(shared: &Shared<Restore>, host: &Host<'_>, files: &[FileRecord]) -> Result<()> {
     let settings = Settings::read(host)?;
     let pids = host.tasks()?.iter().map(|t| t.pid).collect();
+    let holder = std::process::id().cast_signed();
     *shared.lock() = Restore {
+        holder,
         inherits: settings.inherits,
         pids,
         ..Restore::default()
@@ -103,7 +111,8 @@ pub(super) fn prepare(shared: &Shared<Restore>, host: &Host<'_>, files: &[FileRe
             }
         }
     }
-    let made = create_ghosts(shared, host, ghosts).and_then(|()| link_all(shared, &links, &entries));
+    let made =
+        remap::bring_back(shared, host, ghosts).and_then(|()| remap::link_all(shared, &links, &entries));
     if made.is_err() {
         // The first cause is what the user must hear of.
         let _removal = std::mem::take(&mut *shared.lock()).clean_up(Outcome::Failure);
@@ -134,85 +143,6 @@ fn check(
     Ok(())
 }
 
-fn create_ghosts(
-    shared: &Shared<Restore>,
-    host: &Host<'_>,
-    remaps: Vec<(&RemapFilePathEntry, &RegFileEntry)>,
-) -> Result<()> {
-    let mut made: HashMap<u32, PathBuf> = HashMap::new();
-    let mut ghosts = Vec::new();
-    let mut seen = HashSet::new();
-    for &(remap, entry) in &remaps {
-        if seen.insert(remap.remap_id) {
-            ghosts.push((remap.remap_id, entry, Ghost::read(host, remap.remap_id)?));
-        }
-    }
-    // Deleted directories first, outer before inner: others may have lain in them.
-    ghosts.sort_by_key(|(_, entry, ghost)| {
-        (!ghost.is_dir(), if ghost.is_dir() { entry.name.len() } else { 0 })
-    });
-    for (id, entry, ghost) in ghosts {
-        let created = ghost.create(entry, &absolute(&entry.name))?;
-        made.insert(id, created.path.clone());
-        shared.lock().created.push(created);
-    }
-    for (remap, _) in remaps {
-        shared
-            .lock()
-            .paths
-            .insert(remap.orig_id, made[&remap.remap_id].clone());
-    }
-    Ok(())
-}
-
-/// Gives files that a hard link holds their old paths for the time of the restore, where these are free.
-fn link_all(
-    shared: &Shared<Restore>,
-    remaps: &[(&RemapFilePathEntry, &RegFileEntry)],
-    entries: &HashMap<u32, RegFileEntry>,
-) -> Result<()> {
-    let mut made: HashMap<u32, PathBuf> = HashMap::new();
-    for (remap, entry) in remaps {
-        let path = match made.get(&remap.remap_id) {
-            Some(path) => path.clone(),
-            None => link_one(shared, &absolute(&entry.name), remap.remap_id, entries)?,
-        };
-        made.insert(remap.remap_id, path.clone());
-        shared.lock().paths.insert(remap.orig_id, path);
-    }
-    Ok(())
-}
-
-/// The path at which the file that the link `id` holds can be opened.
-fn link_one(
-    shared: &Shared<Restore>,
-    path: &Path,
-    id: u32,
-    entries: &HashMap<u32, RegFileEntry>,
-) -> Result<PathBuf> {
-    let Some(entry) = entries.get(&id) else {
-        let path = path.display();
-        return Err(Error::new(format!(
-            "file {path}: its link, file {id}, is not in the image set: damaged"
-        )));
-    };
-    let link = absolute(&entry.name);
-    let what = || format!("file {}: its link {}", path.display(), link.display());
-    lstat(&link).context(what)?;
-    shared.lock().links.push(link.clone());
-    match linkat(AT_FDCWD, &link, AT_FDCWD, path, AtFlags::empty()) {
-        Ok(()) => {
-            shared.lock().created.push(Created {
-                path: path.to_path_buf(),
-                is_dir: false,
-            });
-            Ok(path.to_path_buf())
-        }
-        Err(Errno::EEXIST) => Ok(link),
-        Err(errno) => Err(errno).context(what),
-    }
-}
-
 impl Restore {
     /// Whether a path in /proc belongs to a process that is restored with the others.
     fn is_of_the_tree(&self, path: &Path) -> bool {
@@ -241,8 +171,22 @@ pub(super) fn open(
             .cloned()
             .unwrap_or_else(|| absolute(&entry.name))
     };
-    let flags = open_flags(request, &entry);
-    let fd = match sys::open_with(&path, flags) {
+    let mut flags = open_flags(request, &entry);
+    let by_description = matches!(request.purpose(), Purpose::Descriptor | Purpose::InFlight);
+    let nameless = {
+        let state = shared.lock();
+        let held = state.nameless.get(&request.file.id).filter(|_| by_description);
+        held.map(|file| (state.holder, file.as_raw_fd()))
+    };
+    if path.starts_with("/proc") && shared.lock().paths.contains_key(&request.file.id) {
+        // The link that leads to a file without a name is to be followed.
+        flags &= !libc::O_NOFOLLOW;
+    }
+    let opened = match nameless {
+        Some((holder, fd)) => sys::fetch(holder, fd),
+        None => sys::open_with(&path, flags),
+    };
+    let fd = match opened {
         Ok(fd) => fd,
         Err(Errno::ENOENT) if shared.lock().is_of_the_tree(&path) => {
             return Ok(Progress::NotYet(format!("the process of {}", path.display())));
@@ -251,7 +195,7 @@ pub(super) fn open(
             return Err(errno).context(|| format!("opening {} with flags {flags:#o}", path.display()));
         }
     };
-    if flags & libc::O_PATH != 0 || !matches!(request.purpose(), Purpose::Descriptor | Purpose::InFlight) {
+    if flags & libc::O_PATH != 0 || !by_description {
         return Ok(Progress::Done(Opened::one(fd)));
     }
     complete(&fd, &entry).context(|| format!("restoring the file {}", path.display()))?;
@@ -280,8 +224,6 @@ fn inherited(shared: &Shared<Restore>, host: &Host<'_>, entry: &RegFileEntry) ->
 
 /// The flags to open with: nothing that creates or empties a file.
 fn open_flags(request: &OpenRequest, entry: &RegFileEntry) -> i32 {
-    /// The bit that sets `O_TMPFILE` apart from `O_DIRECTORY`.
-    const TMPFILE: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
     let mut flags = match request.purpose() {
         Purpose::Cwd | Purpose::Root => return libc::O_PATH | libc::O_DIRECTORY,
         Purpose::Exe => return libc::O_RDONLY,

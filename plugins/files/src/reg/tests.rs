@@ -264,6 +264,41 @@ fn deleted_directories_links_and_fifos_come_back() {
 }
 
 #[test]
+fn a_file_born_without_a_name_can_still_be_given_one() {
+    let (dir, host, kind) = (Scratch::new(), MockHost::new(), Reg::default());
+    let open = |flags| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags)
+            .open(dir.path(""))
+    };
+    let Ok(file) = open(libc::O_TMPFILE) else {
+        return eprintln!("skipped: this file system has no O_TMPFILE");
+    };
+    (&file).write_all(b"nameless").unwrap();
+    let reader = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+    let records = [saved(&kind, &host, &file, 1), saved(&kind, &host, &reader, 2)];
+    finish_dump(&kind, &host);
+    let again = restored(&kind, &host, &records);
+    end(&kind, &host, Outcome::Success);
+    assert!(dir.names().is_empty());
+    for (was, is) in [&file, &reader].iter().zip(&again) {
+        let (was, is) = (file_target(was).unwrap(), file_target(is).unwrap());
+        assert_eq!(
+            (was.flags, was.pos, was.size, was.nlink),
+            (is.flags, is.pos, is.size, is.nlink)
+        );
+    }
+    let from = format!("/proc/self/fd/{}", again[0].as_raw_fd());
+    let follow = nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW;
+    let here = nix::fcntl::AT_FDCWD;
+    nix::unistd::linkat(here, from.as_str(), here, &dir.path("named"), follow).unwrap();
+    assert_eq!(std::fs::read(dir.path("named")).unwrap(), b"nameless");
+    assert_eq!(again[1].metadata().unwrap().nlink(), 1);
+}
+
+#[test]
 fn a_sparse_ghost_stays_sparse() {
     for fiemap in [false, true] {
         let host = with(if fiemap { &[("ghost-fiemap", "1")] } else { &[] });

@@ -1,0 +1,116 @@
+//! Files that have lost their paths: brings the ghosts back, and finds those that a link holds.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use criu_plugin_api::{Context, Error, Host, Result};
+use criu_proto::images::{RegFileEntry, RemapFilePathEntry};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::lstat;
+use nix::unistd::linkat;
+
+use super::Shared;
+use super::ghost_restore::{Created, Ghost};
+use super::restore::{Restore, TMPFILE, absolute};
+
+/// Whether the file was born without a name (`O_TMPFILE` of open(2)): only such a description can still
+/// be given one.
+fn is_nameless(entry: &RegFileEntry) -> bool {
+    entry.flags.cast_signed() & TMPFILE != 0
+}
+
+/// Creates the deleted files, each once.
+pub(super) fn bring_back(
+    shared: &Shared<Restore>,
+    host: &Host<'_>,
+    remaps: Vec<(&RemapFilePathEntry, &RegFileEntry)>,
+) -> Result<()> {
+    let mut made: HashMap<u32, PathBuf> = HashMap::new();
+    let mut ghosts = Vec::new();
+    let mut seen = HashSet::new();
+    for &(remap, entry) in &remaps {
+        if seen.insert(remap.remap_id) {
+            ghosts.push((remap.remap_id, entry, Ghost::read(host, remap.remap_id)?));
+        }
+    }
+    // Deleted directories first, outer before inner: others may have lain in them.
+    ghosts.sort_by_key(|(_, entry, ghost)| {
+        (!ghost.is_dir(), if ghost.is_dir() { entry.name.len() } else { 0 })
+    });
+    for (id, entry, ghost) in ghosts {
+        let path = absolute(&entry.name);
+        let born = remaps
+            .iter()
+            .find(|(remap, entry)| remap.remap_id == id && is_nameless(entry));
+        if let Some((remap, entry)) = born.filter(|_| ghost.is_regular()) {
+            let file = ghost.create_nameless(entry, &path)?;
+            let mut state = shared.lock();
+            made.insert(
+                id,
+                format!("/proc/{}/fd/{}", state.holder, file.as_raw_fd()).into(),
+            );
+            state.nameless.insert(remap.orig_id, file);
+            continue;
+        }
+        let created = ghost.create(entry, &path)?;
+        made.insert(id, created.path.clone());
+        shared.lock().created.push(created);
+    }
+    for (remap, _) in remaps {
+        shared
+            .lock()
+            .paths
+            .insert(remap.orig_id, made[&remap.remap_id].clone());
+    }
+    Ok(())
+}
+
+/// Gives files that a hard link holds their old paths for the time of the restore, where these are free.
+pub(super) fn link_all(
+    shared: &Shared<Restore>,
+    remaps: &[(&RemapFilePathEntry, &RegFileEntry)],
+    entries: &HashMap<u32, RegFileEntry>,
+) -> Result<()> {
+    let mut made: HashMap<u32, PathBuf> = HashMap::new();
+    for (remap, entry) in remaps {
+        let path = match made.get(&remap.remap_id) {
+            Some(path) => path.clone(),
+            None => link_one(shared, &absolute(&entry.name), remap.remap_id, entries)?,
+        };
+        made.insert(remap.remap_id, path.clone());
+        shared.lock().paths.insert(remap.orig_id, path);
+    }
+    Ok(())
+}
+
+/// The path at which the file that the link `id` holds can be opened.
+fn link_one(
+    shared: &Shared<Restore>,
+    path: &Path,
+    id: u32,
+    entries: &HashMap<u32, RegFileEntry>,
+) -> Result<PathBuf> {
+    let Some(entry) = entries.get(&id) else {
+        let path = path.display();
+        return Err(Error::new(format!(
+            "file {path}: its link, file {id}, is not in the image set: damaged"
+        )));
+    };
+    let link = absolute(&entry.name);
+    let what = || format!("file {}: its link {}", path.display(), link.display());
+    lstat(&link).context(what)?;
+    shared.lock().links.push(link.clone());
+    match linkat(AT_FDCWD, &link, AT_FDCWD, path, AtFlags::empty()) {
+        Ok(()) => {
+            shared.lock().created.push(Created {
+                path: path.to_path_buf(),
+                is_dir: false,
+            });
+            Ok(path.to_path_buf())
+        }
+        Err(Errno::EEXIST) => Ok(link),
+        Err(errno) => Err(errno).context(what),
+    }
+}
