@@ -101,6 +101,7 @@ pub(crate) fn scan(pid: i32, regions: &[Region]) -> Result<Scan> {
             scanner.region(&joined, &mut scan)?;
         }
     }
+    scan.runs = scanner.part_shared(std::mem::take(&mut scan.runs))?;
     Ok(scan)
 }
 
@@ -249,20 +250,62 @@ impl Scanner<'_> {
         Ok(true)
     }
 
+    /// Parts the runs at pages that another process has too (copy-on-write after a fork): for those
+    /// process_vm_readv(2) would first make the target a copy of its own. `/proc/PID/mem` does not.
+    fn part_shared(&self, runs: Vec<Run>) -> Result<Vec<Run>> {
+        /// The page is mapped by this process alone.
+        const EXCLUSIVE: u64 = 1 << 56;
+        const PRESENT: u64 = 1 << 63;
+        let mut parted = Vec::with_capacity(runs.len());
+        let mut buffer = vec![0u8; 64 << 10];
+        for run in runs {
+            let mut address = run.start;
+            while address < run.end {
+                let entries = self.entries(&mut buffer, address, run.end)?;
+                for entry in entries {
+                    let own = entry & EXCLUSIVE != 0 || entry & PRESENT == 0;
+                    let readable = run.readable && own;
+                    push(
+                        &mut parted,
+                        Run {
+                            start: address,
+                            end: address + PAGE,
+                            readable,
+                            ..run
+                        },
+                    );
+                    address += PAGE;
+                }
+            }
+        }
+        Ok(parted)
+    }
+
+    /// As many entries of the page map as fit into the buffer.
+    fn entries<'a>(
+        &self,
+        buffer: &'a mut [u8],
+        start: u64,
+        end: u64,
+    ) -> Result<impl Iterator<Item = u64> + use<'a>> {
+        let pages = ((end - start) / PAGE).min(buffer.len() as u64 / 8);
+        let bytes = &mut buffer[..pages as usize * 8];
+        self.pagemap
+            .read_exact_at(bytes, start / PAGE * 8)
+            .context(|| format!("reading the page map of process {} at {start:#x}", self.pid))?;
+        Ok(bytes.chunks_exact(8).map(|entry| {
+            let mut word = [0; 8];
+            word.copy_from_slice(entry);
+            u64::from_le_bytes(word)
+        }))
+    }
+
     /// The entries of pagemap(5): bit 63 present, 62 swapped, 61 file or shared, 58 guard page.
     fn read(&self, region: &Region, scan: &mut Scan) -> Result<()> {
         let mut buffer = vec![0u8; 64 << 10];
         let mut address = region.start;
         while address < region.end {
-            let pages = ((region.end - address) / PAGE).min(buffer.len() as u64 / 8);
-            let bytes = &mut buffer[..pages as usize * 8];
-            self.pagemap
-                .read_exact_at(bytes, address / PAGE * 8)
-                .context(|| format!("reading the page map of process {} at {address:#x}", self.pid))?;
-            for entry in bytes.chunks_exact(8) {
-                let mut word = [0; 8];
-                word.copy_from_slice(entry);
-                let entry = u64::from_le_bytes(word);
+            for entry in self.entries(&mut buffer, address, region.end)? {
                 let bit = |n: u32| entry >> n & 1 == 1;
                 let end = address + PAGE;
                 if bit(58) {

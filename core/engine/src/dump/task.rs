@@ -456,6 +456,8 @@ struct SchedAttr {
 }
 
 const SCHED_DEADLINE: u32 = 6;
+const SCHED_FLAG_RESET_ON_FORK: u64 = 1;
+const SCHED_RESET_ON_FORK: u32 = 0x4000_0000;
 
 impl Scheduling {
     fn of(tid: i32) -> Result<Self> {
@@ -472,8 +474,14 @@ impl Scheduling {
                 "is scheduled by SCHED_DEADLINE, which the image format cannot hold",
             ));
         }
+        // As sched_getscheduler(2) tells it, and sched_setscheduler(2) takes it.
+        let reset = if attr.flags & SCHED_FLAG_RESET_ON_FORK != 0 {
+            SCHED_RESET_ON_FORK
+        } else {
+            0
+        };
         Ok(Self {
-            policy: attr.policy,
+            policy: attr.policy | reset,
             nice: attr.nice,
             priority: attr.priority,
         })

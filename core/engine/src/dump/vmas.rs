@@ -30,6 +30,9 @@ pub(crate) mod pagemap {
 }
 
 const MAP_DROPPABLE: u32 = 0x08;
+/// Locked, but only what is touched (mlock2(2) with `MLOCK_ONFAULT`). The format has no word for it; beside
+/// `MAP_LOCKED` this flag says the same, and mmap(2) ignores it.
+const LOCK_ON_FAULT: i32 = libc::MAP_LOCKED | libc::MAP_NONBLOCK;
 const MAP_HUGE_SHIFT: u32 = 26;
 
 /// The mappings of a process as the image holds them, and the ranges whose pages belong to it.
@@ -211,6 +214,7 @@ fn common(mapping: &Mapping) -> VmaEntry {
         } as u32
             | flag("gd", libc::MAP_GROWSDOWN)
             | flag("lo", libc::MAP_LOCKED)
+            | flag("lf", LOCK_ON_FAULT)
             | flag("nr", libc::MAP_NORESERVE),
         status: status::REGULAR,
         fd: -1,
