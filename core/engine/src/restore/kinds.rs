@@ -77,8 +77,10 @@ impl Kinds {
             for vma in task.live.iter().flat_map(|live| &live.vmas) {
                 let Backing::Kind(bit) = vma.backing else { continue };
                 let Some(kind) = self.loader().table().by_vma_status(bit) else {
-                    let object =
-                        format!("the mapping {:#x}-{:#x} of process {}", vma.start, vma.end, task.pid);
+                    let object = format!(
+                        "the mapping {:#x}-{:#x} of process {}",
+                        vma.start, vma.end, task.pid
+                    );
                     let (what, remedy) = self.found.nobody_for_vma_status(bit);
                     return Err(Error::Refused { object, what, remedy });
                 };
@@ -95,7 +97,12 @@ impl Kinds {
     /// Gives the plugins the services of this run and starts those that are needed.
     pub(crate) fn start(&self, services: Rc<dyn Services>) -> Result<()> {
         self.found.connect(services);
-        let mut needed: Vec<KindId> = self.files.values().chain(self.mappings.values()).copied().collect();
+        let mut needed: Vec<KindId> = self
+            .files
+            .values()
+            .chain(self.mappings.values())
+            .copied()
+            .collect();
         needed.extend(&self.ext);
         needed.extend(&self.tasks);
         needed.extend(self.found.hooks_of_their_own());
@@ -148,7 +155,9 @@ impl Kinds {
         for hook in self.found.hooks(stage) {
             hook.hook()?
                 .at(&Host::new(services, hook.plugin()), stage)
-                .map_err(|error| error.context(format!("hook {}/{} at {stage:?}", hook.plugin(), hook.name())))?;
+                .map_err(|error| {
+                    error.context(format!("hook {}/{} at {stage:?}", hook.plugin(), hook.name()))
+                })?;
         }
         Ok(())
     }

@@ -195,7 +195,11 @@ impl World {
             if placed.vma.flags & libc::MAP_LOCKED != 0 {
                 // A lock that waits for no first touch would have had all pages there.
                 let full = super::pages::covered(runs, placed.vma.start, placed.vma.end);
-                let flags = if placed.vma.private() && !full { libc::MLOCK_ONFAULT } else { 0u32 };
+                let flags = if placed.vma.private() && !full {
+                    libc::MLOCK_ONFAULT
+                } else {
+                    0u32
+                };
                 sys::lock(at, length, flags).context(|| placed.doing("locking"))?;
             }
         }

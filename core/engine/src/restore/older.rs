@@ -28,6 +28,11 @@ const IMAGES: [(&ImageKind, u32, u32); 16] = [
     (&magic::PIPES, 2, 18),
 ];
 
+/// Kinds of images whose entries follow each other without anything between them, and that this core may
+/// have no reason to read.
+pub(crate) const PLAIN: [&str; 8] =
+    ["TIMENS", "CGROUP", "SECCOMP", "PSTREE", "UTSNS", "PIDNS", "APPARMOR", "CPUINFO"];
+
 /// Adds the files of the older images to `files`.
 pub(crate) fn read_files(dir: &ImageDir, files: &mut BTreeMap<u32, FileRecord>) -> Result<()> {
     for (kind, fd_type, field) in IMAGES {

@@ -271,13 +271,21 @@ struct PageFiles {
 impl PageFiles {
     fn open(restore: &Restore, task: &TaskImages, live: &Live) -> Result<Self> {
         if live.pages.runs.is_empty() {
-            return Ok(Self { fds: Vec::new(), _reader: None, own: None });
+            return Ok(Self {
+                fds: Vec::new(),
+                _reader: None,
+                own: None,
+            });
         }
         let dir = &restore.service_fds.dir;
         if live.pages.own {
             let name = magic::PAGES.file_name(live.pages.pages_id.into());
             let fd = dir.open_raw(&name)?.into_raw_fd();
-            return Ok(Self { fds: vec![fd], _reader: None, own: Some(fd) });
+            return Ok(Self {
+                fds: vec![fd],
+                _reader: None,
+                own: Some(fd),
+            });
         }
         let reader = PagemapReader::open(dir, &magic::PAGEMAP, task.pid.unsigned_abs().into())?;
         let levels = live.pages.runs.iter().filter_map(|run| match run.source {

@@ -83,19 +83,8 @@ impl Vma {
     /// Whether a child's mapping can be this one of its parent, passed on by the fork.
     pub(crate) fn same_origin(&self, other: &Vma) -> bool {
         self.private()
-            && (
-                self.start,
-                self.end,
-                self.offset,
-                self.flags,
-                self.backing,
-            ) == (
-                other.start,
-                other.end,
-                other.offset,
-                other.flags,
-                other.backing,
-            )
+            && (self.start, self.end, self.offset, self.flags, self.backing)
+                == (other.start, other.end, other.offset, other.flags, other.backing)
     }
 
     /// The open flags with which its file is needed.
@@ -130,11 +119,18 @@ pub(crate) fn check(pid: i32, entries: &[VmaEntry]) -> Result<Mappings> {
             continue;
         }
         let wrong = |what: String| {
-            Error::malformed(format!("mm-{pid}.img, mapping {:#x}-{:#x}", entry.start, entry.end), what)
+            Error::malformed(
+                format!("mm-{pid}.img, mapping {:#x}-{:#x}", entry.start, entry.end),
+                what,
+            )
         };
         check_range(entry).map_err(wrong)?;
         if entry.status & (status::CORE & !status::PLAIN) == status::GUARD {
-            if !mappings.vmas.last().is_some_and(|vma| vma.start <= entry.start && entry.end <= vma.end) {
+            if !mappings
+                .vmas
+                .last()
+                .is_some_and(|vma| vma.start <= entry.start && entry.end <= vma.end)
+            {
                 return Err(wrong("guards what is not mapped".to_owned()));
             }
             mappings.guards.push((entry.start, entry.end));
