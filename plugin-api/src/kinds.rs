@@ -95,6 +95,16 @@ pub trait FileKind {
         Ok(Vec::new())
     }
 
+    /// A task has just begun a session of its own, and the processes that belong to it are not born yet:
+    /// the time for what they inherit from it, a controlling terminal.
+    /// `[restore: a task that leads a session, before any descriptor of it exists]`
+    ///
+    /// # Errors
+    /// Anything that makes it impossible.
+    fn lead_session(&self, _host: &Host<'_>, _task: &TaskInfo) -> Result<()> {
+        Ok(())
+    }
+
     /// Opens a file. `[restore: task, before its memory is replaced]`
     ///
     /// Flags such as `O_APPEND`, the offset and the owner are set here, with the helpers of
@@ -227,6 +237,9 @@ macro_rules! for_pointers {
             }
             fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
                 (**self).prepare(host, files)
+            }
+            fn lead_session(&self, host: &Host<'_>, task: &TaskInfo) -> Result<()> {
+                (**self).lead_session(host, task)
             }
             fn open(&self, host: &Host<'_>, request: &OpenRequest) -> Result<Progress<Opened>> {
                 (**self).open(host, request)

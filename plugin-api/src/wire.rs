@@ -17,6 +17,7 @@ pub mod file_op {
     pub const OPEN: u32 = 4;
     pub const ATTACH: u32 = 5;
     pub const FINISH_RESTORE: u32 = 6;
+    pub const LEAD_SESSION: u32 = 7;
 }
 
 /// Operations of `mapping-kind/1`.

@@ -49,6 +49,7 @@ pub(crate) fn serve_file(kind: &dyn FileKind, host: &Host<'_>, op: u32, request:
             let outcome = Outcome::try_from(number(request)?).unwrap_or(Outcome::Failure);
             own(kind.finish_restore(host, outcome)).map(nothing)
         }
+        file_op::LEAD_SESSION => own(kind.lead_session(host, &decode::<TaskInfo>(request)?)).map(nothing),
         other => Err(Error::unsupported(format!("operation {other} of file-kind/1"))),
     }
 }
@@ -198,6 +199,10 @@ impl<C: KindChannel> FileKind for FileClient<C> {
         };
         let done = ProgressReply::default();
         call(&self.0, file_op::ATTACH, &request, Some(done)).map(simple_progress)
+    }
+
+    fn lead_session(&self, _: &Host<'_>, task: &TaskInfo) -> Result<()> {
+        call::<Empty>(&self.0, file_op::LEAD_SESSION, task, Some(Empty {})).map(drop)
     }
 
     fn finish_restore(&self, _: &Host<'_>, outcome: Outcome) -> Result<()> {

@@ -3,8 +3,9 @@
 //! Every terminal is described once in `tty-info.img`: the two ends of a pair separately. Descriptors
 //! refer to it by its number. What is under way inside a pair stands in `tty-data.img`.
 //!
-//! A pair is opened by one task: the leader of the session that it controls, where there is one, because
-//! only that one can make it the controlling terminal.
+//! Masters are made before the forks, each with the number that it had. A session gets its terminal when it
+//! begins, so that its processes inherit it. All files of a pair are opened by one task: the leader of its
+//! session, where there is one, because only there `/dev/tty` means that terminal.
 
 mod data;
 mod device;
@@ -22,7 +23,7 @@ mod tests;
 
 use std::cell::RefCell;
 
-use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
+use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest, TaskInfo};
 use criu_plugin_api::{FileKind, Host, Opened, Outcome, Progress, Result, Verdict};
 
 /// The kind `tty`.
@@ -63,6 +64,10 @@ impl FileKind for Tty {
         let (restore, plans) = restore::Restore::prepare(host, files)?;
         *self.restore.borrow_mut() = restore;
         Ok(plans)
+    }
+
+    fn lead_session(&self, host: &Host<'_>, task: &TaskInfo) -> Result<()> {
+        self.restore.borrow().lead_session(host, task.pid)
     }
 
     fn open(&self, host: &Host<'_>, request: &OpenRequest) -> Result<Progress<Opened>> {

@@ -1,7 +1,7 @@
 //! Opens all files of a terminal, in the task that does it for everyone.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::images::{TtyFileEntry, TtyInfoEntry};
@@ -39,8 +39,7 @@ impl Group {
     pub(crate) fn open_pair(&self, pair: &Pair, master: OwnedFd) -> Result<Vec<(TtyFileEntry, OwnedFd)>> {
         let mut opened = Vec::new();
         for member in self.files.iter().filter(|member| member.role == Role::Slave) {
-            let flags = open_flags(&member.entry);
-            let slave = sys::open_peer(master.as_fd(), flags).context(|| "opening the slave")?;
+            let slave = open_slave(master.as_fd(), &member.entry).context(|| "opening the slave")?;
             opened.push((member.entry, slave));
         }
         // A slave that nobody has opened yet is told by its missing entry, and left alone.
@@ -56,14 +55,6 @@ impl Group {
         }
         if let Some(settings) = &settings {
             settings.apply(master.as_fd(), true)?;
-        }
-        if let Some(leader) = self.leader {
-            let slave = match (opened.first(), &peer) {
-                (Some((_, slave)), _) => slave.try_clone(),
-                (None, Some(peer)) => peer.as_fd().try_clone_to_owned(),
-                (None, None) => Ok(peer_of(master.as_fd()).context(|| "opening the slave")?.into()),
-            };
-            control(slave.context(|| "copying the slave")?.as_fd(), leader)?;
         }
         for member in self
             .files
@@ -87,9 +78,6 @@ impl Group {
         info: &TtyInfoEntry,
     ) -> Result<Vec<(TtyFileEntry, OwnedFd)>> {
         let fd = outside::stand_in(host, own, info)?;
-        if let Some(leader) = self.leader {
-            control(fd.as_fd(), leader)?;
-        }
         let handed_over = outside::inherited(host, info)?.is_some();
         let may_change = handed_over || own.is_some_and(|own| own.is_ours);
         if let (true, Some(settings)) = (may_change, Settings::of(info)?) {
@@ -106,8 +94,17 @@ impl Group {
 }
 
 fn open_flags(entry: &TtyFileEntry) -> i32 {
-    let kept = libc::O_ACCMODE | libc::O_NONBLOCK | libc::O_APPEND | libc::O_LARGEFILE;
+    let kept = libc::O_ACCMODE | libc::O_NONBLOCK | libc::O_APPEND;
     entry.flags.cast_signed() & kept | libc::O_NOCTTY | libc::O_CLOEXEC
+}
+
+/// A description of a slave, opened as it was: open(2) adds `O_LARGEFILE`, `TIOCGPTPEER` does not.
+fn open_slave(master: BorrowedFd<'_>, entry: &TtyFileEntry) -> nix::Result<OwnedFd> {
+    let slave = sys::open_peer(master, open_flags(entry))?;
+    if entry.flags & sys::LARGE_FILE == 0 {
+        return Ok(slave);
+    }
+    sys::open_with(format!("/proc/self/fd/{}", slave.as_raw_fd()), open_flags(entry))
 }
 
 fn open_tty(entry: &TtyFileEntry) -> Result<OwnedFd> {
@@ -140,18 +137,11 @@ pub(crate) fn open_hung_up(group: &Group) -> Result<Vec<(TtyFileEntry, OwnedFd)>
     slaves.collect()
 }
 
-fn control(slave: BorrowedFd<'_>, leader: i32) -> Result<()> {
-    sys::control(slave).map_err(|errno| {
-        let what = format!(
-            "making it the controlling terminal of session {leader}: {}",
-            errno.desc()
-        );
-        match errno {
-            Errno::EPERM => {
-                Error::new(what).with_remedy("a terminal that controls another session cannot be taken")
-            }
-            _ => Error::new(what),
-        }
+/// Makes a terminal the controlling one of this session.
+pub(crate) fn control(slave: BorrowedFd<'_>) -> Result<()> {
+    sys::control(slave).map_err(|errno| match errno {
+        Errno::EPERM => Error::new("it controls another session").with_remedy("hand over one that does not"),
+        _ => Error::new(errno.desc()),
     })
 }
 

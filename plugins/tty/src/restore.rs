@@ -10,9 +10,9 @@ use criu_plugin_api::{Context, Error, Host, Opened, Progress, Result};
 use criu_proto::images::{TtyFileEntry, TtyInfoEntry, TtyType};
 use nix::errno::Errno;
 
-use crate::dump::damaged;
+use crate::dump::{damaged, peer};
 use crate::images::{Images, Role, Terminal, entry, path, path_of, role};
-use crate::opening::{Group, Member, open_controlling, open_hung_up};
+use crate::opening::{Group, Member, control, open_controlling, open_hung_up};
 use crate::outside::{self, Own};
 use crate::pairs::{Masters, own_node};
 use crate::sys;
@@ -179,6 +179,27 @@ impl Restore {
             }));
         }
         plans
+    }
+
+    /// Gives the session of a task its controlling terminal. It stays when the descriptor goes.
+    pub(crate) fn lead_session(&self, host: &Host<'_>, pid: i32) -> Result<()> {
+        for group in self.groups.values().filter(|group| group.leader == Some(pid)) {
+            match &group.terminal {
+                Terminal::Pair(pair) => {
+                    let doing = || format!("making terminal {} that of session {pid}", pair.index);
+                    let master = self.masters.get(pair.index)?;
+                    let slave = peer(master.as_fd()).context(doing)?;
+                    control(slave.as_fd()).context(doing)?;
+                }
+                Terminal::Outside(info) => {
+                    let fd = outside::stand_in(host, self.own.as_ref(), info)?;
+                    control(fd.as_fd())
+                        .context(|| format!("making a terminal from outside that of session {pid}"))?;
+                }
+                Terminal::HungUp | Terminal::Controlling => {}
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn open(&self, host: &Host<'_>, request: &OpenRequest) -> Result<Progress<Opened>> {

@@ -24,6 +24,13 @@ pub(crate) struct Termios {
 /// `NCCS` of the kernel on x86 and ARM.
 pub(crate) const CONTROL_CHARS: usize = 19;
 
+/// `O_LARGEFILE` as the kernel has it; libc's is 0 where it is always meant.
+pub(crate) const LARGE_FILE: u32 = if cfg!(target_arch = "aarch64") {
+    0o400_000
+} else {
+    0o100_000
+};
+
 /// `struct winsize`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -149,11 +156,15 @@ pub(crate) fn control(fd: BorrowedFd<'_>) -> nix::Result<()> {
     call(fd, libc::TIOCSCTTY, 0).map(drop)
 }
 
-/// `TIOCGPTPEER` (Linux 4.13): opens the slave of a master with these flags.
+/// `TIOCGPTPEER` (Linux 4.13): opens the slave of a master with these flags and `FD_CLOEXEC`.
 pub(crate) fn open_peer(master: BorrowedFd<'_>, flags: i32) -> nix::Result<OwnedFd> {
-    let fd = call(master, libc::TIOCGPTPEER, flags)?;
+    // Other than open(2), this would leave `O_CLOEXEC` in the flags of the description for ever.
+    let fd = call(master, libc::TIOCGPTPEER, flags & !libc::O_CLOEXEC)?;
     // SAFETY: the call returned a new descriptor, which nobody else knows.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: F_SETFD takes a plain number.
+    Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    Ok(fd)
 }
 
 /// `TIOCSTI`: a byte as if it were typed, processed at once; needs `CAP_SYS_ADMIN`.

@@ -143,6 +143,7 @@ fn be_born(restore: &Restore, node: usize, places: Places, world: &mut World) ->
     }
     if planned.leads_session() {
         nix::unistd::setsid().context(|| "beginning a session")?;
+        lead_session(restore, node)?;
     } else if planned.leads_group() {
         set_group(0)?;
     }
@@ -164,6 +165,19 @@ fn be_born(restore: &Restore, node: usize, places: Places, world: &mut World) ->
         set_group(planned.pgid)?;
     }
     passed(restore, node, stage::GROUPED)
+}
+
+/// Has the kinds give a new session what its processes will inherit.
+fn lead_session(restore: &Restore, node: usize) -> Result<()> {
+    let Role::Task(index) = restore.plan.nodes[node].role else {
+        return Ok(());
+    };
+    for (id, _) in restore.kinds.file_kinds() {
+        let host = restore.kinds.host(restore, id);
+        let done = restore.kinds.file(id)?.lead_session(&host, &restore.infos[index]);
+        done.map_err(|error| error.context(restore.kinds.name(id)))?;
+    }
+    Ok(())
 }
 
 fn set_group(group: i32) -> Result<()> {
