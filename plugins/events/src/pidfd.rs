@@ -5,10 +5,14 @@
 //! That child is the one process that this plugin starts: there is no other way to such a pidfd. All
 //! that referred to one dead process do so again, told by the inode number (Linux 6.9 and later; before,
 //! all pidfds have the same).
+//!
+//! How that process ended can be asked of its pidfd since Linux 6.15; what was not a plain exit with 0
+//! stands in `pidfd-exit.img`, an image of our own. That a core was dumped is not restored.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use criu_plugin_api::image::{self, ImageKind};
 use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
 use criu_plugin_api::restore::fown_decode;
 use criu_plugin_api::{Context, Error, FileKind, Host, Opened, Progress, Result, Verdict};
@@ -24,11 +28,26 @@ const FLAGS: u32 = (libc::O_NONBLOCK | libc::O_EXCL).cast_unsigned();
 /// The pid that a pidfd of a reaped process has.
 const DEAD: i32 = -1;
 
+static EXITS: ImageKind = image::own_kind("PIDFD_EXIT", "pidfd-exit.img", 0x5044_4558);
+
+/// How a reaped process had ended.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExitEntry {
+    /// The `ino` of its pidfds.
+    #[prost(uint32, tag = "1")]
+    ino: u32,
+    /// As wait(2) has it.
+    #[prost(int32, tag = "2")]
+    status: i32,
+}
+
 /// The kind `pidfd`.
 #[derive(Default)]
 pub struct Pidfd {
     /// Those of reaped processes, by inode number.
     dead: RefCell<HashMap<u32, Vec<PidfdEntry>>>,
+    /// How they ended, where it was not with 0, by inode number.
+    exits: RefCell<BTreeMap<u32, i32>>,
     /// The process of each thread of the tree, during a dump.
     threads: RefCell<HashMap<i32, i32>>,
 }
@@ -50,6 +69,14 @@ impl FileKind for Pidfd {
             reason = "the format has room for the low half"
         )]
         let ino = file.ino as u32;
+        let status = if pid == DEAD {
+            sys::exit_status(entry::local(file))
+        } else {
+            None
+        };
+        if let Some(status) = status.filter(|&status| status != 0) {
+            self.exits.borrow_mut().insert(ino, status);
+        }
         Ok(entry::saved(
             FdTypes::Pidfd,
             FileEntry {
@@ -66,8 +93,17 @@ impl FileKind for Pidfd {
         ))
     }
 
-    fn finish_dump(&self, _host: &Host<'_>) -> Result<()> {
-        self.threads.borrow_mut().clear();
+    fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
+        self.threads.take();
+        let exits = self.exits.take();
+        if exits.is_empty() {
+            return Ok(());
+        }
+        let mut image = image::create(host, &EXITS)?;
+        for (ino, status) in exits {
+            image.entry(&ExitEntry { ino, status })?;
+        }
+        image.finish()?;
         Ok(())
     }
 
@@ -90,6 +126,8 @@ impl FileKind for Pidfd {
             }
         }
         *self.dead.borrow_mut() = dead;
+        let exits: Vec<ExitEntry> = image::read_all(host, &EXITS)?;
+        *self.exits.borrow_mut() = exits.iter().map(|exit| (exit.ino, exit.status)).collect();
         Ok(plans)
     }
 
@@ -146,7 +184,8 @@ impl Pidfd {
             .filter(|members| members.iter().any(|member| member.id == asked.id))
             .ok_or_else(|| Error::new(format!("file {} was not prepared", asked.id)))?;
         let what = || format!("restoring the pidfd {} of a dead process", asked.id);
-        let child = sys::dead_child().context(what)?;
+        let status = self.exits.borrow().get(&asked.ino).copied();
+        let child = sys::dead_child(status.unwrap_or(0)).context(what)?;
         let opened = members
             .iter()
             .map(|member| {
@@ -204,7 +243,7 @@ mod tests {
     #[test]
     fn dead_processes_are_told_apart() {
         let mock = tree();
-        let children = [sys::dead_child().unwrap(), sys::dead_child().unwrap()];
+        let children = [5 << 8, libc::SIGTERM].map(|status| sys::dead_child(status).unwrap());
         let fds = [children[0], children[1], children[0]].map(|pid| sys::pidfd_open(pid, 0).unwrap());
         for child in children {
             sys::reap(child).unwrap();
@@ -216,6 +255,15 @@ mod tests {
         assert!(opened.iter().all(|file| sys::readable_within(file, 0).unwrap()));
         let after: Vec<_> = opened.iter().map(|file| file_target(file).unwrap().ino).collect();
         assert_eq!(after[0], after[2]);
+        if let Some(status) = sys::exit_status(fds[0]) {
+            assert_eq!(status, 5 << 8);
+            assert_eq!(mock.images(), ["pidfd-exit.img"]);
+        }
+        let exits = |of: &dyn Fn(usize) -> Option<i32>| [of(0), of(1), of(2)];
+        assert_eq!(
+            exits(&|at| sys::exit_status(&opened[at])),
+            exits(&|at| sys::exit_status(fds[at]))
+        );
         let before: Vec<_> = fds.iter().map(|fd| file_target(fd).unwrap().ino).collect();
         if before[0] != before[1] {
             assert_ne!(after[0], after[1]);

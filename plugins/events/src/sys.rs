@@ -139,21 +139,67 @@ struct CloneArgs {
     tls: u64,
 }
 
-/// A child that has ended and waits to be reaped. It ends without a signal, and is gone by
-/// [`reap`].
-/// clone3(2), waitid(2)
-pub(crate) fn dead_child() -> nix::Result<i32> {
+/// `struct pidfd_info` of linux/pidfd.h, as Linux 6.13 had it.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// `PIDFD_GET_INFO`, an `_IOWR` of that struct.
+const PIDFD_GET_INFO: libc::Ioctl = 0xc040_ff0b;
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+/// How a reaped process ended, as wait(2) has it; `None` before Linux 6.15, which is the first to tell.
+pub(crate) fn exit_status(pidfd: impl AsFd) -> Option<i32> {
+    let mut info = PidfdInfo {
+        mask: PIDFD_INFO_EXIT,
+        ..PidfdInfo::default()
+    };
+    // SAFETY: the kernel reads and writes one struct of the size that the number of the call tells.
+    let result = Errno::result(unsafe { libc::ioctl(raw(&pidfd), PIDFD_GET_INFO, &raw mut info) });
+    (result.is_ok() && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+/// A child that has ended with this status of wait(2) and waits to be reaped. It ends without a signal to
+/// its parent, and is gone by [`reap`]. clone3(2), waitid(2)
+pub(crate) fn dead_child(status: i32) -> nix::Result<i32> {
     let args = CloneArgs::default();
-    // SAFETY: without flags it is fork(2); the child makes one system call and no use of what it shares
-    // with its parent.
+    // SAFETY: without flags it is fork(2); the child makes a few system calls and no use of what it
+    // shares with its parent.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     if pid == 0 {
-        // SAFETY: it ends this process, without running what the parent has registered for its exit.
-        unsafe { libc::_exit(0) };
+        end_as(status);
     }
     let pid = i32::try_from(Errno::result(pid)?).map_err(|_| Errno::EINVAL)?;
     wait(pid, libc::WNOWAIT)?;
     Ok(pid)
+}
+
+/// Ends this process, a child of [`dead_child`].
+fn end_as(status: i32) -> ! {
+    let signal = status & 0x7f;
+    if signal != 0 {
+        let no_core = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: the calls change this process alone, which has its own copy of all that they change; the
+        // set is written before it is read.
+        unsafe {
+            let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigfillset(set.as_mut_ptr());
+            libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
+            libc::signal(signal, libc::SIG_DFL);
+            libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut());
+            libc::syscall(libc::SYS_kill, libc::syscall(libc::SYS_getpid), signal);
+        }
+    }
+    // SAFETY: it ends this process, without running what the parent has registered for its exit.
+    unsafe { libc::_exit(status >> 8 & 0xff) }
 }
 
 /// Reaps a child that ends without a signal.

@@ -1,7 +1,7 @@
 //! Saves the contents of pipes, once for each.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -34,7 +34,7 @@ struct State {
     taken: HashSet<u32>,
     saved: HashSet<u32>,
     /// Pipes of which only ends to write to have been seen so far: pid and descriptor of one.
-    later: HashMap<u32, (i32, i32)>,
+    later: BTreeMap<u32, (i32, i32)>,
     image: Option<ImageWriter<BufWriter<File>>>,
     packets: Vec<PacketsEntry>,
     /// Pipes somebody of the tree writes to in packet mode.
