@@ -103,7 +103,11 @@ impl FileTable {
             }
             let (_, live) = restore.live(node)?;
             for entry in live.fds.iter() {
-                self.openers.entry(entry.id).or_insert(node);
+                // A group goes as a whole, so this one's is done.
+                if self.openers.contains_key(&entry.id) {
+                    continue;
+                }
+                self.openers.insert(entry.id, node);
                 for member in self.group_of(entry.id) {
                     self.openers.entry(member).or_insert(node);
                 }
