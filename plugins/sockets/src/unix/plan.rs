@@ -36,6 +36,8 @@ pub(super) struct Plan {
     extras: HashMap<u32, Extra>,
     /// Id to the representative of its group.
     groups: BTreeMap<u32, u32>,
+    /// The ids of each group, by its representative.
+    members: BTreeMap<u32, Vec<u32>>,
     pub(super) files: Files,
 }
 
@@ -121,27 +123,32 @@ impl Plan {
             }
         }
         // The senders of what is queued send it again.
+        let senders: HashMap<&[u8], u32> = self
+            .inside()
+            .filter(|e| !e.name.is_empty())
+            .map(|e| (e.name.as_slice(), e.id))
+            .collect();
         for (&receiver, packets) in &self.queues {
             for packet in packets.iter().filter(|p| !p.from.is_empty()) {
-                let sender = self.inside().find(|e| e.name == packet.from);
-                if let Some(sender) = sender.filter(|_| joined.contains_key(&receiver)) {
-                    join(&mut joined, receiver, sender.id);
+                let sender = senders.get(packet.from.as_slice());
+                if let Some(&sender) = sender.filter(|_| joined.contains_key(&receiver)) {
+                    join(&mut joined, receiver, sender);
                 }
             }
         }
         let ids: Vec<u32> = joined.keys().copied().collect();
-        self.groups = ids.into_iter().map(|id| (id, root(&mut joined, id))).collect();
+        for id in ids {
+            let group = root(&mut joined, id);
+            self.groups.insert(id, group);
+            self.members.entry(group).or_default().push(id);
+        }
     }
 
     /// What the core is to know.
     pub(super) fn file_plans(&self) -> Vec<FilePlan> {
-        let mut sizes: HashMap<u32, usize> = HashMap::new();
-        for group in self.groups.values() {
-            *sizes.entry(*group).or_default() += 1;
-        }
         self.groups
             .iter()
-            .filter(|(_, group)| sizes.get(group).is_some_and(|&s| s > 1))
+            .filter(|(_, group)| self.members.get(group).is_some_and(|m| m.len() > 1))
             .map(|(&id, &group)| FilePlan {
                 id,
                 group: Some(group.into()),
@@ -157,10 +164,10 @@ impl Plan {
 
     /// All sockets that are made together with this one, itself included.
     pub(super) fn members(&self, id: u32) -> Vec<&UnixSkEntry> {
-        let group = self.groups.get(&id);
-        self.entries
-            .values()
-            .filter(|e| e.id == id || group.is_some() && self.groups.get(&e.id) == group)
+        let ids = self.groups.get(&id).and_then(|group| self.members.get(group));
+        ids.into_iter()
+            .flatten()
+            .filter_map(|id| self.entries.get(id))
             .collect()
     }
 

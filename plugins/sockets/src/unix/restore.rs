@@ -32,12 +32,17 @@ pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Resul
             "a file that travels in the queue of a unix socket".to_owned(),
         ));
     };
+    let mut holders = HashMap::new();
+    for member in members.iter().filter(|m| !m.name.is_empty()) {
+        *holders.entry(key(member)).or_default() += 1;
+    }
     let mut group = Group {
         plan,
         members,
         travelling,
         fds: BTreeMap::new(),
         names: HashMap::new(),
+        holders,
     };
     group.make().context(|| {
         format!(
@@ -132,6 +137,8 @@ struct Group<'a> {
     travelling: HashMap<u32, OwnedFd>,
     fds: BTreeMap<u32, OwnedFd>,
     names: HashMap<Key, Name>,
+    /// How many sockets have a name.
+    holders: HashMap<Key, usize>,
 }
 
 impl<'a> Group<'a> {
@@ -262,14 +269,13 @@ impl<'a> Group<'a> {
     /// Which of two connected sockets was accepted: it has the name of a listening socket.
     fn roles<'e>(&self, a: &'e UnixSkEntry, b: &'e UnixSkEntry) -> (&'e UnixSkEntry, &'e UnixSkEntry) {
         let listens = |e: &UnixSkEntry| self.names.get(&key(e)).is_some_and(|n| n.listener.is_some());
-        let holders = |e: &UnixSkEntry| {
+        let weight = |e: &UnixSkEntry| {
             if e.name.is_empty() {
-                0
+                (false, 0)
             } else {
-                self.members.iter().filter(|m| key(m) == key(e)).count()
+                (listens(e), self.holders.get(&key(e)).copied().unwrap_or(0))
             }
         };
-        let weight = |e: &UnixSkEntry| (!e.name.is_empty() && listens(e), holders(e));
         if weight(b) > weight(a) { (b, a) } else { (a, b) }
     }
 
@@ -312,6 +318,10 @@ impl<'a> Group<'a> {
             }
         };
         name.bound.connect(&other)?;
+        // A damaged image may lead elsewhere; then nobody waits here.
+        if sys::poll(listener, libc::POLLIN, 0).context(|| "poll")? & libc::POLLIN == 0 {
+            return Err(Error::new("a connection to its name went to another socket"));
+        }
         let near = sys::accept(listener).context(|| "accept")?;
         Ok((near, other))
     }
