@@ -8,6 +8,10 @@ use std::sync::{Mutex, PoisonError};
 pub enum Need {
     /// Huge pages of 2 MiB, allowed to be made on demand.
     HugePages,
+    /// Pseudo-terminals that nobody else opens: a devpts of its own, in a mount namespace of the test's
+    /// thread, which all processes that it starts are born into. Otherwise a test that runs at the same time
+    /// could take a number in the time between a dump and its restore.
+    Terminals,
 }
 
 const OVERCOMMIT: &str = "/proc/sys/vm/nr_overcommit_hugepages";
@@ -21,22 +25,59 @@ pub(crate) struct Met(Need);
 
 impl Need {
     pub(crate) fn meet(self) -> Met {
-        let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if holders.0 == 0 {
-            holders.1 = fs::read_to_string(OVERCOMMIT).unwrap_or_default();
-            // Where it cannot be raised the guest says that it found no huge page.
-            if let Err(error) = fs::write(OVERCOMMIT, "64") {
-                eprintln!("write {OVERCOMMIT}: {error}");
-            }
+        match self {
+            Need::HugePages => allow_huge_pages(),
+            Need::Terminals => own_terminals(),
         }
-        holders.0 += 1;
         Met(self)
     }
 }
 
+fn own_terminals() {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    let nothing = None::<&str>;
+    let made = unshare(CloneFlags::CLONE_NEWNS)
+        .and_then(|()| {
+            mount(
+                nothing,
+                "/",
+                nothing,
+                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+                nothing,
+            )
+        })
+        .and_then(|()| {
+            let options = Some("newinstance,ptmxmode=0666,mode=620,gid=5");
+            mount(
+                Some("devpts"),
+                "/dev/pts",
+                Some("devpts"),
+                MsFlags::empty(),
+                options,
+            )
+        });
+    made.unwrap_or_else(|error| panic!("a devpts of its own: {error}"));
+}
+
+fn allow_huge_pages() {
+    let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if holders.0 == 0 {
+        holders.1 = fs::read_to_string(OVERCOMMIT).unwrap_or_default();
+        // Where it cannot be raised the guest says that it found no huge page.
+        if let Err(error) = fs::write(OVERCOMMIT, "64") {
+            eprintln!("write {OVERCOMMIT}: {error}");
+        }
+    }
+    holders.0 += 1;
+}
+
 impl Drop for Met {
     fn drop(&mut self) {
-        let Need::HugePages = self.0;
+        if self.0 != Need::HugePages {
+            // The namespace goes with its last process.
+            return;
+        }
         let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         holders.0 -= 1;
         if holders.0 == 0
