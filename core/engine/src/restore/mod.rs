@@ -98,8 +98,11 @@ fn create(restore: &Rc<Restore>, notify: &dyn Notify, begun: Instant) -> Result<
     let root = restore.plan.nodes[0].pid;
     tell(notify, "pre-restore", None)?;
     restore.kinds.hooks(&**restore, Stage::BeforeRestore)?;
-    let table = FileTable::plan(restore)?;
-    prepare_tasks(restore)?;
+    let table = restore.service_fds.while_kinds_prepare(|| {
+        let table = FileTable::plan(restore)?;
+        prepare_tasks(restore)?;
+        Ok(table)
+    })?;
     let shared = set_up_shared(restore, table)?;
     pids::await_free(restore)?;
 

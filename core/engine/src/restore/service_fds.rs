@@ -1,5 +1,6 @@
 //! The descriptors that the restore itself needs in every task, at numbers that no task will use.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -19,7 +20,7 @@ pub(crate) struct ServiceFds {
     /// Whether the log is written to one of these.
     pub(crate) log: bool,
     /// All of them, ascending.
-    all: BTreeSet<RawFd>,
+    all: RefCell<BTreeSet<RawFd>>,
     /// Numbers that tasks use.
     taken: BTreeSet<RawFd>,
     limit: RawFd,
@@ -33,7 +34,7 @@ impl ServiceFds {
             dir: dir.clone(),
             inherited: Vec::new(),
             log: false,
-            all: BTreeSet::new(),
+            all: RefCell::default(),
             taken,
             limit,
         };
@@ -47,7 +48,7 @@ impl ServiceFds {
             fds.inherited.push((inherit.key.clone(), number));
         }
         if let Some(log) = opts.log_fd.filter(|fd| !fds.taken.contains(fd)) {
-            fds.all.insert(log);
+            fds.all.borrow_mut().insert(log);
             fds.log = true;
         }
         Ok(fds)
@@ -55,7 +56,7 @@ impl ServiceFds {
 
     fn move_away(&mut self, fd: RawFd) -> Result<RawFd> {
         let number = self.copy(fd)?;
-        self.all.insert(number);
+        self.all.borrow_mut().insert(number);
         Ok(number)
     }
 
@@ -98,10 +99,28 @@ impl ServiceFds {
         self.taken.contains(&fd)
     }
 
+    /// Has kinds make their preparations: descriptors that they keep get numbers that no task uses, and
+    /// stay open in the tasks.
+    pub(crate) fn while_kinds_prepare<T>(&self, prepare: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = open_numbers()?;
+        let some = std::os::fd::AsFd::as_fd(&self.dir).as_raw_fd();
+        let mut placeholders = Vec::new();
+        for &number in self.taken.iter().filter(|number| !before.contains(number)) {
+            sys::duplicate_to(some, number, true).context(|| format!("keeping descriptor {number} free"))?;
+            placeholders.push(number);
+        }
+        let prepared = prepare();
+        placeholders.into_iter().for_each(sys::close);
+        let prepared = prepared?;
+        let kept = open_numbers()?.into_iter().filter(|number| !before.contains(number));
+        self.all.borrow_mut().extend(kept);
+        Ok(prepared)
+    }
+
     /// Closes everything else: what this program had open itself.
     pub(crate) fn close_others(&self) {
         let mut first = 0u32;
-        for fd in &self.all {
+        for fd in self.all.borrow().iter() {
             let fd = fd.cast_unsigned();
             if fd > first {
                 sys::close_range(first, fd - 1);
@@ -110,4 +129,18 @@ impl ServiceFds {
         }
         sys::close_range(first, u32::MAX);
     }
+}
+
+/// The descriptors that this process has open.
+fn open_numbers() -> Result<BTreeSet<RawFd>> {
+    let doing = || "listing the descriptors of criu itself";
+    let mut numbers = BTreeSet::new();
+    let list = std::fs::read_dir("/proc/self/fd").context(doing)?;
+    for entry in list {
+        let name = entry.context(doing)?.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.parse::<RawFd>().ok()));
+    }
+    // The listing itself had one of them, which is closed by now.
+    numbers.retain(|&fd| sys::is_open(fd));
+    Ok(numbers)
 }

@@ -355,3 +355,9 @@ pub(crate) fn exists(pid: i32) -> bool {
     let result = unsafe { libc::kill(pid, 0) };
     result == 0 || Errno::last() != Errno::ESRCH
 }
+
+/// Whether a descriptor is open.
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    // SAFETY: integers only.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
