@@ -92,9 +92,8 @@ macro_rules! known {
     };
 }
 
-static ALL: &[Known] = known! {
-    SOL_SOCKET SO_TIMESTAMP SO_TIMESTAMPNS SO_TIMESTAMPING SO_RXQ_OVFL SO_ZEROCOPY SO_PEEK_OFF;
-};
+static ALL: &[Known] = known! { SOL_SOCKET SO_TIMESTAMP SO_TIMESTAMPNS SO_PEEK_OFF; };
+static NETWORK: &[Known] = known! { SOL_SOCKET SO_TIMESTAMPING SO_RXQ_OVFL SO_ZEROCOPY; };
 static UNIX_ONLY: &[Known] = &[Known {
     level: libc::SOL_SOCKET,
     option: 76,
@@ -136,7 +135,16 @@ impl Sort {
             (libc::AF_INET6, libc::SOCK_DGRAM) => MULTICAST6,
             _ => &[],
         };
-        ALL.iter().chain(network).chain(transport).chain(multicast)
+        let common = if self.family == libc::AF_UNIX {
+            &[]
+        } else {
+            NETWORK
+        };
+        ALL.iter()
+            .chain(common)
+            .chain(network)
+            .chain(transport)
+            .chain(multicast)
     }
 
     /// The values of a socket; `None` where the kernel does not know an option of this kind.

@@ -41,8 +41,6 @@ fn read(fd: RawFd) -> io::Result<SkOptsEntry> {
     let receive_timeout: libc::timeval = sys::get(fd, SOL_SOCKET, libc::SO_RCVTIMEO)?;
     let linger: libc::linger = sys::get(fd, SOL_SOCKET, libc::SO_LINGER)?;
     let mark = number(fd, libc::SO_MARK)?;
-    let device = sys::get_bytes(fd, SOL_SOCKET, libc::SO_BINDTODEVICE, libc::IFNAMSIZ)?;
-    let device: Vec<u8> = device.into_iter().take_while(|&b| b != 0).collect();
     Ok(SkOptsEntry {
         so_sndbuf: number(fd, libc::SO_SNDBUF)?,
         so_rcvbuf: number(fd, libc::SO_RCVBUF)?,
@@ -56,11 +54,6 @@ fn read(fd: RawFd) -> io::Result<SkOptsEntry> {
         so_mark: (mark != 0).then_some(mark),
         so_dontroute: Some(flag(fd, libc::SO_DONTROUTE)?),
         so_no_check: Some(flag(fd, libc::SO_NO_CHECK)?),
-        so_bound_dev: if device.is_empty() {
-            None
-        } else {
-            Some(String::from_utf8_lossy(&device).into())
-        },
         so_reuseport: Some(flag(fd, libc::SO_REUSEPORT)?),
         so_broadcast: Some(flag(fd, libc::SO_BROADCAST)?),
         so_keepalive: Some(flag(fd, libc::SO_KEEPALIVE)?),
@@ -87,6 +80,17 @@ fn buffer_lock(fd: RawFd) -> io::Result<Option<u32>> {
 pub(crate) fn pass_options(fd: RawFd) -> Result<(bool, bool)> {
     let read = || Ok::<_, io::Error>((flag(fd, libc::SO_PASSCRED)?, flag(fd, libc::SO_PASSSEC)?));
     read().context(|| "reading SO_PASSCRED and SO_PASSSEC")
+}
+
+/// The device that a socket of the network layers is bound to.
+///
+/// # Errors
+/// It could not be read.
+pub(crate) fn device(fd: RawFd) -> Result<Option<String>> {
+    let name = sys::get_bytes(fd, SOL_SOCKET, libc::SO_BINDTODEVICE, libc::IFNAMSIZ)
+        .context(|| "reading SO_BINDTODEVICE")?;
+    let name: Vec<u8> = name.into_iter().take_while(|&b| b != 0).collect();
+    Ok((!name.is_empty()).then(|| String::from_utf8_lossy(&name).into_owned()))
 }
 
 /// Puts the options back, but for what bind(2) and full queues need otherwise: see [`restore_reuse`] and

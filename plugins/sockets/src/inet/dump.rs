@@ -143,6 +143,7 @@ fn read<'a>(host: &Host<'_>, file: &'a FileTarget) -> Result<Socket<'a>> {
         tcp_opts: Some(TcpOptsEntry::default()),
         ..InetSkEntry::default()
     };
+    entry.opts.so_bound_dev = sockopt::device(fd)?;
     if family == libc::AF_INET6 {
         let only = sys::get::<i32>(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY).context(|| "IPV6_V6ONLY")?;
         entry.v6only = Some(only != 0);
