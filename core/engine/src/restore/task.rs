@@ -52,7 +52,11 @@ pub(crate) fn fork(
     if in_parent {
         return Ok(());
     }
+    // A log at a number that some task uses would be written into that task's file.
+    let silent = (!restore.service_fds.log)
+        .then(|| tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default()));
     let lived = catch_unwind(AssertUnwindSafe(|| live(restore, node, places, world)));
+    drop(silent);
     let error = match lived {
         Ok(Ok(never)) => match never {},
         Ok(Err(error)) => error.to_string(),
