@@ -13,8 +13,11 @@ pub(crate) enum Class {
     Process,
     /// An entry of files.img.
     File,
-    /// What a mapping shows: a file, or shared memory.
+    /// What a mapping shows: shared memory, or a file by its path. One file may have an entry for each of its
+    /// descriptors and one more; CRIU names the one made last, and a restore takes nothing but the path of it.
     Mapped,
+    /// The path of a file.
+    Path,
     /// Shared memory.
     Shared,
     /// The inode of a pipe or a socket.

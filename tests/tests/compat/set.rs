@@ -101,6 +101,18 @@ fn sort_mappings(mm: &mut Fields) {
     }
 }
 
+/// Sorts what an epoll watches by its descriptor: the kernel lists it by its own addresses.
+fn sort_watched(file: &mut Fields) {
+    if let Some(Value::Message(epoll)) = file.get_mut("epfd").and_then(|list| list.first_mut())
+        && let Some(watched) = epoll.get_mut("tfd")
+    {
+        watched.sort_by_key(|entry| match entry {
+            Value::Message(entry) => tree::number(entry, "tfd"),
+            _ => None,
+        });
+    }
+}
+
 /// The place of each task in the tree and in its process.
 fn places(images: &[Image]) -> BTreeMap<u64, u64> {
     let trees = images.iter().filter(|i| i.kind.name == "PSTREE");
@@ -180,8 +192,12 @@ fn read(folder: &Path, name: &str) -> Image {
         .map(|(schema, bytes)| tree::decode(schema, bytes))
         .zip(payloads)
         .collect();
-    if kind.name == "MM" {
-        entries.iter_mut().for_each(|(mm, _)| sort_mappings(mm));
+    for (fields, _) in &mut entries {
+        match kind.name {
+            "MM" => sort_mappings(fields),
+            "FILES" => sort_watched(fields),
+            _ => {}
+        }
     }
     Image {
         kind,
@@ -311,7 +327,7 @@ impl Names {
                 format!("{path}.{field}")
             };
             let class = match rules::class(kind, &path) {
-                Some(Class::Mapped) if file_mapping => Some(Class::File),
+                Some(Class::Mapped) if file_mapping => Some(Class::Path),
                 Some(Class::Mapped) => Some(Class::Shared),
                 other => other,
             };
@@ -339,6 +355,10 @@ impl Names {
         match class {
             Class::Process => self.pids.get(&number).cloned(),
             Class::File => self.files.get(&number).cloned(),
+            Class::Path => {
+                let name = self.files.get(&number)?;
+                name.rsplit_once(" flags ").map(|(path, _)| path.to_owned())
+            }
             _ => {
                 let next = self.others.keys().filter(|(c, _)| *c == class).count();
                 let name = self
