@@ -1,5 +1,7 @@
 //! From the mappings of a process to the `vma_entry` messages of its image.
 
+use std::os::unix::fs::PermissionsExt;
+
 use criu_plugin_api::Verdict;
 use criu_plugin_api::message::{MappingTarget, Purpose};
 use criu_proto::Message;
@@ -140,8 +142,15 @@ fn file(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas: &m
     let file = dump.files.mapping(dump, pid, mapping)?;
     entry.shmid = u64::from(file.id);
     entry.status |= file.vma_status;
-    // A shared mapping that may become writable needs a descriptor that can write.
-    let writable = mapping.shared && mapping.flags.has("mw");
+    // A shared mapping that may become writable needs a descriptor that can write. Of a private one only the link
+    // tells how its file was opened.
+    let writable = if mapping.shared {
+        mapping.flags.has("mw")
+    } else {
+        let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+        let link = std::fs::symlink_metadata(&link).context(|| format!("looking at {link}"))?;
+        link.permissions().mode() & libc::S_IWUSR != 0
+    };
     entry.fdflags = Some(if writable {
         libc::O_RDWR as u32
     } else {
