@@ -270,16 +270,6 @@ impl Kinds {
         self.all(&self.loader.table().mapping_kinds(name))
     }
 
-    /// The kinds that restore files of a number of `fd_types`.
-    pub(crate) fn by_image(&self, fd_type: u32) -> Vec<Kind> {
-        self.all(&self.loader.table().by_image(fd_type))
-    }
-
-    /// The kind that restores mappings with this bit in their status.
-    pub(crate) fn by_vma_status(&self, bit: u32) -> Option<Kind> {
-        self.loader.table().by_vma_status(bit).map(|id| self.kind(id))
-    }
-
     /// The kinds of state of tasks.
     pub(crate) fn tasks(&self) -> Vec<Kind> {
         self.all(self.loader.table().task_kinds())
@@ -357,11 +347,6 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    /// Its id within the loader.
-    pub(crate) fn id(&self) -> KindId {
-        self.id
-    }
-
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.loader.kind(self.id).name

@@ -15,9 +15,12 @@ use crate::error::{Context, Result};
 pub(crate) struct Seccomp {
     filters: RefCell<Vec<SeccompFilter>>,
     /// A filter is the same as another if its program, its flags and everything below it are.
-    known: RefCell<HashMap<(Option<u32>, u32, Vec<u8>), u32>>,
+    known: RefCell<HashMap<Key, u32>>,
     last: RefCell<HashMap<i32, u32>>,
 }
+
+/// The filter below, the flags, the program.
+type Key = (Option<u32>, u32, Vec<u8>);
 
 const MODE_FILTER: u32 = 2;
 

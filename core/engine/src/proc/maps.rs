@@ -40,11 +40,6 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Its length in bytes.
-    pub fn len(&self) -> u64 {
-        self.end - self.start
-    }
-
     /// Whether it is a path and not a name in brackets or nothing.
     pub fn has_path(&self) -> bool {
         self.name.first().is_some_and(|&b| b != b'[')
