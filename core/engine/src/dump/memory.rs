@@ -496,10 +496,8 @@ mod tests {
         area.fill(3, b'b');
         area.fill(9, b'c');
         // SAFETY: reading a page of the mapping; it maps the zero page.
-        assert_eq!(
-            unsafe { std::ptr::read_volatile(area.0.add(12 * PAGE as usize)) },
-            0
-        );
+        let byte = unsafe { std::ptr::read_volatile(area.0.add(12 * PAGE as usize)) };
+        assert_eq!(byte, 0);
         let scan = scan(me(), &[region(&area, 0, 8, true), region(&area, 8, 16, true)]).unwrap();
         let runs: Vec<_> = scan.runs.iter().map(|r| (r.start, r.end)).collect();
         assert_eq!(
@@ -534,10 +532,8 @@ mod tests {
         let area = Area::new(3);
         (0..3).for_each(|n| area.fill(n, 7 + n as u8));
         // SAFETY: takes away access to a page of a mapping that nobody uses meanwhile.
-        assert_eq!(
-            unsafe { libc::mprotect(area.0.add(4096).cast(), 4096, libc::PROT_NONE) },
-            0
-        );
+        let ret = unsafe { libc::mprotect(area.0.add(4096).cast(), 4096, libc::PROT_NONE) };
+        assert_eq!(ret, 0);
         for readable in [false, true] {
             let regions = [
                 region(&area, 0, 1, true),
