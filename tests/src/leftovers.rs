@@ -86,23 +86,27 @@ pub(crate) fn assert_none(lab: &Path, roots: &[Pid]) {
                 .map(|l| format!("{what}: {l}")),
         );
     }
-    match netlink::nft_tables() {
-        Ok(tables) => {
-            let ours = |table: &String| {
-                table
-                    .split(|c: char| !c.is_ascii_digit())
-                    .any(|n| roots.iter().any(|pid| n == pid.to_string()))
-            };
-            left.extend(
-                tables
-                    .into_iter()
-                    .filter(ours)
-                    .map(|table| format!("nftables table {table}")),
-            );
-        }
-        Err(error) => eprintln!("list nftables tables: {error}"),
-    }
+    left.extend(
+        firewall_tables(roots)
+            .into_iter()
+            .map(|table| format!("nftables table {table}")),
+    );
     assert!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
+}
+
+/// The nftables tables that were made for one of these trees: a root's pid is part of their names.
+pub fn firewall_tables(roots: &[Pid]) -> Vec<String> {
+    let ours = |table: &String| {
+        table
+            .split(|c: char| !c.is_ascii_digit())
+            .any(|n| roots.iter().any(|pid| n == pid.to_string()))
+    };
+    // Without nf_tables in the kernel there is no table either.
+    let tables = netlink::nft_tables().unwrap_or_else(|error| {
+        eprintln!("list nftables tables: {error}");
+        Vec::new()
+    });
+    tables.into_iter().filter(ours).collect()
 }
 
 fn pids() -> Vec<Pid> {

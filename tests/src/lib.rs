@@ -8,6 +8,7 @@
 
 mod case;
 mod criu;
+mod killing;
 mod lab;
 mod leftovers;
 mod netlink;
@@ -17,8 +18,9 @@ mod snapshot;
 
 pub use case::Case;
 pub use criu::{Criu, Outcome, build_folder};
+pub use killing::kill_dumps;
 pub use lab::{Lab, Verdict, until};
-pub use leftovers::processes_of;
+pub use leftovers::{firewall_tables, processes_of};
 pub use requirements::Need;
 pub use snapshot::Snapshot;
 

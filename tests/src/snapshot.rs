@@ -3,16 +3,24 @@
 //! The comparison catches what a guest does not look at itself. Left out is what no restore can or should keep
 //! (times, inode numbers of pipes and sockets, cpu masks, statistics).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::leftovers::state_and_parent;
 use crate::reaper::Pid;
+use mappings::Mappings;
 
-/// Lines `PLACE FIELD: VALUE`, by process, thread, mapping or descriptor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot(BTreeMap<String, String>);
+mod mappings;
+
+/// Lines `PLACE FIELD: VALUE`, by process, thread or descriptor; and the mappings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    lines: Lines,
+    mappings: Mappings,
+}
+
+type Lines = BTreeMap<String, String>;
 
 /// The fields of /proc/PID/status that belong to the task itself.
 const STATUS: &[&str] = &[
@@ -89,13 +97,13 @@ impl Snapshot {
 
     /// Taken at once.
     pub fn take(root: Pid) -> Snapshot {
-        let mut lines = BTreeMap::new();
+        let mut snapshot = Snapshot::default();
         let mut todo = vec![(root, None)];
         while let Some((pid, parent)) = todo.pop() {
-            process(pid, parent, &mut lines);
+            process(pid, parent, &mut snapshot);
             todo.extend(children(pid).into_iter().map(|child| (child, Some(pid))));
         }
-        Snapshot(lines)
+        snapshot
     }
 
     /// Panics when a thread of the tree is still traced: after a dump that failed, none may be.
@@ -118,14 +126,30 @@ impl Snapshot {
         children(root).into_iter().for_each(Snapshot::assert_free);
     }
 
-    /// Panics with the lines that differ.
+    /// Nothing differs that must not.
+    pub fn same(&self, after: &Snapshot) -> bool {
+        self.differences(after, &[]).is_empty()
+    }
+
+    /// Panics with what differs.
     #[track_caller]
     pub fn assert_same(&self, after: &Snapshot, except: &[&str], what: &str) {
+        let mut differences = self.differences(after, except);
+        let more = differences.len().saturating_sub(25);
+        differences.truncate(25);
+        assert!(
+            differences.is_empty(),
+            "{what} changed:\n  {}\n  and {more} more",
+            differences.join("\n  ")
+        );
+    }
+
+    fn differences(&self, after: &Snapshot, except: &[&str]) -> Vec<String> {
         let mut differences = Vec::new();
-        let keys: std::collections::BTreeSet<_> = self.0.keys().chain(after.0.keys()).collect();
+        let keys: BTreeSet<_> = self.lines.keys().chain(after.lines.keys()).collect();
         for key in keys {
             let field = key.rsplit_once(' ').map_or(key.as_str(), |(_, field)| field);
-            let (old, new) = (self.0.get(key), after.0.get(key));
+            let (old, new) = (self.lines.get(key), after.lines.get(key));
             if old != new && !except.contains(&field) {
                 let show = |v: Option<&String>| v.map_or("(absent)".to_owned(), |v| shorten(v));
                 differences.push(format!(
@@ -135,13 +159,8 @@ impl Snapshot {
                 ));
             }
         }
-        let more = differences.len().saturating_sub(25);
-        differences.truncate(25);
-        assert!(
-            differences.is_empty(),
-            "{what} changed:\n  {}\n  and {more} more",
-            differences.join("\n  ")
-        );
+        differences.extend(self.mappings.differences(&after.mappings));
+        differences
     }
 }
 
@@ -180,9 +199,8 @@ fn numbers(folder: &str) -> Vec<i32> {
     all
 }
 
-type Lines = BTreeMap<String, String>;
-
-fn process(pid: Pid, parent: Option<Pid>, lines: &mut Lines) {
+fn process(pid: Pid, parent: Option<Pid>, snapshot: &mut Snapshot) {
+    let lines = &mut snapshot.lines;
     let Some((state, _)) = state_and_parent(pid) else {
         return;
     };
@@ -214,7 +232,7 @@ fn process(pid: Pid, parent: Option<Pid>, lines: &mut Lines) {
     for tid in numbers(&format!("/proc/{pid}/task")) {
         thread(pid, tid, lines);
     }
-    mappings(pid, lines);
+    snapshot.mappings.read(pid);
     for fd in numbers(&format!("/proc/{pid}/fd")) {
         descriptor(pid, fd, lines);
     }
@@ -248,30 +266,6 @@ fn thread(pid: Pid, tid: Pid, lines: &mut Lines) {
                 value
             };
             lines.insert(format!("{pid} thread {tid} {name}"), value.to_owned());
-        }
-    }
-}
-
-/// One line a mapping with its flags. smaps gives both the line of maps and VmFlags.
-fn mappings(pid: Pid, lines: &mut Lines) {
-    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
-    let mut place = String::new();
-    for line in smaps.lines() {
-        if let Some(flags) = line.strip_prefix("VmFlags:") {
-            // sd: soft-dirty tracking; ac: accounting depends on how the mapping came about.
-            let kept: Vec<_> = flags
-                .split_whitespace()
-                .filter(|f| !["sd", "ac"].contains(f))
-                .collect();
-            lines.insert(format!("{place} VmFlags"), kept.join(" "));
-        } else if line.contains('-') && !line.split_whitespace().next().is_some_and(|w| w.ends_with(':')) {
-            let mut words = line.split_whitespace();
-            let range = words.next().unwrap_or_default();
-            let (perms, offset) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            let path: Vec<_> = words.skip(2).collect();
-            place = format!("{pid} mapping {range}");
-            let path = plain(&path.join(" "));
-            lines.insert(format!("{place} is"), format!("{perms} {offset} {path}"));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use criu_tests::{Criu, Lab, Snapshot, Verdict, build_folder, reaper, until};
+use criu_tests::{Criu, Lab, Snapshot, Verdict, build_folder, kill_dumps, reaper, until};
 
 /// Starts a guest and waits until it is set up.
 fn ready(lab: &Lab, guest: &str) -> i32 {
@@ -103,34 +103,7 @@ fn without_plugin_aio() {
 fn killed(guest: &str, options: &[&str]) {
     let lab = Lab::new();
     let pid = ready(&lab, guest);
-    let before = Snapshot::settled(pid);
-    let whole = Criu::dump(&lab, "whole", pid)
-        .args(options.iter().copied())
-        .args(["--leave-running"])
-        .run();
-    whole.expect_ok();
-    let mut cut = 0;
-    for point in 1..=50_u32 {
-        let images = format!("killed-{point}");
-        let dump = Criu::dump(&lab, &images, pid)
-            .args(options.iter().copied())
-            .args(["--leave-running"]);
-        cut += u32::from(dump.run_killed_after(whole.took * point / 51));
-        // What was in the target finds that its master is gone and takes itself out.
-        until("the target is as it was", Duration::from_secs(20), || {
-            (Snapshot::take(pid) == before).then_some(())
-        });
-        Snapshot::assert_free(pid);
-    }
-    assert!(
-        cut >= 25,
-        "only {cut} of 50 dumps were still running when they were to be killed"
-    );
-    Criu::dump(&lab, "last", pid)
-        .args(options.iter().copied())
-        .args(["--leave-running"])
-        .run()
-        .expect_ok();
+    kill_dumps(&lab, pid, options, || {});
     goes_on(lab, pid);
 }
 

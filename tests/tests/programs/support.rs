@@ -66,6 +66,17 @@ impl Connection {
 
 /// Dumps (which kills the tree), runs `between`, restores, and compares the tree as /proc shows it.
 pub(crate) fn checkpoint(lab: &Lab, pid: Pid, options: &[&str], between: impl FnOnce()) {
+    checkpoint_except(lab, pid, options, &[], between);
+}
+
+/// As [`checkpoint`], without the named fields in the comparison.
+pub(crate) fn checkpoint_except(
+    lab: &Lab,
+    pid: Pid,
+    options: &[&str],
+    except: &[&str],
+    between: impl FnOnce(),
+) {
     let before = Snapshot::settled(pid);
     Criu::dump(lab, "images", pid)
         .args(options.iter().copied())
@@ -79,7 +90,7 @@ pub(crate) fn checkpoint(lab: &Lab, pid: Pid, options: &[&str], between: impl Fn
     let restored = Criu::restore(lab, "images").args(options.iter().copied()).run();
     restored.expect_ok();
     println!("{restored}");
-    before.assert_same(&Snapshot::settled(pid), &[], "dump and restore");
+    before.assert_same(&Snapshot::settled(pid), except, "dump and restore");
 }
 
 /// Runs a program that speaks the guests' protocol.
@@ -88,7 +99,8 @@ pub(crate) fn scripted(lab: &mut Lab, pid: Pid, options: &[&str], with_checkpoin
         panic!("before the checkpoint: {early:?}");
     }
     if with_checkpoint {
-        checkpoint(lab, pid, options, || {});
+        // The JVM sets its filter of core dumps, which the image format has no field for.
+        checkpoint_except(lab, pid, options, &["coredump_filter"], || {});
     }
     lab.go();
     assert_eq!(lab.conclude(pid), Verdict::Pass);
