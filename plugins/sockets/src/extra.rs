@@ -27,6 +27,9 @@ pub(crate) struct Extra {
     /// Packets in its queue of which more is known.
     #[prost(message, repeated, tag = "3")]
     pub(crate) packets: Vec<PacketExtra>,
+    /// `SO_PEERCRED`, unless it is root.
+    #[prost(message, optional, tag = "4")]
+    pub(crate) peer: Option<Credentials>,
 }
 
 /// An option as setsockopt(2) takes it.

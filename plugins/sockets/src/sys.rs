@@ -407,6 +407,36 @@ fn control_message(control: &mut Vec<u8>, kind: i32, data: &[u8]) {
     control.resize(control.len().next_multiple_of(size_of::<usize>()), 0);
 }
 
+/// Who is at the other end (`SO_PEERCRED`): pid, uid, gid. For a listening socket: who listens.
+pub(crate) fn peer_credentials(fd: RawFd) -> io::Result<(i32, u32, u32)> {
+    let bytes = get_bytes(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, 12)?;
+    let word = |i: usize| {
+        let word = bytes.get(i * 4..i * 4 + 4).and_then(|b| b.try_into().ok());
+        word.map(u32::from_ne_bytes)
+            .ok_or_else(|| io::Error::other("SO_PEERCRED cut short"))
+    };
+    Ok((word(0)?.cast_signed(), word(1)?, word(2)?))
+}
+
+/// Runs a call with other effective ids of this thread, which sockets remember; needs `CAP_SETUID` and
+/// `CAP_SETGID`. The capabilities that go with the user id come back with it.
+pub(crate) fn as_user<T>(uid: u32, gid: u32, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let (own_uid, own_gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    set_effective(libc::SYS_setresgid, gid)?;
+    let result = set_effective(libc::SYS_setresuid, uid).and_then(|()| call());
+    set_effective(libc::SYS_setresuid, own_uid)?;
+    set_effective(libc::SYS_setresgid, own_gid)?;
+    result
+}
+
+/// Only of this thread, unlike the function of libc.
+fn set_effective(call: libc::c_long, id: u32) -> io::Result<()> {
+    const SAME: u32 = u32::MAX;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::syscall(call, SAME, id, SAME) } as libc::c_int)?;
+    Ok(())
+}
+
 /// Waits until a descriptor has one of `events`, at most `timeout_ms`; what it has.
 pub(crate) fn poll(fd: RawFd, events: i16, timeout_ms: i32) -> io::Result<i16> {
     let mut entry = libc::pollfd {

@@ -86,6 +86,7 @@ pub(super) fn dump(
         id: file.id,
         options,
         packets: Vec::new(),
+        peer: None,
     };
     let result = if socket.is_tcp() {
         dump_tcp(host, held, socket)

@@ -195,6 +195,18 @@ impl Bound {
         .context(|| format!("connecting to {}", show(&self.name)))
     }
 
+    /// Connects as another user, if that one may; otherwise as ourselves.
+    ///
+    /// # Errors
+    /// It does not listen, or the name does not lead to it.
+    pub(super) fn connect_as(&self, fd: &impl AsRawFd, (uid, gid): (u32, u32)) -> Result<()> {
+        let connect = || sys::connect(fd.as_raw_fd(), &address(&self.name));
+        match within(self.directory.as_deref(), || sys::as_user(uid, gid, connect)) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => self.connect(fd),
+            result => result.context(|| format!("connecting to {}", show(&self.name))),
+        }
+    }
+
     /// Sends a datagram to it.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use criu_proto::{Message, magic};
 use super::diag::{Table, UnixSocket, kernel_device};
 use super::{ESTABLISHED, EXTERNAL, LISTEN, Unix, queue};
 use crate::external::External;
-use crate::extra::{self, Extra, PacketExtra, Sort};
+use crate::extra::{self, Credentials, Extra, PacketExtra, Sort};
 use crate::netlink::Netlink;
 use crate::{netns, sockopt, sys};
 
@@ -124,13 +124,14 @@ impl Unix {
             id: file.id,
             options: extra::options(fd, sort(entry.r#type))?,
             packets: Vec::new(),
+            peer: peer_of(file, &socket)?,
         };
         if socket.state != LISTEN {
             extra.packets = self
                 .dump_queue(host, file, &socket)
                 .context(|| "reading its queue")?;
         }
-        if !extra.options.is_empty() || !extra.packets.is_empty() {
+        if !extra.options.is_empty() || !extra.packets.is_empty() || extra.peer.is_some() {
             self.seen().extras.push(extra);
         }
         Ok(Verdict::Entry(record(&entry)))
@@ -348,6 +349,17 @@ impl Unix {
     }
 }
 
+/// Whom a socket takes its peer for, unless that is root.
+fn peer_of(file: &FileTarget, socket: &UnixSocket) -> Result<Option<Credentials>> {
+    if ![ESTABLISHED, LISTEN].contains(&socket.state) {
+        return Ok(None);
+    }
+    let (pid, uid, gid) = sys::peer_credentials(file.local_fd).context(|| "SO_PEERCRED")?;
+    // Datagram sockets that were connected by name have none.
+    let known = uid != u32::MAX && (uid, gid) != (0, 0);
+    Ok(known.then_some(Credentials { pid, uid, gid }))
+}
+
 /// A datagram socket that is connected to an unnamed one which is connected elsewhere cannot be made
 /// again: there is no name to connect to.
 fn check_direction(socket: &UnixSocket, peer: &UnixSocket, this: &Dumped) -> Result<()> {
@@ -395,6 +407,10 @@ fn record(entry: &UnixSkEntry) -> FileImage {
 fn external_entry(file: &FileTarget, socket: &UnixSocket) -> Result<FileImage> {
     let mut opts = sockopt::dump(file.local_fd)?;
     (opts.so_passcred, opts.so_passsec) = (Some(false), Some(false));
+    let mut directory = None;
+    if !matches!(socket.name.first(), None | Some(0 | b'/')) {
+        directory = Some(working_directory(file.pid, socket)?);
+    }
     Ok(record(&UnixSkEntry {
         id: file.id,
         ino: socket.ino,
@@ -405,8 +421,29 @@ fn external_entry(file: &FileTarget, socket: &UnixSocket) -> Result<FileImage> {
         fown: restore::fown_decode(&file.fown)?,
         opts,
         name: socket.name.clone(),
+        name_dir: directory,
         ..UnixSkEntry::default()
     }))
+}
+
+/// The working directory of our process, if the relative name leads from there to the socket outside.
+fn working_directory(pid: i32, socket: &UnixSocket) -> Result<Vec<u8>> {
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).context(|| "the working directory")?;
+    let path = cwd.join(std::ffi::OsStr::from_bytes(path_of(&socket.name)));
+    let found = std::fs::symlink_metadata(&path).ok();
+    if found.is_some_and(|m| {
+        socket.file
+            == u32::try_from(m.ino())
+                .ok()
+                .map(|ino| (ino, kernel_device(m.dev())))
+    }) {
+        return Ok(cwd.into_os_string().into_vec());
+    }
+    Err(Error::new(format!(
+        "the unix socket outside is bound to the relative name {}, which leads nowhere from {}",
+        show(&socket.name),
+        cwd.display()
+    )))
 }
 
 /// The owner, mode and directory of the file that a socket is bound to.

@@ -188,6 +188,12 @@ impl Plan {
         self.extras.get(&id).map_or(&[], |e| e.options.as_slice())
     }
 
+    /// Whom a socket takes its peer for: uid and gid; root when that was not saved.
+    pub(super) fn peer_user(&self, id: u32) -> (u32, u32) {
+        let peer = self.extras.get(&id).and_then(|e| e.peer);
+        peer.map_or((0, 0), |p| (p.uid, p.gid))
+    }
+
     /// What is to be put into the queue of a socket.
     pub(super) fn queue(&self, id: u32) -> &[Packet] {
         self.queues.get(&id).map_or(&[], Vec::as_slice)

@@ -98,8 +98,17 @@ fn socket(entry: &UnixSkEntry) -> Result<OwnedFd> {
     sys::socket(libc::AF_UNIX, entry.r#type.cast_signed(), 0).context(|| "socket(AF_UNIX)")
 }
 
-fn pair(entry: &UnixSkEntry) -> Result<(OwnedFd, OwnedFd)> {
-    sys::socketpair(libc::AF_UNIX, entry.r#type.cast_signed()).context(|| "socketpair(AF_UNIX)")
+/// Both ends of a pair take each other for the user who makes it.
+fn pair(entry: &UnixSkEntry, (uid, gid): (u32, u32)) -> Result<(OwnedFd, OwnedFd)> {
+    sys::as_user(uid, gid, || {
+        sys::socketpair(libc::AF_UNIX, entry.r#type.cast_signed())
+    })
+    .context(|| "socketpair(AF_UNIX)")
+}
+
+/// Those who connect take the socket for the user who listens.
+fn listen(fd: &impl AsRawFd, backlog: i32, (uid, gid): (u32, u32)) -> Result<()> {
+    sys::as_user(uid, gid, || sys::listen(fd.as_raw_fd(), backlog)).context(|| "listen")
 }
 
 fn datagram(entry: &UnixSkEntry) -> bool {
@@ -180,7 +189,7 @@ impl<'a> Group<'a> {
             let fd = socket(entry)?;
             let bound = bind(&fd, entry)?.ok_or_else(|| Error::new("a listening socket without a name"))?;
             // Room for all that wait; the backlog proper is set in the end.
-            sys::listen(fd.as_raw_fd(), i32::MAX).context(|| "listen")?;
+            listen(&fd, i32::MAX, self.plan.peer_user(entry.id))?;
             self.names.insert(
                 key(entry),
                 Name {
@@ -237,12 +246,12 @@ impl<'a> Group<'a> {
             && self.plan.peer(entry).is_none()
             && self.plan.outside(entry).is_none();
         let fd = if let Some(peer) = peer {
-            let (near, other) = pair(entry)?;
+            let (near, other) = pair(entry, self.plan.peer_user(entry.id))?;
             self.bind_plain(&other, peer)?;
             self.fds.insert(peer.id, other);
             near
         } else if lost_peer {
-            let (near, other) = pair(entry)?;
+            let (near, other) = pair(entry, self.plan.peer_user(entry.id))?;
             far.insert(entry.id, other);
             near
         } else {
@@ -287,14 +296,15 @@ impl<'a> Group<'a> {
         client: Option<&UnixSkEntry>,
     ) -> Result<(OwnedFd, OwnedFd)> {
         if server.name.is_empty() {
-            let (near, other) = pair(server)?;
+            let (near, other) = pair(server, self.plan.peer_user(server.id))?;
             return Ok((near, other));
         }
         if let Entry::Vacant(name) = self.names.entry(key(server)) {
             let listener = socket(server)?;
             let bound =
                 bind(&listener, server)?.ok_or_else(|| Error::new("an accepted socket without a name"))?;
-            sys::listen(listener.as_raw_fd(), i32::MAX).context(|| "listen")?;
+            let user = client.map_or((0, 0), |c| self.plan.peer_user(c.id));
+            listen(&listener, i32::MAX, user)?;
             name.insert(Name {
                 bound,
                 listener: Some(Listener::Temporary(listener)),
@@ -317,7 +327,7 @@ impl<'a> Group<'a> {
                 ));
             }
         };
-        name.bound.connect(&other)?;
+        name.bound.connect_as(&other, self.plan.peer_user(server.id))?;
         // A damaged image may lead elsewhere; then nobody waits here.
         if sys::poll(listener, libc::POLLIN, 0).context(|| "poll")? & libc::POLLIN == 0 {
             return Err(Error::new("a connection to its name went to another socket"));
@@ -449,7 +459,7 @@ impl<'a> Group<'a> {
     fn complete(&self, entry: &UnixSkEntry) -> Result<()> {
         let fd = self.fd(entry.id)?;
         if entry.state == u32::from(LISTEN) {
-            sys::listen(fd, entry.backlog.cast_signed()).context(|| "listen")?;
+            listen(&fd, entry.backlog.cast_signed(), self.plan.peer_user(entry.id))?;
         }
         if let Some(how) = entry.shutdown.filter(|&how| how != 0) {
             match sys::shutdown(fd, how - 1) {

@@ -418,3 +418,26 @@ fn plain_sockets_have_no_image_of_their_own() {
     let (a, b) = sys::socketpair(libc::AF_UNIX, SOCK_STREAM).unwrap();
     assert_eq!(dump(&[a, b]).unwrap().host.images(), Vec::<String>::new());
 }
+
+#[test]
+fn peers_keep_their_user() {
+    let name = b"\0criu-test-users".to_vec();
+    let listener = sys::socket(libc::AF_UNIX, SOCK_STREAM, 0).unwrap();
+    sys::bind(listener.as_raw_fd(), &address(&name)).unwrap();
+    sys::as_user(41, 42, || sys::listen(listener.as_raw_fd(), 3)).unwrap();
+    let client = sys::as_user(51, 52, || Ok(connect_to(SOCK_STREAM, &name))).unwrap();
+    let server = sys::accept(listener.as_raw_fd()).unwrap();
+    let (a, b) = sys::as_user(61, 62, || sys::socketpair(libc::AF_UNIX, SOCK_SEQPACKET)).unwrap();
+    let set = dump(&[listener, client, server, a, b]).unwrap();
+    let sockets = set.restore();
+    let users: Vec<_> = sockets
+        .iter()
+        .map(|s| {
+            sys::peer_credentials(s.as_raw_fd())
+                .map(|(_, uid, gid)| (uid, gid))
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(users, [(41, 42), (41, 42), (51, 52), (61, 62), (61, 62)]);
+    assert!(nix::unistd::geteuid().is_root());
+}
