@@ -20,6 +20,7 @@ use thiserror::Error;
 /// | `image:N` | on restore, files of this number of `fd_types` |
 /// | `image:16:FILE` | on restore, files of the type EXT that are described in this image of the plugin |
 /// | `task:*` | every task |
+/// | `feature:NAME` | a feature that `criu check --feature NAME` asks for |
 /// | `stage:NAME,...` | these stages, in kebab case: `before-freeze`, `frozen`, ... |
 ///
 /// A `*` stands for "anything from here on" and is the last character of a text; there is no other
@@ -56,6 +57,8 @@ pub enum Claim {
     Image(u32),
     /// `image:16:FILE`
     ExtImage(String),
+    /// `feature:NAME`
+    Feature(String),
     /// `task:*`
     Task,
     /// `stage:NAME`; several names are several claims in one.
@@ -119,7 +122,7 @@ pub struct ClaimError {
     pub what: &'static str,
 }
 
-const SCHEMES: [&str; 11] = [
+const SCHEMES: [&str; 12] = [
     "anon:",
     "link:",
     "chr:",
@@ -130,6 +133,7 @@ const SCHEMES: [&str; 11] = [
     "map:",
     "vma-status:",
     "image:",
+    "feature:",
     "task:",
 ];
 
@@ -201,7 +205,9 @@ impl Claim {
             Self::File(_, None) => Specificity(4, 0, 0),
             Self::Path(_) | Self::Map(_) => Specificity(3, 0, 0),
             Self::PathPrefix(prefix) | Self::MapPrefix(prefix) => Specificity(2, length(prefix), 0),
-            Self::VmaStatus(_) | Self::Image(_) | Self::ExtImage(_) => Specificity(1, 0, 0),
+            Self::VmaStatus(_) | Self::Image(_) | Self::ExtImage(_) | Self::Feature(_) => {
+                Specificity(1, 0, 0)
+            }
             Self::Task | Self::Stages(_) => Specificity(0, 0, 0),
         }
     }
@@ -278,6 +284,13 @@ fn parse(text: &str) -> Result<Claim, &'static str> {
             _ => return Err("a bit is a number from 0 to 31"),
         },
         "image" => image(rest)?,
+        "feature" => {
+            let is_word = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+            if rest.is_empty() || !rest.bytes().all(is_word) {
+                return Err("a feature is a word of a-z, 0-9, _ and -");
+            }
+            Claim::Feature(rest.to_owned())
+        }
         "task" if rest == "*" => Claim::Task,
         "stage" => Claim::Stages(stages(rest)?),
         _ => return Err("it begins with a word that is not known"),
@@ -416,6 +429,7 @@ impl fmt::Display for Claim {
             Self::VmaStatus(bit) => write!(f, "vma-status:{bit}"),
             Self::Image(number) => write!(f, "image:{number}"),
             Self::ExtImage(file) => write!(f, "image:{EXT}:{file}"),
+            Self::Feature(name) => write!(f, "feature:{name}"),
             Self::Task => f.write_str("task:*"),
             Self::Stages(stages) => {
                 f.write_str("stage:")?;
@@ -462,6 +476,7 @@ mod tests {
             "vma-status:13",
             "image:6",
             "image:16:kmsg.img",
+            "feature:clone3_set_tid",
             "task:*",
             "stage:frozen,before-thaw",
         ] {
@@ -492,6 +507,8 @@ mod tests {
             "task:1",
             "stage:",
             "stage:never",
+            "feature:",
+            "feature:A b",
             "moon:full",
         ] {
             let error = text.parse::<Claim>().unwrap_err();

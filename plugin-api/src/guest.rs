@@ -5,10 +5,10 @@ use std::rc::Rc;
 use crate::abi::{HostCall, PluginCall};
 use crate::guard::guarded;
 use crate::host::{Host, Services};
-use crate::kinds::{FileKind, MappingKind, StageHook, TaskKind};
+use crate::kinds::{FeatureProbe, FileKind, MappingKind, StageHook, TaskKind};
 use crate::message::{FileTarget, MappingRecord, MappingTarget, OpenRequest, TaskInfo};
 use crate::register::{Make, PluginDescription, Registration};
-use crate::serve::{ServicesClient, serve_file, serve_mapping, serve_stage, serve_task};
+use crate::serve::{ServicesClient, serve_feature, serve_file, serve_mapping, serve_stage, serve_task};
 use crate::wire::{AttachRequest, Hello, TaskRestoreRequest, decode};
 use crate::{Error, ErrorCode, Result, bridge, inventory};
 
@@ -17,6 +17,7 @@ enum Kind {
     Mapping(Box<dyn MappingKind>),
     Task(Box<dyn TaskKind>),
     Stage(Box<dyn StageHook>),
+    Feature(Box<dyn FeatureProbe>),
 }
 
 /// A started plugin.
@@ -52,6 +53,7 @@ impl Instance {
                 Make::Mapping(make) => Kind::Mapping(make()),
                 Make::Task(make) => Kind::Task(make()),
                 Make::Stage(make) => Kind::Stage(make()),
+                Make::Feature(make) => Kind::Feature(make()),
             });
             let kind = made
                 .map_err(|panic| panicked(plugin, &format!("making kind {}", registration.name), &panic))?;
@@ -81,6 +83,7 @@ impl Instance {
             Kind::Mapping(kind) => serve_mapping(&**kind, &host, operation, request),
             Kind::Task(kind) => serve_task(&**kind, &host, operation, request),
             Kind::Stage(kind) => serve_stage(&**kind, &host, operation, request),
+            Kind::Feature(kind) => serve_feature(&**kind, &host, operation, request),
         }
     }
 }
@@ -119,6 +122,9 @@ fn describe(point: &str, operation: u32, request: &[u8]) -> String {
         ("file-kind", 5) => decode::<AttachRequest>(request)
             .map(|asked| format!("completing file {} (descriptor {})", asked.file.id, asked.fd)),
         ("file-kind", 6) => Ok("end of the restore".to_owned()),
+        ("file-kind", 7) => {
+            decode::<TaskInfo>(request).map(|task| format!("beginning of session {}", task.pid))
+        }
         ("mapping-kind", 1) => decode::<MappingTarget>(request).map(|mapping| {
             format!(
                 "dump of mapping {} of process {}",

@@ -226,6 +226,25 @@ pub trait StageHook {
     fn at(&self, host: &Host<'_>, stage: Stage) -> Result<()>;
 }
 
+/// Whether this machine has a feature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// It has.
+    Present,
+    /// It has not; the text says what was tried and what came of it.
+    Absent(String),
+}
+
+/// Features of the kernel that a plugin needs, for `criu check`.
+pub trait FeatureProbe {
+    /// Tries a feature: one of those that the claims `feature:NAME` name. Leaves nothing behind.
+    /// `[check: nothing else goes on]`
+    ///
+    /// # Errors
+    /// It could not be tried. That the feature is absent is no error.
+    fn probe(&self, host: &Host<'_>, feature: &str) -> Result<Presence>;
+}
+
 macro_rules! for_pointers {
     ($($pointer:ty),*) => {$(
         impl<T: FileKind + ?Sized> FileKind for $pointer {
@@ -273,6 +292,12 @@ macro_rules! for_pointers {
             }
             fn restore(&self, host: &Host<'_>, task: &TaskInfo, point: TaskPoint) -> Result<Progress<()>> {
                 (**self).restore(host, task, point)
+            }
+        }
+
+        impl<T: FeatureProbe + ?Sized> FeatureProbe for $pointer {
+            fn probe(&self, host: &Host<'_>, feature: &str) -> Result<Presence> {
+                (**self).probe(host, feature)
             }
         }
 

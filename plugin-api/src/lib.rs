@@ -1,7 +1,7 @@
 //! All that the author of a criu plugin needs.
 //!
 //! A plugin is a shared object that serves *kinds* of kernel resources. A kind implements one of the
-//! extension points ([`FileKind`], [`MappingKind`], [`TaskKind`], [`StageHook`]), declares as data what
+//! extension points ([`FileKind`], [`MappingKind`], [`TaskKind`], [`StageHook`], [`FeatureProbe`]), declares as data what
 //! it claims ([`Claim`]), and registers itself with [`register!`]; the plugin exports itself once with
 //! [`export_plugin!`].
 #![allow(
@@ -34,7 +34,10 @@ pub use error::{Context, Error, ErrorCode, Refusal, Result, Verdict};
 pub use host::{Fd, Host, Services};
 #[doc(hidden)]
 pub use inventory;
-pub use kinds::{FileKind, MappingKind, Opened, Outcome, Progress, Stage, StageHook, TaskKind, TaskPoint};
+pub use kinds::{
+    FeatureProbe, FileKind, MappingKind, Opened, Outcome, Presence, Progress, Stage, StageHook, TaskKind,
+    TaskPoint,
+};
 pub use message::Purpose;
 pub use note::Point;
 
@@ -65,6 +68,7 @@ pub mod hosting {
     pub use crate::guest::Instance;
     pub use crate::register::{Make, PluginDescription, Registration};
     pub use crate::serve::{
-        FileClient, KindChannel, MappingClient, ServicesClient, StageClient, TaskClient, serve_service,
+        FeatureClient, FileClient, KindChannel, MappingClient, ServicesClient, StageClient, TaskClient,
+        serve_service,
     };
 }

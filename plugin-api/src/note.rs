@@ -125,11 +125,13 @@ pub enum Point {
     Task,
     /// [`StageHook`](crate::StageHook)
     Stage,
+    /// [`FeatureProbe`](crate::FeatureProbe)
+    Feature,
 }
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::File, Self::Mapping, Self::Task, Self::Stage];
+    pub const ALL: [Self; 5] = [Self::File, Self::Mapping, Self::Task, Self::Stage, Self::Feature];
 
     /// Its id and revision.
     pub const fn id(self) -> &'static str {
@@ -138,6 +140,7 @@ impl Point {
             Self::Mapping => crate::__criu_point!(id MappingKind),
             Self::Task => crate::__criu_point!(id TaskKind),
             Self::Stage => crate::__criu_point!(id StageHook),
+            Self::Feature => crate::__criu_point!(id FeatureProbe),
         }
     }
 

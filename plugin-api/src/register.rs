@@ -1,7 +1,7 @@
 //! How kinds and plugins make themselves known: to the program or library they are linked into by
 //! [`inventory`], and to everyone else by notes in the file.
 
-use crate::kinds::{FileKind, MappingKind, StageHook, TaskKind};
+use crate::kinds::{FeatureProbe, FileKind, MappingKind, StageHook, TaskKind};
 
 /// A kind that registered itself.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub enum Make {
     Task(fn() -> Box<dyn TaskKind>),
     /// A [`StageHook`].
     Stage(fn() -> Box<dyn StageHook>),
+    /// A [`FeatureProbe`].
+    Feature(fn() -> Box<dyn FeatureProbe>),
 }
 
 impl Make {
@@ -37,6 +39,7 @@ impl Make {
             Self::Mapping(_) => crate::Point::Mapping.id(),
             Self::Task(_) => crate::Point::Task.id(),
             Self::Stage(_) => crate::Point::Stage.id(),
+            Self::Feature(_) => crate::Point::Feature.id(),
         }
     }
 }
@@ -67,7 +70,7 @@ inventory::collect!(PluginDescription);
 /// ```
 ///
 /// `kind` is an expression that makes the kind; it runs once, when the plugin is started. `point` is one
-/// of `FileKind`, `MappingKind`, `TaskKind`, `StageHook`. A type that serves two points is registered
+/// of `FileKind`, `MappingKind`, `TaskKind`, `StageHook`, `FeatureProbe`. A type that serves two points is registered
 /// twice; when both must share state, keep it in a `thread_local!` and register `Rc`s of it (the traits
 /// are implemented for `Rc`). `name` is a word of `[a-z0-9_-]`. The claims are described at
 /// [`Claim`](crate::Claim).
@@ -116,6 +119,9 @@ macro_rules! __criu_point {
     (id StageHook) => {
         "stage-hook/1"
     };
+    (id FeatureProbe) => {
+        "feature-probe/1"
+    };
     (make FileKind $kind:expr) => {
         $crate::__private::Make::File(|| ::std::boxed::Box::new($kind))
     };
@@ -124,6 +130,9 @@ macro_rules! __criu_point {
     };
     (make TaskKind $kind:expr) => {
         $crate::__private::Make::Task(|| ::std::boxed::Box::new($kind))
+    };
+    (make FeatureProbe $kind:expr) => {
+        $crate::__private::Make::Feature(|| ::std::boxed::Box::new($kind))
     };
     (make StageHook $kind:expr) => {
         $crate::__private::Make::Stage(|| ::std::boxed::Box::new($kind))

@@ -3,6 +3,6 @@
 mod kinds;
 mod services;
 
-pub use kinds::{FileClient, KindChannel, MappingClient, StageClient, TaskClient};
-pub(crate) use kinds::{serve_file, serve_mapping, serve_stage, serve_task};
+pub use kinds::{FeatureClient, FileClient, KindChannel, MappingClient, StageClient, TaskClient};
+pub(crate) use kinds::{serve_feature, serve_file, serve_mapping, serve_stage, serve_task};
 pub use services::{ServicesClient, serve_service};

@@ -42,6 +42,12 @@ pub mod stage_op {
     pub const AT: u32 = 1;
 }
 
+/// Operations of `feature-probe/1`.
+pub mod feature_op {
+    #![expect(missing_docs, reason = "named after the methods of FeatureProbe")]
+    pub const PROBE: u32 = 1;
+}
+
 /// The services of the host.
 pub mod service {
     #![expect(missing_docs, reason = "named after the methods of Services")]
@@ -106,6 +112,13 @@ messages! {
         #[prost(string, optional, tag = "1")] waits_for: Option<String>,
         #[prost(sint32, tag = "2")] fd: i32,
         #[prost(message, repeated, tag = "3")] also: Vec<AlsoOpened>,
+    }
+    /// `FeatureProbe::probe`.
+    ProbeRequest { #[prost(string, tag = "1")] feature: String, }
+    /// Its answer.
+    ProbeReply {
+        /// Why it is absent; without it the feature is present.
+        #[prost(string, optional, tag = "1")] absent: Option<String>,
     }
     /// `FileKind::prepare`.
     PrepareRequest { #[prost(message, repeated, tag = "1")] files: Vec<FileRecord>, }

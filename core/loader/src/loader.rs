@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use criu_plugin_api::hosting::{
-    FileClient, MappingClient, PluginDescription, REVISION, Registration, StageClient, TaskClient,
+    FeatureClient, FileClient, MappingClient, PluginDescription, REVISION, Registration, StageClient,
+    TaskClient,
 };
 use criu_plugin_api::note::{KindNote, OptionNote, PluginNote};
 use criu_plugin_api::{
-    API_VERSION, Claim, FileKind, MappingKind, Point, Result, Services, StageHook, TaskKind, inventory,
+    API_VERSION, Claim, FeatureProbe, FileKind, MappingKind, Point, Result, Services, StageHook, TaskKind,
+    inventory,
 };
 use tracing::info;
 
@@ -103,6 +105,7 @@ enum Client {
     Mapping(MappingClient<Channel>),
     Task(TaskClient<Channel>),
     Stage(StageClient<Channel>),
+    Feature(FeatureClient<Channel>),
 }
 
 /// The plugins that were found. One thread at a time; it may be used after a fork.
@@ -228,6 +231,7 @@ impl Loader {
                     Point::Mapping => Client::Mapping(MappingClient(channel)),
                     Point::Task => Client::Task(TaskClient(channel)),
                     Point::Stage => Client::Stage(StageClient(channel)),
+                    Point::Feature => Client::Feature(FeatureClient(channel)),
                 });
                 let plugin = name.clone();
                 kinds.push(KindInfo {
@@ -302,6 +306,7 @@ impl Loader {
             Client::Mapping(client) => &client.0,
             Client::Task(client) => &client.0,
             Client::Stage(client) => &client.0,
+            Client::Feature(client) => &client.0,
         }
     }
 
@@ -352,6 +357,15 @@ impl Loader {
     /// A kind of state of tasks; see [`file_kind`](Self::file_kind).
     pub fn task_kind(&self, id: KindId) -> Option<&dyn TaskKind> {
         if let Client::Task(client) = &self.clients[id.0] {
+            Some(client)
+        } else {
+            None
+        }
+    }
+
+    /// A probe of features; see [`file_kind`](Self::file_kind).
+    pub fn feature_probe(&self, id: KindId) -> Option<&dyn FeatureProbe> {
+        if let Client::Feature(client) = &self.clients[id.0] {
             Some(client)
         } else {
             None

@@ -34,6 +34,7 @@ pub struct ClaimTable {
     ext: Vec<(String, KindId)>,
     tasks: Vec<KindId>,
     stages: Vec<(Stage, KindId)>,
+    features: Vec<(String, KindId)>,
 }
 
 impl ClaimTable {
@@ -67,6 +68,7 @@ impl ClaimTable {
             Claim::VmaStatus(bit) => drop(self.statuses.insert(*bit, id)),
             Claim::Image(number) => drop(self.images.insert(*number, id)),
             Claim::ExtImage(file) => self.ext.push((file.clone(), id)),
+            Claim::Feature(name) => self.features.push((name.clone(), id)),
             Claim::Task => self.tasks.push(id),
             Claim::Stages(stages) => self.stages.extend(stages.iter().map(|stage| (*stage, id))),
         }
@@ -125,6 +127,11 @@ impl ClaimTable {
     /// The kinds of state of tasks.
     pub fn task_kinds(&self) -> &[KindId] {
         &self.tasks
+    }
+
+    /// The features that plugins can probe, and who does it.
+    pub fn features(&self) -> &[(String, KindId)] {
+        &self.features
     }
 
     /// The hooks of a stage.
@@ -197,7 +204,10 @@ fn find_conflict(sorted: &[(&Claim, usize)], kinds: &[KindInfo]) -> Result<(), L
         let rest = sorted[at + 1..].iter();
         for (other, second) in rest.take_while(|(other, _)| other.specificity() == claim.specificity()) {
             let (first, second) = (&kinds[*first], &kinds[*second]);
-            let sole = matches!(claim, Claim::VmaStatus(_) | Claim::Image(_) | Claim::ExtImage(_));
+            let sole = matches!(
+                claim,
+                Claim::VmaStatus(_) | Claim::Image(_) | Claim::ExtImage(_) | Claim::Feature(_)
+            );
             if !claim.conflicts(other) || (first.plugin == second.plugin && !(sole && first.id != second.id))
             {
                 continue;
@@ -222,6 +232,7 @@ pub(crate) fn check_point(point: Point, kind: &str, claims: &[Claim]) -> Result<
     for claim in claims {
         let fits = match claim {
             Claim::Map(_) | Claim::MapPrefix(_) | Claim::VmaStatus(_) => point == Point::Mapping,
+            Claim::Feature(_) => point == Point::Feature,
             Claim::Task => point == Point::Task,
             Claim::Stages(_) => point == Point::Stage,
             _ => point == Point::File,

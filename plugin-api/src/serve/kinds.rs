@@ -3,14 +3,18 @@
 use prost::Message;
 
 use crate::host::Host;
-use crate::kinds::{FileKind, MappingKind, Opened, Outcome, Progress, Stage, StageHook, TaskKind, TaskPoint};
+use crate::kinds::{
+    FeatureProbe, FileKind, MappingKind, Opened, Outcome, Presence, Progress, Stage, StageHook, TaskKind,
+    TaskPoint,
+};
 use crate::message::{
     FileImage, FilePlan, FileRecord, FileTarget, MappingImage, MappingRecord, MappingTarget, OpenRequest,
     TaskImage, TaskInfo,
 };
 use crate::wire::{
-    AttachRequest, Empty, Number, PrepareReply, PrepareRequest, ProgressReply, TaskRestoreRequest,
-    VerdictReply, decode, decode_verdict, encode_verdict, file_op, mapping_op, stage_op, task_op,
+    AttachRequest, Empty, Number, PrepareReply, PrepareRequest, ProbeReply, ProbeRequest, ProgressReply,
+    TaskRestoreRequest, VerdictReply, decode, decode_verdict, encode_verdict, feature_op, file_op,
+    mapping_op, stage_op, task_op,
 };
 use crate::{Error, ErrorCode, Result, Verdict};
 
@@ -95,6 +99,27 @@ pub(crate) fn serve_stage(kind: &dyn StageHook, host: &Host<'_>, op: u32, reques
             Err(_) => Ok(Vec::new()),
         },
         other => Err(Error::unsupported(format!("operation {other} of stage-hook/1"))),
+    }
+}
+
+/// Answers an operation of `feature-probe/1`.
+pub(crate) fn serve_feature(
+    kind: &dyn FeatureProbe,
+    host: &Host<'_>,
+    op: u32,
+    request: &[u8],
+) -> Result<Vec<u8>> {
+    match op {
+        feature_op::PROBE => {
+            let absent = match own(kind.probe(host, &decode::<ProbeRequest>(request)?.feature))? {
+                Presence::Present => None,
+                Presence::Absent(why) => Some(why),
+            };
+            Ok(ProbeReply { absent }.encode_to_vec())
+        }
+        other => Err(Error::unsupported(format!(
+            "operation {other} of feature-probe/1"
+        ))),
     }
 }
 
@@ -260,5 +285,19 @@ pub struct StageClient<C>(pub C);
 impl<C: KindChannel> StageHook for StageClient<C> {
     fn at(&self, _: &Host<'_>, stage: Stage) -> Result<()> {
         call::<Empty>(&self.0, stage_op::AT, &Number { value: stage as i64 }, None).map(drop)
+    }
+}
+
+/// A [`FeatureProbe`] on the other side.
+#[derive(Debug)]
+pub struct FeatureClient<C>(pub C);
+
+impl<C: KindChannel> FeatureProbe for FeatureClient<C> {
+    fn probe(&self, _: &Host<'_>, feature: &str) -> Result<Presence> {
+        let request = ProbeRequest {
+            feature: feature.to_owned(),
+        };
+        let reply = call::<ProbeReply>(&self.0, feature_op::PROBE, &request, None)?;
+        Ok(reply.absent.map_or(Presence::Present, Presence::Absent))
     }
 }
