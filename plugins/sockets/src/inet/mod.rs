@@ -35,6 +35,9 @@ mod state {
     pub(super) const LISTEN: u8 = 10;
     pub(super) const CLOSING: u8 = 11;
 
+    /// Any other state.
+    pub(super) const UNKNOWN: &str = "an unknown state";
+
     pub(super) fn name(state: u8) -> &'static str {
         match state {
             ESTABLISHED => "ESTABLISHED",
@@ -47,7 +50,7 @@ mod state {
             LAST_ACK => "LAST_ACK",
             LISTEN => "LISTEN",
             CLOSING => "CLOSING",
-            _ => "an unknown state",
+            _ => UNKNOWN,
         }
     }
 }

@@ -90,12 +90,23 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
     let local = address::from_words(family, &entry.src_addr, entry.src_port, scope)?;
     let remote = address::from_words(family, &entry.dst_addr, entry.dst_port, scope)?;
     let tcp = entry.tcp_opts.unwrap_or_default();
+    let state = u8::try_from(entry.state).unwrap_or(0);
+    if entry.proto == libc::IPPROTO_TCP.cast_unsigned() && state::name(state) == state::UNKNOWN {
+        return Err(Error::new(format!(
+            "the TCP socket {local} is in state {}: damaged",
+            entry.state
+        )));
+    }
+    if connected(state) && (local.port() == 0 || remote.port() == 0) {
+        return Err(Error::new(format!(
+            "a connection from {local} to {remote}: damaged"
+        )));
+    }
     let (mut cork, mut nodelay) = (tcp.cork == Some(true), tcp.nodelay == Some(true));
     let mut stream = None;
     let closed = [state::CLOSE, state::LISTEN]
         .map(u32::from)
         .contains(&entry.state);
-    let state = u8::try_from(entry.state).unwrap_or(0);
     if entry.proto == libc::IPPROTO_TCP.cast_unsigned() && !closed && !host.flag("tcp-close")? {
         if !host.flag("tcp-established")? {
             return Err(

@@ -50,12 +50,18 @@ impl Plan {
         let mut plan = Self::default();
         for file in files {
             let entry = decode(file).context(|| format!("unix socket with id {:#x}", file.id))?;
-            plan.by_ino.insert(entry.ino, entry.id);
+            if let Some(other) = plan.by_ino.insert(entry.ino, entry.id) {
+                return Err(Error::new(format!(
+                    "unix sockets {other:#x} and {:#x} have the same inode {}: damaged",
+                    entry.id, entry.ino
+                )));
+            }
             plan.entries.insert(entry.id, entry);
         }
         if plan.entries.is_empty() {
             return Ok(plan);
         }
+        plan.check_peers()?;
         plan.extras = extra::read(host, &extra::UNIX)?;
         plan.read_queues(host)?;
         plan.files = Files::check(plan.inside())?;
@@ -67,12 +73,37 @@ impl Plan {
         self.entries.values().filter(|e| e.uflags & EXTERNAL == 0)
     }
 
+    /// Two ends of a connection name each other.
+    fn check_peers(&self) -> Result<()> {
+        for entry in self
+            .inside()
+            .filter(|e| e.r#type.cast_signed() != libc::SOCK_DGRAM)
+        {
+            let Some(peer) = self.peer(entry) else { continue };
+            let waits = peer.state == u32::from(LISTEN);
+            if peer.r#type != entry.r#type || !waits && (peer.peer != entry.ino || peer.id == entry.id) {
+                return Err(Error::new(format!(
+                    "unix socket {} is connected to {}, but that one to {}: damaged",
+                    entry.ino, peer.ino, peer.peer
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn read_queues(&mut self, host: &Host<'_>) -> Result<()> {
         let Some(mut image) = image::open(host, &magic::SK_QUEUES)? else {
             return Ok(());
         };
         while let Some(packet) = image.next_entry::<SkPacketEntry>()? {
             let data = image.payload(packet.length.into())?;
+            if !self.entries.contains_key(&packet.id_for) {
+                let what = "which is no unix socket: damaged";
+                return Err(Error::new(format!(
+                    "sk-queues.img: a packet for file {:#x}, {what}",
+                    packet.id_for
+                )));
+            }
             let mut rights = Vec::new();
             for message in packet.scm {
                 if message.r#type != libc::SCM_RIGHTS.cast_unsigned() {

@@ -441,3 +441,47 @@ fn peers_keep_their_user() {
     assert_eq!(users, [(41, 42), (41, 42), (51, 52), (61, 62), (61, 62)]);
     assert!(nix::unistd::geteuid().is_root());
 }
+
+#[test]
+fn damaged_sets_are_refused() {
+    let (a, b) = sys::socketpair(libc::AF_UNIX, SOCK_STREAM).unwrap();
+    write(&a, b"queued");
+    let set = dump(&[a, b]).unwrap();
+    let damage = |change: &dyn Fn(&mut UnixSkEntry)| {
+        let mut files = set.files.clone();
+        let mut file = FileEntry::decode(files[1].entry.as_slice()).unwrap();
+        change(file.usk.as_mut().unwrap());
+        files[1].entry = file.encode_to_vec();
+        Unix::default()
+            .prepare(&Host::new(&set.host, "sockets"), &files)
+            .unwrap_err()
+            .to_string()
+    };
+    let first = set.entry(0).ino;
+    for (change, text) in [
+        (
+            &(|e: &mut UnixSkEntry| e.peer ^= 4) as &dyn Fn(&mut UnixSkEntry),
+            "is connected to",
+        ),
+        (&|e| e.r#type = 5, "is connected to"),
+        (&|e| e.r#type = 3, "none of stream"),
+        (&move |e| e.ino = first, "same inode"),
+        (&|e| e.id = 9, "another id"),
+        (&|e| e.name = vec![b'x'; 109], "a name of 109 bytes"),
+        (&|e| e.name = b"relative".to_vec(), "without its directory"),
+        (&|e| e.state = 10, "listens"),
+        (&|e| e.shutdown = Some(4), "shutdown state"),
+    ] {
+        let error = damage(change);
+        assert!(error.contains(text), "{error}, not {text}");
+    }
+    let mut queue = Vec::new();
+    for word in [0x5456_4319u32, 0x5626_4026, 4] {
+        queue.extend_from_slice(&word.to_le_bytes());
+    }
+    // A packet without bytes for file 9.
+    queue.extend_from_slice(&[0x08, 9, 0x10, 0]);
+    set.host.put_image("sk-queues.img", &queue).unwrap();
+    let error = set.try_restore().unwrap_err().to_string();
+    assert!(error.contains("no unix socket"), "{error}");
+}
