@@ -16,6 +16,7 @@ mod compat {
     #[allow(dead_code, reason = "another test uses the rest")]
     #[path = "../golden/payload.rs"]
     mod payload;
+    mod restored;
     mod rules;
     mod set;
     mod tree;

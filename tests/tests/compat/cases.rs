@@ -17,7 +17,7 @@ use super::set::Set;
 /// The golden guests had this descriptor: the write end of a pipe of whoever started them.
 const INHERITED: i32 = 251;
 
-fn golden() -> PathBuf {
+pub(crate) fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
 }
 
@@ -127,7 +127,7 @@ fn dispositions() -> io::Result<()> {
 }
 
 /// The set that CRIU 4.2 took of the case.
-fn unpacked(case: &str) -> tempfile::TempDir {
+pub(crate) fn unpacked(case: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let archive = golden().join(format!("{case}.tar.gz"));
     run(Command::new("tar")
@@ -159,6 +159,12 @@ macro_rules! cases {
             $(#[test]
             fn $name() {
                 super::same(stringify!($name));
+            })*
+        }
+        mod restored_from_criu {
+            $(#[test]
+            fn $name() {
+                super::super::restored::the_same(stringify!($name));
             })*
         }
         mod crit_reads {
