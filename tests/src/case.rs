@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::criu::{Criu, Outcome};
 use crate::lab::{Lab, Verdict};
@@ -18,6 +18,10 @@ pub struct Case {
     dump: Vec<&'static str>,
     restore: Vec<&'static str>,
     needs: Vec<Need>,
+    /// A folder with another program than the build's, which needs no shared objects.
+    program: Option<PathBuf>,
+    /// Folders with more plugins.
+    plugins: Vec<PathBuf>,
     /// Names of fields that the comparison of /proc before and after leaves out.
     except: Vec<&'static str>,
 }
@@ -30,6 +34,8 @@ impl Case {
             dump: Vec::new(),
             restore: Vec::new(),
             needs: Vec::new(),
+            program: None,
+            plugins: Vec::new(),
             except: Vec::new(),
         }
     }
@@ -44,6 +50,18 @@ impl Case {
     pub fn option(mut self, option: &'static str) -> Self {
         self.restore.push(option);
         self.dump_option(option)
+    }
+
+    /// The program in this folder, which finds no plugins beside it.
+    pub fn program_in(mut self, folder: &Path) -> Self {
+        self.program = Some(folder.to_path_buf());
+        self
+    }
+
+    /// One more folder with plugins.
+    pub fn plugins_in(mut self, folder: &Path) -> Self {
+        self.plugins.push(folder.to_path_buf());
+        self
     }
 
     /// Something that the machine has to give.
@@ -90,7 +108,19 @@ impl Case {
     }
 
     fn dump<'a>(&self, lab: &'a Lab, images: &str, pid: Pid) -> Criu<'a> {
-        Criu::dump(lab, images, pid).args(self.dump.iter().copied())
+        self.place(Criu::dump(lab, images, pid))
+            .args(self.dump.iter().copied())
+    }
+
+    /// With the program and the plugins of choice.
+    fn place<'a>(&self, criu: Criu<'a>) -> Criu<'a> {
+        let criu = match &self.program {
+            Some(folder) => criu.alone_in(folder),
+            None => criu,
+        };
+        self.plugins.iter().fold(criu, |criu, folder| {
+            criu.args(["--plugin-dir".as_ref(), folder.as_os_str()])
+        })
     }
 
     /// One dump and restore with a comparison of the tree as /proc shows it.
@@ -102,7 +132,8 @@ impl Case {
         let end = reaper::wait(pid, Duration::from_secs(10));
         assert!(end.is_some(), "process {pid} is alive after its dump\n{dumped}");
         let pidfile = lab.path().join(format!("pid-{round}"));
-        let restored = Criu::restore(lab, &images)
+        let restored = self
+            .place(Criu::restore(lab, &images))
             .args(["--pidfile".as_ref(), pidfile.as_os_str()])
             .args(self.restore.iter().copied())
             .run();

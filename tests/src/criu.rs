@@ -92,6 +92,13 @@ impl<'a> Criu<'a> {
         self
     }
 
+    /// The program of this folder, with no folder of plugins.
+    pub fn alone_in(mut self, folder: &Path) -> Self {
+        self.program = folder.join("criu");
+        self.plugins = None;
+        self
+    }
+
     /// All arguments.
     fn words(&self) -> impl Iterator<Item = OsString> {
         let plugins = self
