@@ -238,9 +238,42 @@ kinds! {
     IRMAP_CACHE: "irmap-cache", None, "", 0x57004059, Service;
 }
 
+/// The older layout of open files: an image for each type, instead of all in [`FILES`]. The image, the type's number
+/// in `fd_types`, and the number of its field in `file_entry`.
+pub const FILES_BY_TYPE: [(&ImageKind, u32, u32); 16] = [
+    (&REG_FILES, 1, 3),
+    (&INETSK, 4, 4),
+    (&NS_FILES, 14, 5),
+    (&PACKETSK, 10, 6),
+    (&NETLINK_SK, 13, 7),
+    (&EVENTFD_FILE, 6, 8),
+    (&EVENTPOLL_FILE, 7, 9),
+    (&SIGNALFD, 9, 10),
+    (&TUNFILE, 15, 11),
+    (&TIMERFD, 17, 12),
+    (&INOTIFY_FILE, 8, 13),
+    (&FANOTIFY_FILE, 12, 14),
+    (&EXT_FILES, 16, 15),
+    (&UNIXSK, 5, 16),
+    (&FIFO, 3, 17),
+    (&PIPES, 2, 18),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_of_files_are_those_of_the_schema() {
+        use crate::images::{FdTypes, FileEntry};
+        use crate::schema::{Described, FieldKind};
+        for (kind, number, field) in FILES_BY_TYPE {
+            let number = i32::try_from(number).unwrap();
+            assert!(FdTypes::try_from(number).is_ok(), "{kind}");
+            let field = FileEntry::schema().field(field).unwrap();
+            assert!(matches!(field.kind, FieldKind::Message(_)), "{kind}");
+        }
+    }
 
     #[test]
     fn names_are_written_and_found_again() {

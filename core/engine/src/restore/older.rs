@@ -3,30 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use criu_images::{ImageDir, ImageKind, magic};
+use criu_images::{ImageDir, magic};
 use criu_plugin_api::message::FileRecord;
 
 use crate::error::{Error, Result};
-
-/// Image, `fd_types` number, and field of `file_entry`.
-const IMAGES: [(&ImageKind, u32, u32); 16] = [
-    (&magic::REG_FILES, 1, 3),
-    (&magic::INETSK, 4, 4),
-    (&magic::NS_FILES, 14, 5),
-    (&magic::PACKETSK, 10, 6),
-    (&magic::NETLINK_SK, 13, 7),
-    (&magic::EVENTFD_FILE, 6, 8),
-    (&magic::EVENTPOLL_FILE, 7, 9),
-    (&magic::SIGNALFD, 9, 10),
-    (&magic::TUNFILE, 15, 11),
-    (&magic::TIMERFD, 17, 12),
-    (&magic::INOTIFY_FILE, 8, 13),
-    (&magic::FANOTIFY_FILE, 12, 14),
-    (&magic::EXT_FILES, 16, 15),
-    (&magic::UNIXSK, 5, 16),
-    (&magic::FIFO, 3, 17),
-    (&magic::PIPES, 2, 18),
-];
 
 /// Kinds of images whose entries follow each other without anything between them, and that this core may
 /// have no reason to read.
@@ -35,7 +15,7 @@ pub(crate) const PLAIN: [&str; 8] =
 
 /// Adds the files of the older images to `files`.
 pub(crate) fn read_files(dir: &ImageDir, files: &mut BTreeMap<u32, FileRecord>) -> Result<()> {
-    for (kind, fd_type, field) in IMAGES {
+    for (kind, fd_type, field) in magic::FILES_BY_TYPE {
         let Some(mut image) = dir.open_image_if_exists(kind, 0)? else {
             continue;
         };
