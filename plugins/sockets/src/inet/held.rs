@@ -95,6 +95,11 @@ impl Held {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let table = format!("{}-dump", lock::lasting_table(root(host)));
+                host.log(
+                    3,
+                    "sockets",
+                    &format!("holding packets back by the nf_tables table {table}"),
+                );
                 let lock = namespace.within(|| Lock::new(table))?;
                 entry.insert((namespace, lock))
             }

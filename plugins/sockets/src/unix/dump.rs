@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 
@@ -14,8 +14,8 @@ use criu_proto::images::{FdTypes, FileEntry, FilePermsEntry, ScmEntry, SkPacketE
 use criu_proto::{Message, magic};
 
 use super::diag::{Table, UnixSocket, kernel_device};
-use super::{ESTABLISHED, EXTERNAL, LISTEN, Unix, queue};
-use crate::external::External;
+use super::peers::external_entry;
+use super::{ESTABLISHED, LISTEN, Unix, queue};
 use crate::extra::{self, Credentials, Extra, PacketExtra, Sort};
 use crate::netlink::Netlink;
 use crate::{netns, sockopt, sys};
@@ -24,24 +24,24 @@ use crate::{netns, sockopt, sys};
 #[derive(Default)]
 pub(crate) struct Seen {
     /// The sockets of each network namespace, by the inode of the namespace.
-    tables: HashMap<u64, Table>,
+    pub(super) tables: HashMap<u64, Table>,
     /// The sockets dumped, by inode.
-    dumped: HashMap<u32, Dumped>,
+    pub(super) dumped: HashMap<u32, Dumped>,
     /// Sockets outside of the tree that are being written down: their inode by that of the socket
     /// which stands in for them.
-    standing_in: HashMap<u64, UnixSocket>,
+    pub(super) standing_in: HashMap<u64, UnixSocket>,
     /// `sk-queues.img`, once there is something to write.
-    queues: Option<ImageWriter<BufWriter<File>>>,
+    pub(super) queues: Option<ImageWriter<BufWriter<File>>>,
     /// What has no place in the other images.
-    extras: Vec<Extra>,
+    pub(super) extras: Vec<Extra>,
 }
 
 /// What later checks need to know of a socket that has been dumped.
 #[derive(Clone)]
-struct Dumped {
-    object: String,
-    namespace: u64,
-    pid: i32,
+pub(super) struct Dumped {
+    pub(super) object: String,
+    pub(super) namespace: u64,
+    pub(super) pid: i32,
 }
 
 /// The socket as the user knows it.
@@ -245,108 +245,6 @@ impl Unix {
         image.payload(&packet.data)?;
         Ok(())
     }
-
-    /// Every peer must be in the tree, or be allowed to be elsewhere.
-    pub(super) fn finish(&self, host: &Host<'_>) -> Result<()> {
-        let dumped = std::mem::take(&mut self.seen().dumped);
-        let external = External::read(host)?;
-        for (ino, this) in &dumped {
-            self.check_peer(host, &dumped, &external, *ino, this)?;
-        }
-        let mut seen = self.seen();
-        if let Some(image) = seen.queues.take() {
-            image.finish()?;
-        }
-        extra::write(host, &extra::UNIX, &seen.extras)?;
-        *seen = Seen::default();
-        Ok(())
-    }
-
-    fn check_peer(
-        &self,
-        host: &Host<'_>,
-        dumped: &HashMap<u32, Dumped>,
-        external: &External,
-        ino: u32,
-        this: &Dumped,
-    ) -> Result<()> {
-        let (socket, peer) = {
-            let seen = self.seen();
-            let Some(table) = seen.tables.get(&this.namespace) else {
-                return Ok(());
-            };
-            let Some(socket) = table.get(ino).cloned() else {
-                return Ok(());
-            };
-            let peer = table.listener_of(ino).or(socket.peer).unwrap_or(0);
-            let peer = table.get(peer).cloned().unwrap_or(UnixSocket {
-                ino: peer,
-                ..UnixSocket::default()
-            });
-            (socket, peer)
-        };
-        for &waiting in socket
-            .waiting
-            .iter()
-            .filter(|&&w| w != 0 && !dumped.contains_key(&w))
-        {
-            if !host.flag("skip-in-flight")? {
-                return Err(Refusal {
-                    object: this.object.clone(),
-                    what: format!(
-                        "a connection waits to be accepted; its other end {waiting} {}",
-                        owner(waiting)
-                    ),
-                    remedy: Some("--skip-in-flight drops such connections".to_owned()),
-                }
-                .into());
-            }
-        }
-        if peer.ino == 0 || dumped.contains_key(&peer.ino) {
-            return check_direction(&socket, &peer, this);
-        }
-        if external.unix(ino) || external.unix(peer.ino) {
-            return Ok(());
-        }
-        let datagram = i32::from(socket.kind) == libc::SOCK_DGRAM;
-        if datagram && !peer.name.is_empty() && host.flag("ext-unix-sk")? {
-            return self.dump_outside(host, this, peer);
-        }
-        let remedy = if datagram && !peer.name.is_empty() {
-            format!("--ext-unix-sk connects it to {} again", show(&peer.name))
-        } else {
-            format!("--external unix[{}] lets its other end be lost", peer.ino)
-        };
-        Err(Refusal {
-            object: this.object.clone(),
-            what: format!(
-                "is connected to unix socket {} ({}), which {}",
-                peer.ino,
-                show(&peer.name),
-                owner(peer.ino)
-            ),
-            remedy: Some(remedy),
-        }
-        .into())
-    }
-
-    /// Writes an entry for a socket outside of the tree, so that a restore knows its name. It is given
-    /// to the host as a socket of ours, which comes back to [`Unix::dump_one`].
-    fn dump_outside(&self, host: &Host<'_>, this: &Dumped, peer: UnixSocket) -> Result<()> {
-        if !self.outside.borrow_mut().insert(peer.ino) {
-            return Ok(());
-        }
-        let stand_in: OwnedFd =
-            sys::socket(libc::AF_UNIX, peer.kind.into(), 0).context(|| "making a socket")?;
-        let ino = File::from(stand_in.as_fd().try_clone_to_owned().context(|| "dup")?)
-            .metadata()
-            .context(|| "fstat")?
-            .ino();
-        self.seen().standing_in.insert(ino, peer);
-        host.dump_file(this.pid, &stand_in)
-            .context(|| "writing down its peer")?;
-        Ok(())
-    }
 }
 
 /// Whom a socket takes its peer for, unless that is root.
@@ -360,28 +258,6 @@ fn peer_of(file: &FileTarget, socket: &UnixSocket) -> Result<Option<Credentials>
     Ok(known.then_some(Credentials { pid, uid, gid }))
 }
 
-/// A datagram socket that is connected to an unnamed one which is connected elsewhere cannot be made
-/// again: there is no name to connect to.
-fn check_direction(socket: &UnixSocket, peer: &UnixSocket, this: &Dumped) -> Result<()> {
-    let lost = i32::from(socket.kind) == libc::SOCK_DGRAM
-        && peer.ino != 0
-        && peer.name.is_empty()
-        && peer.peer != Some(socket.ino);
-    if !lost {
-        return Ok(());
-    }
-    let what = format!(
-        "is connected to the unnamed unix socket {}, which is connected elsewhere",
-        peer.ino
-    );
-    Err(Refusal {
-        object: this.object.clone(),
-        what,
-        remedy: None,
-    }
-    .into())
-}
-
 pub(super) fn sort(kind: u32) -> Sort {
     Sort {
         family: libc::AF_UNIX,
@@ -390,7 +266,7 @@ pub(super) fn sort(kind: u32) -> Sort {
     }
 }
 
-fn record(entry: &UnixSkEntry) -> FileImage {
+pub(super) fn record(entry: &UnixSkEntry) -> FileImage {
     let file = FileEntry {
         r#type: FdTypes::Unixsk as i32,
         id: entry.id,
@@ -402,48 +278,6 @@ fn record(entry: &UnixSkEntry) -> FileImage {
         entry: file.encode_to_vec(),
         ..FileImage::default()
     }
-}
-
-fn external_entry(file: &FileTarget, socket: &UnixSocket) -> Result<FileImage> {
-    let mut opts = sockopt::dump(file.local_fd)?;
-    (opts.so_passcred, opts.so_passsec) = (Some(false), Some(false));
-    let mut directory = None;
-    if !matches!(socket.name.first(), None | Some(0 | b'/')) {
-        directory = Some(working_directory(file.pid, socket)?);
-    }
-    Ok(record(&UnixSkEntry {
-        id: file.id,
-        ino: socket.ino,
-        r#type: socket.kind.into(),
-        state: super::CLOSE.into(),
-        flags: libc::O_RDWR.cast_unsigned(),
-        uflags: EXTERNAL,
-        fown: restore::fown_decode(&file.fown)?,
-        opts,
-        name: socket.name.clone(),
-        name_dir: directory,
-        ..UnixSkEntry::default()
-    }))
-}
-
-/// The working directory of our process, if the relative name leads from there to the socket outside.
-fn working_directory(pid: i32, socket: &UnixSocket) -> Result<Vec<u8>> {
-    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).context(|| "the working directory")?;
-    let path = cwd.join(std::ffi::OsStr::from_bytes(path_of(&socket.name)));
-    let found = std::fs::symlink_metadata(&path).ok();
-    if found.is_some_and(|m| {
-        socket.file
-            == u32::try_from(m.ino())
-                .ok()
-                .map(|ino| (ino, kernel_device(m.dev())))
-    }) {
-        return Ok(cwd.into_os_string().into_vec());
-    }
-    Err(Error::new(format!(
-        "the unix socket outside is bound to the relative name {}, which leads nowhere from {}",
-        show(&socket.name),
-        cwd.display()
-    )))
 }
 
 /// The owner, mode and directory of the file that a socket is bound to.
@@ -501,27 +335,4 @@ fn directory_of(full: &[u8], name: &[u8], pid: i32) -> Result<Vec<u8>> {
     }
     let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).context(|| "the working directory")?;
     Ok(cwd.into_os_string().into_vec())
-}
-
-/// Who holds a socket outside of the tree, as far as /proc tells.
-fn owner(ino: u32) -> String {
-    let wanted = format!("socket:[{ino}]");
-    let Ok(all) = std::fs::read_dir("/proc") else {
-        return "is not in the tree".to_owned();
-    };
-    for process in all.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
-            continue;
-        };
-        let Ok(fds) = std::fs::read_dir(process.path().join("fd")) else {
-            continue;
-        };
-        for fd in fds.flatten() {
-            if std::fs::read_link(fd.path()).is_ok_and(|l| l.as_os_str() == wanted.as_str()) {
-                let comm = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-                return format!("is not in the tree (process {pid}, {})", comm.trim_end());
-            }
-        }
-    }
-    "is not in the tree (no process holds it any more, or it waits to be accepted)".to_owned()
 }

@@ -7,6 +7,8 @@
 mod bind;
 mod diag;
 mod dump;
+mod fill;
+mod peers;
 mod plan;
 mod queue;
 mod restore;

@@ -9,7 +9,7 @@ use criu_plugin_api::{Context, Error, Host, Opened, Progress, Result};
 use criu_proto::images::UnixSkEntry;
 
 use super::bind::{Bound, bind};
-use super::plan::{Packet, Plan};
+use super::plan::Plan;
 use super::{ESTABLISHED, EXTERNAL, LISTEN};
 use crate::{descriptor, extra, sockopt, sys};
 
@@ -94,7 +94,7 @@ fn travelling(
     Ok(Some(files))
 }
 
-fn socket(entry: &UnixSkEntry) -> Result<OwnedFd> {
+pub(super) fn socket(entry: &UnixSkEntry) -> Result<OwnedFd> {
     sys::socket(libc::AF_UNIX, entry.r#type.cast_signed(), 0).context(|| "socket(AF_UNIX)")
 }
 
@@ -120,32 +120,32 @@ fn established(entry: &UnixSkEntry) -> bool {
 }
 
 /// A name, and whether its file had been deleted: then another socket may have the same.
-type Key = (Vec<u8>, Option<Vec<u8>>, bool);
+pub(super) type Key = (Vec<u8>, Option<Vec<u8>>, bool);
 
-fn key(entry: &UnixSkEntry) -> Key {
+pub(super) fn key(entry: &UnixSkEntry) -> Key {
     let directory = entry.name_dir.as_ref().map(|d| d.to_vec());
     (entry.name.clone(), directory, entry.deleted == Some(true))
 }
 
 /// A name in use.
-struct Name {
-    bound: Bound,
+pub(super) struct Name {
+    pub(super) bound: Bound,
     /// Who accepts connections to it, if it listens: a socket of the group, or one made for the time
     /// being because the listening socket had been closed.
     listener: Option<Listener>,
 }
 
-enum Listener {
+pub(super) enum Listener {
     Member(u32),
     Temporary(OwnedFd),
 }
 
-struct Group<'a> {
-    plan: &'a Plan,
-    members: Vec<&'a UnixSkEntry>,
-    travelling: HashMap<u32, OwnedFd>,
+pub(super) struct Group<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) members: Vec<&'a UnixSkEntry>,
+    pub(super) travelling: HashMap<u32, OwnedFd>,
     fds: BTreeMap<u32, OwnedFd>,
-    names: HashMap<Key, Name>,
+    pub(super) names: HashMap<Key, Name>,
     /// How many sockets have a name.
     holders: HashMap<Key, usize>,
 }
@@ -177,7 +177,7 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    fn fd(&self, id: u32) -> Result<RawFd> {
+    pub(super) fn fd(&self, id: u32) -> Result<RawFd> {
         self.fds
             .get(&id)
             .map(AsRawFd::as_raw_fd)
@@ -336,87 +336,6 @@ impl<'a> Group<'a> {
         Ok((near, other))
     }
 
-    fn fill(&self, entry: &UnixSkEntry, far: Option<&OwnedFd>) -> Result<()> {
-        let packets = self.plan.queue(entry.id);
-        if packets.is_empty() {
-            return Ok(());
-        }
-        let receiver = self.fd(entry.id)?;
-        let passcred = |on: bool| {
-            sys::set(receiver, libc::SOL_SOCKET, libc::SO_PASSCRED, i32::from(on)).context(|| "SO_PASSCRED")
-        };
-        // Otherwise the packets come without any credentials.
-        passcred(entry.opts.so_passcred == Some(true))?;
-        let mutual = self.plan.peer(entry).filter(|p| p.peer == entry.ino);
-        let connected = match (far, mutual) {
-            (Some(far), _) => Some(far.as_raw_fd()),
-            (None, Some(peer)) => Some(self.fd(peer.id)?),
-            (None, None) => None,
-        };
-        match connected {
-            Some(sender) => self.fill_from(entry, sender, packets)?,
-            None => self.fill_by_name(entry, packets)?,
-        }
-        passcred(false)
-    }
-
-    /// Sends through the other end of a connection.
-    fn fill_from(&self, entry: &UnixSkEntry, sender: RawFd, packets: &[Packet]) -> Result<()> {
-        sockopt::widen_buffers(sender, packets.iter().map(|p| p.data.len() + 1024).sum())?;
-        for packet in packets {
-            let rights = self.rights(packet)?;
-            let send = |credentials| {
-                sys::send_as(
-                    sender,
-                    &packet.data,
-                    None,
-                    &rights,
-                    credentials,
-                    libc::MSG_DONTWAIT,
-                )
-            };
-            let mut sent = as_sender(packet, send)?;
-            while sent < packet.data.len() && entry.r#type.cast_signed() == libc::SOCK_STREAM {
-                let rest = &packet.data[sent..];
-                sent +=
-                    sys::send(sender, rest, None, &[], libc::MSG_DONTWAIT).context(|| "sending the rest")?;
-            }
-            whole(packet, sent)?;
-        }
-        Ok(())
-    }
-
-    /// Sends datagrams to the name of the socket, each from the socket that has sent it first.
-    fn fill_by_name(&self, entry: &UnixSkEntry, packets: &[Packet]) -> Result<()> {
-        let name = self
-            .names
-            .get(&key(entry))
-            .ok_or_else(|| Error::new("it has packets, but neither peer nor name"))?;
-        let nobody = socket(entry)?;
-        for packet in packets {
-            let sender = self
-                .members
-                .iter()
-                .find(|m| !packet.from.is_empty() && m.name == packet.from);
-            let sender = sender.map_or(Ok(nobody.as_raw_fd()), |m| self.fd(m.id))?;
-            sockopt::widen_buffers(sender, packets.iter().map(|p| p.data.len() + 1024).sum())?;
-            let rights = self.rights(packet)?;
-            let sent = as_sender(packet, |credentials| {
-                name.bound.send(sender, &packet.data, &rights, credentials)
-            })?;
-            whole(packet, sent)?;
-        }
-        Ok(())
-    }
-
-    fn rights(&self, packet: &Packet) -> Result<Vec<RawFd>> {
-        let one = |id| match self.travelling.get(id) {
-            Some(fd) => Ok(fd.as_raw_fd()),
-            None => self.fd(*id),
-        };
-        packet.rights.iter().map(one).collect()
-    }
-
     /// A datagram socket that is connected one way.
     fn connect_datagram(&self, entry: &UnixSkEntry) -> Result<()> {
         if !datagram(entry) {
@@ -482,32 +401,4 @@ impl<'a> Group<'a> {
         )?;
         descriptor::complete(fd, entry.flags, &entry.fown)
     }
-}
-
-/// Sends a packet with the credentials it had, or with our own if that process does not exist.
-fn as_sender(
-    packet: &Packet,
-    send: impl Fn(Option<(i32, u32, u32)>) -> std::io::Result<usize>,
-) -> Result<usize> {
-    let result = match send(packet.credentials) {
-        Err(e) if packet.credentials.is_some() && e.raw_os_error() == Some(libc::ESRCH) => send(None),
-        result => result,
-    };
-    result.context(|| {
-        format!(
-            "sending {} bytes and {} descriptors",
-            packet.data.len(),
-            packet.rights.len()
-        )
-    })
-}
-
-fn whole(packet: &Packet, sent: usize) -> Result<()> {
-    if sent < packet.data.len() {
-        return Err(Error::new(format!(
-            "only {sent} bytes of a packet of {}",
-            packet.data.len()
-        )));
-    }
-    Ok(())
 }
