@@ -32,6 +32,8 @@ pub(crate) struct Region {
     pub(crate) content: Content,
     /// Whether the process itself may read it; else only `/proc/PID/mem` can.
     pub(crate) readable: bool,
+    /// Whether another process may have some of its pages too.
+    pub(crate) shared: bool,
     /// The flags of its entries in the pagemap.
     pub(crate) flags: u32,
 }
@@ -91,17 +93,24 @@ pub(crate) fn scan(pid: i32, regions: &[Region]) -> Result<Scan> {
                 break;
             }
             joined.end = next.end;
+            joined.shared |= next.shared;
             taken += 1;
         }
         rest = &rest[taken..];
         scan.scanned += (joined.end - joined.start) / PAGE;
         if joined.content == Content::Whole {
             push(&mut scan.runs, run_of(&joined, joined.start, joined.end));
-        } else {
-            scanner.region(&joined, &mut scan)?;
+            continue;
         }
+        if !joined.shared || !joined.readable {
+            scanner.region(&joined, &mut scan)?;
+            continue;
+        }
+        let before = std::mem::take(&mut scan.runs);
+        scanner.region(&joined, &mut scan)?;
+        let found = std::mem::replace(&mut scan.runs, before);
+        scanner.part_shared(&found, &mut scan.runs)?;
     }
-    scan.runs = scanner.part_shared(std::mem::take(&mut scan.runs))?;
     Ok(scan)
 }
 
@@ -252,11 +261,10 @@ impl Scanner<'_> {
 
     /// Parts the runs at pages that another process has too (copy-on-write after a fork): for those
     /// process_vm_readv(2) would first make the target a copy of its own. `/proc/PID/mem` does not.
-    fn part_shared(&self, runs: Vec<Run>) -> Result<Vec<Run>> {
+    fn part_shared(&self, runs: &[Run], parted: &mut Vec<Run>) -> Result<()> {
         /// The page is mapped by this process alone.
         const EXCLUSIVE: u64 = 1 << 56;
         const PRESENT: u64 = 1 << 63;
-        let mut parted = Vec::with_capacity(runs.len());
         let mut buffer = vec![0u8; 64 << 10];
         for run in runs {
             let mut address = run.start;
@@ -266,19 +274,19 @@ impl Scanner<'_> {
                     let own = entry & EXCLUSIVE != 0 || entry & PRESENT == 0;
                     let readable = run.readable && own;
                     push(
-                        &mut parted,
+                        parted,
                         Run {
                             start: address,
                             end: address + PAGE,
                             readable,
-                            ..run
+                            ..*run
                         },
                     );
                     address += PAGE;
                 }
             }
         }
-        Ok(parted)
+        Ok(())
     }
 
     /// As many entries of the page map as fit into the buffer.
@@ -356,6 +364,19 @@ pub(crate) fn copy(pid: i32, runs: &[Run], to: &mut [u8]) -> Result<()> {
         }
     }
     copier.flush(&mut batch, &mut to[at - batched..at])
+}
+
+/// Reads a few bytes of a process's memory.
+///
+/// # Errors
+/// As for [`copy`].
+pub(crate) fn read(pid: i32, address: u64, to: &mut [u8]) -> Result<()> {
+    let mut copier = Copier { pid, mem: None };
+    let mut range = vec![libc::iovec {
+        iov_base: address as *mut libc::c_void,
+        iov_len: to.len(),
+    }];
+    copier.flush(&mut range, to)
 }
 
 /// `IOV_MAX`, see process_vm_readv(2).
@@ -481,6 +502,7 @@ mod tests {
             end: area.page(to),
             content: Content::Anonymous,
             readable,
+            shared: true,
             flags: 4,
         }
     }

@@ -1,6 +1,7 @@
 //! The second stage: a parasite in every process of a stopped tree.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::os::fd::AsRawFd;
 
 use criu_infect::Tracee;
@@ -23,8 +24,8 @@ pub(crate) struct Process {
     pub(crate) threads: RefCell<Vec<Tracee>>,
     /// Their ids as the process itself sees them.
     pub(crate) ns_tids: Vec<i32>,
-    /// Seccomp modes of all threads, the leader first.
-    modes: Vec<u32>,
+    /// What `/proc` says of all threads, the leader first; nothing for a zombie.
+    pub(crate) statuses: Vec<Status>,
 }
 
 /// A tree with parasites. Dropping it lets the further threads go; the leaders are cured when the
@@ -40,18 +41,19 @@ pub(crate) struct Infection {
 /// A process that cannot be entered, named; those entered before are cured when `dump` drops them.
 pub(crate) fn infect(dump: &Dump, seized: Seized) -> Result<Infection> {
     let mut processes: Vec<Process> = Vec::with_capacity(seized.processes.len());
+    let mut known = HashSet::with_capacity(seized.processes.len());
     let mut buffer = Vec::new();
     for process in seized.processes {
         let pid = process.pid;
         let mut ns_tids = Vec::with_capacity(process.threads.len());
-        let mut modes = Vec::new();
+        let mut statuses = Vec::with_capacity(process.threads.len() + 1);
         if process.leader.is_some() {
-            modes.push(Status::read(pid, pid, &mut buffer)?.seccomp);
+            statuses.push(Status::read(pid, pid, &mut buffer)?);
         }
         for thread in &process.threads {
             let status = Status::read(pid, thread.tid(), &mut buffer)?;
             ns_tids.push(status.ns_pids.last().copied().unwrap_or(thread.tid()));
-            modes.push(status.seccomp);
+            statuses.push(status);
         }
         if let Some(leader) = process.leader {
             let infected = leader
@@ -60,16 +62,16 @@ pub(crate) fn infect(dump: &Dump, seized: Seized) -> Result<Infection> {
                 .context(|| format!("entering process {pid}"))?;
             dump.infected.borrow_mut().insert(pid, infected);
         }
-        let known = |ppid: i32| processes.iter().any(|p| p.pid == ppid);
         processes.push(Process {
             pid,
-            parent: known(process.stat.ppid).then_some(process.stat.ppid),
+            parent: known.contains(&process.stat.ppid).then_some(process.stat.ppid),
             stat: process.stat,
             state: process.state,
             threads: RefCell::new(process.threads),
             ns_tids,
-            modes,
+            statuses,
         });
+        known.insert(pid);
     }
     Ok(Infection { processes })
 }
@@ -81,14 +83,14 @@ impl Infection {
     /// The kernel will not tell.
     pub(crate) fn read_seccomp(&self, dump: &Dump, seccomp: &Seccomp) -> Result<()> {
         for process in &self.processes {
-            let Some((&leader, others)) = process.modes.split_first() else {
+            let Some((leader, others)) = process.statuses.split_first() else {
                 continue;
             };
             if let Some(infected) = dump.infected.borrow().get(&process.pid) {
-                seccomp.read(infected.tracee(), leader)?;
+                seccomp.read(infected.tracee(), leader.seccomp)?;
             }
-            for (thread, &mode) in process.threads.borrow().iter().zip(others) {
-                seccomp.read(thread, mode)?;
+            for (thread, status) in process.threads.borrow().iter().zip(others) {
+                seccomp.read(thread, status.seccomp)?;
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ use criu_proto::images::{
 use criu_proto::{Message, magic};
 
 use super::context::Context as Dump;
+use super::memory;
 use super::seccomp::Seccomp;
 use super::vmas::Vmas;
 use crate::arch;
@@ -57,6 +58,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) stat: &'a Stat,
     pub(crate) state: State,
     pub(crate) info: &'a ProcessInfo,
+    /// Of all its threads, the leader first.
+    pub(crate) statuses: &'a [Status],
     /// Fields of its `core_entry` that kinds added.
     pub(crate) core_fields: &'a [u8],
 }
@@ -70,11 +73,14 @@ pub(crate) fn dump_leader(
     subject: &Subject<'_>,
     infected: &mut Infected,
     seccomp: &Seccomp,
-    buffer: &mut Vec<u8>,
 ) -> Result<()> {
     let pid = subject.pid;
     let thread = infected.leader()?;
-    let (mut core, status) = thread_core(pid, pid, infected.tracee(), &thread, seccomp, buffer)?;
+    let status = subject
+        .statuses
+        .first()
+        .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no status"))?;
+    let mut core = thread_core(pid, infected.tracee(), &thread, status, seccomp)?;
     core.tc = Some(TaskCoreEntry {
         task_state: if matches!(subject.state, State::Stopped(_)) {
             task_state::STOPPED
@@ -85,7 +91,7 @@ pub(crate) fn dump_leader(
         personality: personality(pid)?,
         flags: subject.stat.flags,
         blk_sigset: thread.sigmask,
-        comm: status.name,
+        comm: status.name.clone(),
         timers: Some(timers(pid, subject.info, infected)?),
         rlimits: Some(TaskRlimitsEntry {
             rlimits: limits(pid)?,
@@ -122,14 +128,14 @@ pub(crate) fn dump_leader(
 /// Something of their state cannot be read or saved.
 pub(crate) fn dump_threads(
     dump: &Dump,
-    pid: i32,
+    subject: &Subject<'_>,
     threads: &[Tracee],
     states: &[ThreadState],
     seccomp: &Seccomp,
-    buffer: &mut Vec<u8>,
 ) -> Result<()> {
-    for (tracee, state) in threads.iter().zip(states) {
-        let (core, _) = thread_core(pid, tracee.tid(), tracee, state, seccomp, buffer)
+    let pid = subject.pid;
+    for ((tracee, state), status) in threads.iter().zip(states).zip(subject.statuses.iter().skip(1)) {
+        let core = thread_core(pid, tracee, state, status, seccomp)
             .context(|| format!("dumping thread {} of process {pid}", tracee.tid()))?;
         dump.images
             .write_one(&magic::CORE, tracee.tid().cast_unsigned().into(), &core)?;
@@ -140,13 +146,12 @@ pub(crate) fn dump_threads(
 /// What every thread has.
 fn thread_core(
     pid: i32,
-    tid: i32,
     tracee: &Tracee,
     state: &ThreadState,
+    status: &Status,
     seccomp: &Seccomp,
-    buffer: &mut Vec<u8>,
-) -> Result<(CoreEntry, Status)> {
-    let status = Status::read(pid, tid, buffer)?;
+) -> Result<CoreEntry> {
+    let tid = tracee.tid();
     if tracee.user_dispatch()?.is_some_and(|dispatch| dispatch.mode != 0) {
         return Err(Error::refused(
             format!("thread {tid} of process {pid}"),
@@ -169,7 +174,7 @@ fn thread_core(
         }),
         pdeath_sig: u32::try_from(info.pdeathsig).ok().filter(|&signal| signal != 0),
         signals_p: Some(queue(tracee, Queue::Thread)?),
-        creds: Some(credentials(&status, info)),
+        creds: Some(credentials(status, info)),
         seccomp_mode: (status.seccomp != 0).then_some(status.seccomp.cast_signed()),
         seccomp_filter: seccomp.of(tid),
         comm: Some(status.name.clone()),
@@ -188,7 +193,7 @@ fn thread_core(
         thread_core: Some(thread),
         ..CoreEntry::default()
     };
-    Ok((core, status))
+    Ok(core)
 }
 
 fn rseq(tracee: &Tracee, tid: i32) -> Result<Option<RseqEntry>> {
@@ -197,10 +202,8 @@ fn rseq(tracee: &Tracee, tid: i32) -> Result<Option<RseqEntry>> {
     };
     // `rseq_cs` lies 8 bytes into `struct rseq`; a thread that stands in a critical section is sent to
     // its abort handler by the restore, for which the section must be known.
-    let path = format!("/proc/{tid}/mem");
     let mut pointer = [0; 8];
-    let mem = std::fs::File::open(&path).context(|| format!("opening {path}"))?;
-    std::os::unix::fs::FileExt::read_exact_at(&mem, &mut pointer, config.address + 8)
+    memory::read(tid, config.address + 8, &mut pointer)
         .context(|| format!("reading the rseq area of thread {tid} at {:#x}", config.address))?;
     let section = u64::from_le_bytes(pointer);
     Ok(Some(RseqEntry {
@@ -558,7 +561,7 @@ pub(crate) fn dump_mm(dump: &Dump, subject: &Subject<'_>, exe: u32, vmas: Vmas) 
 ///
 /// # Errors
 /// A directory cannot be saved, or an image cannot be written.
-pub(crate) fn dump_fs(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry, buffer: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn dump_fs(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry, umask: u32) -> Result<()> {
     use criu_plugin_api::message::Purpose;
     let cwd = dump
         .files
@@ -566,7 +569,6 @@ pub(crate) fn dump_fs(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry, buffer: &mu
     let root = dump
         .files
         .path(dump, pid, &format!("/proc/{pid}/root"), Purpose::Root)?;
-    let umask = Status::read(pid, pid, buffer)?.umask;
     let fs = FsEntry {
         cwd_id: cwd.id,
         root_id: root.id,

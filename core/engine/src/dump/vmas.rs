@@ -203,6 +203,7 @@ fn region(mapping: &Mapping, content: Content, flags: u32) -> Region {
         end: mapping.end,
         content,
         readable,
+        shared: mapping.has_shared_pages,
         flags,
     }
 }

@@ -37,6 +37,8 @@ pub struct Mapping {
     pub flags: VmFlags,
     /// Size of its pages in bytes (`KernelPageSize`).
     pub page_size: u64,
+    /// Whether some of its pages are in the memory of another process too (`Shared_Clean`, `Shared_Dirty`).
+    pub has_shared_pages: bool,
 }
 
 impl Mapping {
@@ -72,7 +74,12 @@ fn parse_smaps(text: &[u8]) -> std::result::Result<Vec<Mapping>, usize> {
                 }
                 mappings.push(mapping);
             }
-            // Only these two of the many keys matter; comparing their first bytes keeps the rest cheap.
+            // Few of the many keys matter; comparing their first bytes keeps the rest cheap.
+            Some(b'S') => {
+                if line.starts_with(b"Shared_") && line.iter().any(|b| matches!(b, b'1'..=b'9')) {
+                    mappings.last_mut().ok_or(fail)?.has_shared_pages = true;
+                }
+            }
             Some(b'V') => {
                 if let Some(flags) = line.strip_prefix(b"VmFlags:") {
                     mappings.last_mut().ok_or(fail)?.flags = parse_flags(flags);
@@ -130,6 +137,7 @@ fn parse_header(line: &[u8]) -> Option<Mapping> {
         name: rest.trim_ascii_start().to_vec(),
         flags: VmFlags::default(),
         page_size: 0,
+        has_shared_pages: false,
     })
 }
 
@@ -138,8 +146,9 @@ mod tests {
     use super::*;
 
     const TEXT: &[u8] = b"00400000-00401000 r-xp 00001000 fe:00 42                         /bin/a b\n\
-        Size:                  4 kB\nKernelPageSize:        4 kB\nVmFlags: rd ex mr mw me sd \n\
-        7ffc0000-7ffc2000 rw-s 00000000 00:00 0 \nKernelPageSize:     2048 kB\nVmFlags: rd wr gd ht\n";
+        Size:                  4 kB\nKernelPageSize:        4 kB\nShared_Clean:          4 kB\n\
+        VmFlags: rd ex mr mw me sd \n\
+        7ffc0000-7ffc2000 rw-s 00000000 00:00 0 \nKernelPageSize:     2048 kB\nShared_Dirty:   0 kB\nVmFlags: rd wr gd ht\n";
 
     #[test]
     fn parses_headers_and_flags() {
@@ -156,6 +165,7 @@ mod tests {
         assert!(mappings[1].shared && mappings[1].flags.has("gd"));
         assert_eq!(mappings[1].page_size, 2 << 20);
         assert!(mappings[1].name.is_empty());
+        assert!(mappings[0].has_shared_pages && !mappings[1].has_shared_pages);
     }
 
     #[test]

@@ -19,14 +19,36 @@ pub use maps::{Mapping, VmFlags, read_mappings};
 pub use stat::Stat;
 pub use status::{Credentials, Status};
 
+/// What most files fit into; the kernel hands out about a page at a time anyway.
+const ROOM: usize = 8 << 10;
+
 /// Reads a whole file of `/proc` into `buffer`, which is cleared first.
 ///
 /// # Errors
 /// The file does not exist (the process may be gone) or cannot be read.
 pub fn read_into(path: &str, buffer: &mut Vec<u8>) -> Result<()> {
     buffer.clear();
+    buffer.reserve(ROOM);
+    let file = fs::File::open(path).context(|| format!("opening {path}"))?;
+    // A file of /proc has no length: behind `take` nobody asks for it.
+    file.take(u64::MAX)
+        .read_to_end(buffer)
+        .context(|| format!("reading {path}"))?;
+    Ok(())
+}
+
+/// Reads a file of `/proc` that the kernel writes in one piece: a read that leaves room has seen its end.
+///
+/// # Errors
+/// As for [`read_into`].
+fn read_piece(path: &str, buffer: &mut Vec<u8>) -> Result<()> {
     let mut file = fs::File::open(path).context(|| format!("opening {path}"))?;
-    file.read_to_end(buffer).context(|| format!("reading {path}"))?;
+    buffer.resize(ROOM, 0);
+    let got = file.read(buffer).context(|| format!("reading {path}"))?;
+    if got == ROOM {
+        return read_into(path, buffer);
+    }
+    buffer.truncate(got);
     Ok(())
 }
 
@@ -45,7 +67,8 @@ pub fn read(path: &str) -> Result<Vec<u8>> {
 /// # Errors
 /// The file cannot be read or holds something else.
 pub fn read_number<T: std::str::FromStr>(path: &str) -> Result<T> {
-    let text = read(path)?;
+    let mut text = Vec::new();
+    read_piece(path, &mut text)?;
     std::str::from_utf8(&text)
         .ok()
         .and_then(|t| t.trim().parse().ok())

@@ -1,6 +1,6 @@
 //! `/proc/PID/stat`.
 
-use super::{parse, read};
+use super::{parse, read_piece};
 use crate::error::{Error, Result};
 
 /// What the engine needs of proc_pid_stat(5). Addresses are 0 where the kernel hides them.
@@ -47,7 +47,9 @@ impl Stat {
     /// The process is gone, or the line does not parse.
     pub fn read(pid: i32) -> Result<Self> {
         let path = format!("/proc/{pid}/stat");
-        Self::parse(&read(&path)?).ok_or_else(|| Error::malformed(path, "does not parse"))
+        let mut line = Vec::new();
+        read_piece(&path, &mut line)?;
+        Self::parse(&line).ok_or_else(|| Error::malformed(path, "does not parse"))
     }
 
     fn parse(line: &[u8]) -> Option<Self> {

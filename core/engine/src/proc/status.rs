@@ -1,6 +1,6 @@
 //! `/proc/PID/task/TID/status`.
 
-use super::{parse, parse_hex, read_into};
+use super::{parse, parse_hex, read_piece};
 use crate::error::{Error, Result};
 
 /// The identity of a thread, see credentials(7) and capabilities(7).
@@ -54,7 +54,7 @@ impl Status {
     /// The thread is gone, or the text does not parse.
     pub fn read(pid: i32, tid: i32, buffer: &mut Vec<u8>) -> Result<Self> {
         let path = format!("/proc/{pid}/task/{tid}/status");
-        read_into(&path, buffer)?;
+        read_piece(&path, buffer)?;
         Self::parse(buffer).ok_or_else(|| Error::malformed(path, "does not parse"))
     }
 
