@@ -20,6 +20,9 @@ const SCRIPT: &str = r#"
 set -eu
 criu=$1 plugins=$2 lab=$3 case=$4
 mount -t tmpfs none /srv
+# Terminals of its own: the number of the golden one may be taken outside.
+mount -t devpts -o newinstance,ptmxmode=0666 none /dev/pts
+mount --bind /dev/pts/ptmx /dev/ptmx
 mkdir -p "/srv/golden/$case"
 cp "$lab/guest" /srv/golden/guest
 cd "/srv/golden/$case"
