@@ -91,6 +91,8 @@ pub(crate) struct ImageSet {
     pub(crate) tasks: Vec<TaskImages>,
     pub(crate) files: BTreeMap<u32, FileRecord>,
     pub(crate) filters: Vec<SeccompFilter>,
+    /// The plugins that the set cannot be restored without, as its inventory lists them.
+    pub(crate) plugins: Vec<String>,
 }
 
 impl ImageSet {
@@ -113,6 +115,10 @@ impl ImageSet {
             tasks: Vec::with_capacity(entries.len()),
             files,
             filters,
+            plugins: inventory
+                .plugins_entry
+                .as_ref()
+                .map_or_else(Vec::new, |entry| entry.plugins.clone()),
         };
         check_others(&set.dir)?;
         let mut tables = HashMap::new();

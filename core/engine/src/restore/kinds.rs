@@ -31,7 +31,7 @@ impl Kinds {
     /// Finds the plugins and those kinds that the set needs.
     ///
     /// # Errors
-    /// Nobody serves a file or mapping of the set.
+    /// A plugin that the set lists is not there, or nobody serves a file or mapping of the set.
     pub(crate) fn find(opts: &Options, set: &ImageSet) -> Result<Self> {
         let mut kinds = Self {
             found: crate::kinds::Kinds::find(opts)?,
@@ -40,10 +40,26 @@ impl Kinds {
             mappings: BTreeMap::new(),
             tasks: Vec::new(),
         };
+        kinds.check_listed(set)?;
         kinds.find_files(set)?;
         kinds.find_mappings(set)?;
         kinds.tasks = kinds.loader().table().task_kinds().to_vec();
         Ok(kinds)
+    }
+
+    /// The plugins that the inventory lists are all there.
+    fn check_listed(&self, set: &ImageSet) -> Result<()> {
+        let found = |name: &&String| self.loader().plugins().any(|plugin| plugin.name == **name);
+        let Some(missing) = set.plugins.iter().find(|name| !found(name)) else {
+            return Ok(());
+        };
+        Err(Error::Refused {
+            object: "the image set".to_owned(),
+            what: format!("was written with plugin {missing}, which was not found"),
+            remedy: Some(format!(
+                "install plugin {missing} or name its directory with --plugin-dir; `criu plugin list` shows what is found"
+            )),
+        })
     }
 
     fn find_files(&mut self, set: &ImageSet) -> Result<()> {
