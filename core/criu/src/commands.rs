@@ -1,6 +1,7 @@
 //! Hands a command over to whoever does it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use criu_engine::options::Options;
 
@@ -18,6 +19,8 @@ pub(crate) enum CommandError {
     Later { name: String },
     #[error(transparent)]
     Engine(#[from] Box<criu_engine::Error>),
+    #[error("--exec-cmd: there is no program {program}")]
+    NoProgram { program: String },
     #[error("comparing processors")]
     Cpuinfo(#[from] CpuinfoError),
     #[error(transparent)]
@@ -36,6 +39,7 @@ impl CommandError {
         match self {
             CommandError::Usage { .. } => Some("see `criu --help`"),
             CommandError::Cpuinfo(error) => error.remedy(),
+            CommandError::NoProgram { .. } => Some("name a program in $PATH, or by its path, after --"),
             CommandError::Engine(_)
             | CommandError::Plugin(_)
             | CommandError::Later { .. }
@@ -50,8 +54,8 @@ pub(crate) fn run(command: &str, operands: &[OsString], options: &Options) -> Re
         .first()
         .map(|operand| operand.to_string_lossy().into_owned());
     match command {
-        "dump" => Ok(criu_engine::dump(options, &ActionScripts::new(options)).map_err(Box::new)?),
-        "restore" => Ok(criu_engine::restore(options, &ActionScripts::new(options)).map_err(Box::new)?),
+        "dump" => dump(options),
+        "restore" => restore(options),
         "check" => Err(CommandError::Later {
             name: command.to_owned(),
         }),
@@ -76,6 +80,39 @@ pub(crate) fn run(command: &str, operands: &[OsString], options: &Options) -> Re
             name: other.to_owned(),
         }),
     }
+}
+
+/// With `--cpu-cap` a dump saves also what the processor can. It does so first: once the tree is gone, it must not
+/// fail any more.
+fn dump(options: &Options) -> Result<(), CommandError> {
+    if options.cpu_cap.is_some() {
+        cpuinfo::dump(options)?;
+    }
+    Ok(criu_engine::dump(options, &ActionScripts::new(options)).map_err(Box::new)?)
+}
+
+/// What can be found wrong before anything exists is found before.
+fn restore(options: &Options) -> Result<(), CommandError> {
+    if let Some(program) = options.exec_cmd.first()
+        && !is_program(program)
+    {
+        return Err(CommandError::NoProgram {
+            program: program.to_string_lossy().into_owned(),
+        });
+    }
+    cpuinfo::check_before_restore(options)?;
+    Ok(criu_engine::restore(options, &ActionScripts::new(options)).map_err(Box::new)?)
+}
+
+/// Whether execvp(3) would find it.
+fn is_program(name: &OsStr) -> bool {
+    let executable =
+        |path: &Path| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file();
+    if name.as_encoded_bytes().contains(&b'/') {
+        return executable(Path::new(name));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    std::env::split_paths(&path).any(|dir| executable(&dir.join(name)))
 }
 
 /// Prints on standard output; a reader that has gone away is no error.

@@ -39,7 +39,9 @@ impl CpuinfoError {
             CpuinfoError::Mismatch { .. } => Some(
                 "restore on a processor that has it, or ask for less with --cpu-cap (none, fpu, ins, cpu, all)",
             ),
-            CpuinfoError::Read { .. } => Some("make it with `criu cpuinfo dump` where the processes ran"),
+            CpuinfoError::Read { .. } => {
+                Some("make it with `criu cpuinfo dump`, or by a dump with --cpu-cap, where the processes ran")
+            }
             _ => None,
         }
     }
@@ -89,6 +91,25 @@ pub(crate) fn check(options: &Options) -> Result<(), CpuinfoError> {
     } else {
         Err(CpuinfoError::Mismatch { differences })
     }
+}
+
+/// The same before a restore, where `--cpu-cap` asks for it. A set without the image was made without `--cpu-cap`:
+/// that does for the floating point state, which every restore compares anyway.
+pub(crate) fn check_before_restore(options: &Options) -> Result<(), CpuinfoError> {
+    let Some(asked) = options.cpu_cap else {
+        return Ok(());
+    };
+    let open = open(options)?;
+    let saved = open
+        .exists(&magic::CPUINFO.file_name(0))
+        .map_err(|source| CpuinfoError::Read {
+            path: options.images_dir.join("cpuinfo.img"),
+            source: Box::new(source),
+        })?;
+    if !saved && asked == CpuCap::FPU {
+        return Ok(());
+    }
+    check(options)
 }
 
 fn open(options: &Options) -> Result<ImageDir, CpuinfoError> {

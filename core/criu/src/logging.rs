@@ -24,6 +24,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::progress;
+
 /// A log line is cut after this many bytes.
 const MAX_LINE: usize = 4096;
 
@@ -67,6 +69,8 @@ pub(crate) fn start(options: &mut Options, started: Instant) -> Result<(), LogEr
         }
         None => None,
     };
+    let scrolls = file.is_none() && filter(options.log_level) >= LevelFilter::INFO;
+    progress::start(scrolls || options.log_level == 0);
     tracing::subscriber::set_global_default(Logger::new(file, options.log_level, options.log_pid, started))?;
     Ok(())
 }
@@ -247,11 +251,18 @@ fn write_once(fd: RawFd, line: &str) {
 
 impl Subscriber for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        if metadata.target() == progress::TARGET {
+            return progress::wanted();
+        }
         *metadata.level() <= self.level
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        Some(if progress::wanted() {
+            LevelFilter::TRACE
+        } else {
+            self.level
+        })
     }
 
     fn new_span(&self, _attributes: &Attributes<'_>) -> Id {
@@ -268,8 +279,18 @@ impl Subscriber for Logger {
         let pid = pid();
         let mut fields = Fields::default();
         event.record(&mut fields);
+        if event.metadata().target() == progress::TARGET {
+            if pid == self.first_pid {
+                progress::show(&fields.message, self.started.elapsed());
+            }
+            errno.set();
+            return;
+        }
         let echo = self.file.is_some() && !fields.file_only && *event.metadata().level() == Level::ERROR;
         let line = self.line(pid, event, fields);
+        if echo || self.file.is_none() {
+            progress::clear();
+        }
         write_once(self.target(pid), &line);
         if echo {
             write_once(libc::STDERR_FILENO, &line);

@@ -10,6 +10,7 @@ mod help;
 mod logging;
 mod parser;
 mod plugin_cmd;
+mod progress;
 mod scripts;
 mod table;
 
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use commands::CommandError;
+use criu_engine::options::Options;
 use table::{Settings, Status};
 
 fn main() -> ExitCode {
@@ -64,6 +66,7 @@ impl Failure {
         if self.logged {
             tracing::error!(file_only = true, "{}", self.chain);
         }
+        progress::clear();
         if !self.silent {
             use std::io::Write;
             let remedy = self
@@ -103,12 +106,15 @@ fn invoke(args: &[OsString], started: Instant) -> Result<(), Failure> {
     let mut settings = settings(&parsed.uses)?;
     hand_over_exec_cmd(&mut settings, command, operands)?;
     refuse_later(command, &settings)?;
+    refuse_waiting_for_sibling(command, &settings.options)?;
     let mut options = settings.options;
     close_descriptors(&options.close);
     let silent = options.log_level == 0;
     logging::start(&mut options, started).map_err(|error| Failure::early(&error, None))?;
     let operands = if settings.exec_cmd { &[] } else { operands };
-    commands::run(command.name, operands, &options).map_err(|error| Failure {
+    let result = commands::run(command.name, operands, &options);
+    progress::clear();
+    result.map_err(|error| Failure {
         chain: chain(&error),
         remedy: error.remedy(),
         logged: options.log_fd.is_some(),
@@ -183,6 +189,17 @@ fn hand_over_exec_cmd(
         ))),
         None => Ok(()),
     }
+}
+
+/// Only a child can be waited for: a sibling needs a restore that does not wait, or that becomes another program.
+fn refuse_waiting_for_sibling(command: &table::Command, options: &Options) -> Result<(), Failure> {
+    let waits = !options.restore_detached && options.exec_cmd.is_empty();
+    if command.name == "restore" && options.restore_sibling && waits {
+        return Err(Failure::usage(
+            "--restore-sibling only makes sense with --restore-detached, since criu cannot wait for a sibling",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses by name what this version does not do.

@@ -202,7 +202,7 @@ pub(crate) static OPTIONS: &[Opt] = &[
     flag!("log-pid", Any, log_pid, "Write one log per process, named by its pid").negatable(),
     value!(set "pidfile", "FILE", Any, pidfile, path, "Write the pid of the root task, or of the server, into FILE"),
     value!(add "close", "FD", Any, close, fd, "Close descriptor FD before anything else"),
-    value!(set "status-fd", "FD", Any, status_fd, fd, "Write a zero byte to FD once ready to serve"),
+    value!(set "status-fd", "FD", Any, status_fd, fd, "Write a zero byte to FD once ready to serve").later(),
     Opt::new("config", Arg::Required("FILE"), Scope::Any, "Read FILE after the default configuration files", |s, given| {
         s.config = Some(path(given)?);
         Ok(())

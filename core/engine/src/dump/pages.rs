@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use criu_images::{PagemapWriter, PagesWriter};
@@ -120,15 +120,15 @@ pub(crate) fn copy(dump: &Dump, jobs: Vec<Job>) -> Result<()> {
     let mut work = Vec::new();
     for job in &jobs {
         for part in &job.parts {
-            let bytes = part.iter().map(|run| run.end - run.start).sum();
-            work.push((job.pid, part, job.writer.take(bytes)?));
+            work.push((job.pid, part, job.writer.take(bytes(part))?));
         }
     }
     let total: u64 = jobs.iter().map(|job| job.scan.bytes()).sum();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = if total < WORTH_SHARING {
         1
     } else {
+        // The standard library reads a few files of control groups for this.
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         cores.min(MAX_THREADS).min(work.len())
     };
     share_out(work, threads)?;
@@ -139,10 +139,19 @@ pub(crate) fn copy(dump: &Dump, jobs: Vec<Job>) -> Result<()> {
     Ok(())
 }
 
+/// The length of runs together.
+fn bytes(runs: &[Run]) -> u64 {
+    runs.iter().map(|run| run.end - run.start).sum()
+}
+
 type Work<'a> = (i32, &'a Vec<Run>, criu_images::Window<'a>);
 
 fn share_out(work: Vec<Work<'_>>, threads: usize) -> Result<()> {
     let next = AtomicUsize::new(0);
+    let (total, done) = (
+        work.iter().map(|item| bytes(item.1)).sum::<u64>(),
+        AtomicU64::new(0),
+    );
     let work: Vec<Mutex<Option<Work<'_>>>> = work.into_iter().map(|item| Mutex::new(Some(item))).collect();
     let run = || -> Result<()> {
         while let Some(slot) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -155,6 +164,8 @@ fn share_out(work: Vec<Work<'_>>, threads: usize) -> Result<()> {
             };
             memory::copy(pid, runs, &mut window)?;
             window.commit()?;
+            let done = done.fetch_add(bytes(runs), Ordering::Relaxed) + bytes(runs);
+            tracing::trace!(target: "progress", "memory saved: {} of {} MiB", done >> 20, total >> 20);
         }
         Ok(())
     };

@@ -124,6 +124,7 @@ fn create(restore: &Rc<Restore>, notify: &dyn Notify, begun: Instant) -> Result<
     restore_mappings(restore)?;
     restore_caught(restore)?;
     restore.kinds.hooks(&**restore, Stage::BeforeResume)?;
+    tell(notify, "network-unlock", Some(root))?;
     finish_files(restore, Outcome::Success)?;
     end::complete(restore)?;
     end::write_pidfile(&restore.opts, root)?;

@@ -282,6 +282,7 @@ impl SharedMemory {
             let begun = Instant::now();
             sys::futex_wait(arrived, now, Some(patience));
             if begun.elapsed() >= patience {
+                tracing::trace!(target: "progress", "step {number} of {}: {now} of {expected} tasks", stage::DONE);
                 look()?;
                 patience = (patience * 2).min(Duration::from_millis(200));
             }
