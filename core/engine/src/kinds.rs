@@ -297,6 +297,11 @@ impl Kinds {
         missing(query.with(shipped::for_file))
     }
 
+    /// Why nobody serves a mapping, and what would; nothing when it is not one that a shipped kind claims.
+    pub(crate) fn nobody_for_mapping(&self, name: &[u8]) -> Option<(String, Option<String>)> {
+        shipped::for_mapping(name).map(|kind| missing(Some(kind)))
+    }
+
     /// Why nobody restores files of a number of `fd_types`, and what would.
     pub(crate) fn nobody_for_image(&self, fd_type: u32) -> (String, Option<String>) {
         missing(shipped::for_image(fd_type))

@@ -139,7 +139,10 @@ fn anonymous(mapping: &Mapping, entry: &mut VmaEntry, vmas: &mut Vmas) {
 }
 
 fn file(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas: &mut Vmas) -> Result<()> {
-    let file = dump.files.mapping(dump, pid, mapping)?;
+    let file = dump
+        .files
+        .mapping(dump, pid, mapping)
+        .map_err(|error| unclaimed(dump, mapping).unwrap_or(error))?;
     entry.shmid = u64::from(file.id);
     entry.status |= file.vma_status;
     // A shared mapping that may become writable needs a descriptor that can write. Of a private one only the link
@@ -164,6 +167,19 @@ fn file(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas: &m
             .push(region(mapping, Content::PrivateFile, pagemap::PRESENT));
     }
     Ok(())
+}
+
+/// Why a mapping that is no file after all is not saved: the plugin that claims it was not found.
+fn unclaimed(dump: &Dump, mapping: &Mapping) -> Option<Error> {
+    if !dump.kinds.mapping(&mapping.name).is_empty() {
+        return None;
+    }
+    let (what, remedy) = dump.kinds.nobody_for_mapping(&mapping.name)?;
+    Some(Error::Refused {
+        object: format!("mapping {:#x}-{:#x}", mapping.start, mapping.end),
+        what,
+        remedy,
+    })
 }
 
 /// Whether a kind has claimed and described the mapping.
