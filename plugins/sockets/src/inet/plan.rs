@@ -37,6 +37,14 @@ pub(super) struct Planned {
     pub(super) options: Vec<OptionValue>,
 }
 
+impl Planned {
+    /// Whether the dump held the packets of this socket back, also if it is not restored as it was.
+    pub(super) fn was_connection(&self) -> bool {
+        self.entry.proto == libc::IPPROTO_TCP.cast_unsigned()
+            && u8::try_from(self.entry.state).is_ok_and(connected)
+    }
+}
+
 impl Plan {
     /// Reads and checks everything, and holds the packets of the connections back.
     ///
@@ -89,7 +97,6 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
     let scope = scope(&entry)?;
     let local = address::from_words(family, &entry.src_addr, entry.src_port, scope)?;
     let remote = address::from_words(family, &entry.dst_addr, entry.dst_port, scope)?;
-    let tcp = entry.tcp_opts.unwrap_or_default();
     let state = u8::try_from(entry.state).unwrap_or(0);
     if entry.proto == libc::IPPROTO_TCP.cast_unsigned() && state::name(state) == state::UNKNOWN {
         return Err(Error::new(format!(
@@ -97,17 +104,19 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
             entry.state
         )));
     }
-    if connected(state) && (local.port() == 0 || remote.port() == 0) {
+    let tcp = entry.proto == libc::IPPROTO_TCP.cast_unsigned();
+    if tcp && connected(state) && (local.port() == 0 || remote.port() == 0) {
         return Err(Error::new(format!(
             "a connection from {local} to {remote}: damaged"
         )));
     }
-    let (mut cork, mut nodelay) = (tcp.cork == Some(true), tcp.nodelay == Some(true));
+    let opts = entry.tcp_opts.unwrap_or_default();
+    let (mut cork, mut nodelay) = (opts.cork == Some(true), opts.nodelay == Some(true));
     let mut stream = None;
     let closed = [state::CLOSE, state::LISTEN]
         .map(u32::from)
         .contains(&entry.state);
-    if entry.proto == libc::IPPROTO_TCP.cast_unsigned() && !closed && !host.flag("tcp-close")? {
+    if tcp && !closed && !host.flag("tcp-close")? {
         if !host.flag("tcp-established")? {
             return Err(
                 Error::new(format!("an established TCP connection from {local} to {remote}"))

@@ -20,7 +20,7 @@ pub(super) fn resume(host: &Host<'_>, plan: &mut Plan) -> Result<()> {
         .filter(|(_, s)| s.stream.is_some())
         .map(|(&id, s)| (id, s))
         .collect();
-    if connections.is_empty() {
+    if !plan.sockets.values().any(Planned::was_connection) {
         return Ok(());
     }
     let sockets = collect(host, &connections)?;

@@ -405,6 +405,8 @@ fn given_up_connections_read_as_ended() {
             .settings
             .insert("tcp-close".to_owned(), vec!["1".to_owned()]);
         ends(set);
+        // The lock of the dump is gone, too.
+        lock::Lock::new("CRIU-1".to_owned()).unwrap();
     });
 }
 
