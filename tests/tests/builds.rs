@@ -6,11 +6,16 @@
 #![allow(clippy::panic, reason = "a test reports by panicking")]
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use criu_tests::{Case, Criu, Lab, Snapshot, Verdict, build_folder};
+use criu_tests::{Case, Criu, Lab, Snapshot, Verdict, build_folder, reaper};
+
+/// How long a build may take; on a busy machine it waits for others, too.
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// Builds into `target/NAME` and gives the folder with what was built.
 fn build(name: &str, arguments: &[&str]) -> PathBuf {
@@ -27,12 +32,16 @@ fn build(name: &str, arguments: &[&str]) -> PathBuf {
         .env("CARGO_TARGET_DIR", target.join(name))
         .env("CARGO_BUILD_BUILD_DIR", &target)
         .stdin(Stdio::null());
-    let output = command.output().expect("start cargo");
-    assert!(
-        output.status.success(),
-        "{command:?} failed:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let mut log = tempfile::tempfile().expect("make a temporary file");
+    let clone = || log.try_clone().expect("duplicate a descriptor");
+    command.stdout(clone()).stderr(clone());
+    let pid = reaper::spawn(&mut command).expect("start cargo");
+    let end = reaper::wait(pid, LIMIT);
+    let mut output = String::new();
+    log.seek(SeekFrom::Start(0))
+        .and_then(|_| log.read_to_string(&mut output))
+        .expect("read what cargo printed");
+    assert_eq!(end, Some(reaper::End::Exit(0)), "{command:?} printed:\n{output}");
     target.join(name).join("debug")
 }
 
@@ -83,6 +92,7 @@ fn example_plugin_missing() {
     before.assert_same(&Snapshot::settled(pid), &[], "a refused dump");
     let plugins = ["--plugin-dir".as_ref(), EXAMPLE.as_os_str()];
     Criu::dump(&lab, "images", pid).args(plugins).run().expect_ok();
+    assert!(reaper::wait(pid, Duration::from_secs(10)).is_some());
     let outcome = Criu::restore(&lab, "images").run();
     outcome.expect_error();
     assert!(

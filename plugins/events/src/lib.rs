@@ -46,7 +46,6 @@ criu_plugin_api::register! {
     claims: ["anon:[pidfd]", "image:20"],
 }
 
-#[cfg(feature = "export")]
 criu_plugin_api::export_plugin! {
     name: "events",
     description: "eventfd, epoll, signalfd, timerfd and pidfd",

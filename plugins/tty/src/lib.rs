@@ -45,7 +45,6 @@ criu_plugin_api::register! {
     ],
 }
 
-#[cfg(feature = "export")]
 criu_plugin_api::export_plugin! {
     name: "tty",
     description: "Terminals: pseudo-terminal pairs, controlling terminals, inherited ones",
