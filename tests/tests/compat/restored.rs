@@ -43,7 +43,8 @@ set -- --plugin-dir "$plugins" --file-locks --tcp-established -v4
 for task in $(pgrep -x 'guest|renamed'); do
     until grep -q '^34 ' "/proc/$task/syscall" || grep -q '^State:.[TZ]' "/proc/$task/status"; do :; done
 done
-"$criu" dump "$@" -D "$lab/images" -o "$lab/dump.log" -t "$(cat "$lab/pid")"
+# Left running, so that no lock of its connections outlasts it; it ends with these namespaces.
+"$criu" dump "$@" -D "$lab/images" -o "$lab/dump.log" -t "$(cat "$lab/pid")" --leave-running
 "#;
 
 /// What no restore brings back as it was, a part of the line that says so.

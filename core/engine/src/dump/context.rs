@@ -3,7 +3,7 @@
 //! A dump is one thread's work (only the copying of memory is shared out), so plain cells do. No
 //! borrow is held across a call into a kind: a kind may call back.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -44,6 +44,9 @@ pub(crate) struct Context {
     shared_memory: RefCell<BTreeSet<u64>>,
     acted: RefCell<BTreeSet<String>>,
     memory_owners: RefCell<HashMap<u32, i32>>,
+    table_owners: RefCell<HashMap<u32, i32>>,
+    /// Places in `tasks` by pid.
+    places: RefCell<HashMap<i32, usize>>,
 }
 
 impl Context {
@@ -63,6 +66,8 @@ impl Context {
             shared_memory: RefCell::default(),
             acted: RefCell::default(),
             memory_owners: RefCell::default(),
+            table_owners: RefCell::default(),
+            places: RefCell::default(),
         }))
     }
 
@@ -156,6 +161,30 @@ impl Context {
         *self.memory_owners.borrow_mut().entry(vm_id).or_insert(pid)
     }
 
+    /// The process for which this descriptor table is walked first; `pid` if there was none.
+    pub(crate) fn table_owner(&self, files_id: u32, pid: i32) -> i32 {
+        *self.table_owners.borrow_mut().entry(files_id).or_insert(pid)
+    }
+
+    /// The process for which the table of `pid` was walked: the first of those that share it.
+    fn walked(&self, pid: i32) -> i32 {
+        self.task(pid)
+            .and_then(|task| self.table_owners.borrow().get(&task.files_id).copied())
+            .unwrap_or(pid)
+    }
+
+    /// Remembers the processes, the root first.
+    pub(crate) fn set_tasks(&self, tasks: Vec<TaskInfo>) {
+        *self.places.borrow_mut() = tasks.iter().enumerate().map(|(at, task)| (task.pid, at)).collect();
+        *self.tasks.borrow_mut() = tasks;
+    }
+
+    /// A process of the tree.
+    pub(crate) fn task(&self, pid: i32) -> Option<Ref<'_, TaskInfo>> {
+        let place = *self.places.borrow().get(&pid)?;
+        Ref::filter_map(self.tasks.borrow(), |tasks| tasks.get(place)).ok()
+    }
+
     /// Drops the pidfd of a process whose turn is over, so that a large tree does not use up the
     /// descriptors.
     pub(crate) fn forget_pidfd(&self, pid: i32) {
@@ -213,15 +242,7 @@ impl Services for Context {
     }
 
     fn descriptors(&self, pid: i32) -> ApiResult<Vec<Slot>> {
-        let tasks = self.tasks.borrow();
-        let files_id = tasks.iter().find(|t| t.pid == pid).map(|t| t.files_id);
-        // Tasks that share a table: it was walked for the first of them.
-        let owner = tasks
-            .iter()
-            .find(|t| Some(t.files_id) == files_id && !t.dead)
-            .map_or(pid, |t| t.pid);
-        drop(tasks);
-        Ok(self.files.table(owner).unwrap_or_default())
+        Ok(self.files.table(self.walked(pid)).unwrap_or_default())
     }
 
     fn namespace_id(&self, pid: i32, kind: &str) -> ApiResult<u32> {
@@ -255,11 +276,7 @@ impl Services for Context {
     }
 
     fn file_at(&self, pid: i32, fd: i32) -> ApiResult<Option<u32>> {
-        Ok(self
-            .descriptors(pid)?
-            .iter()
-            .find(|slot| slot.fd == fd)
-            .map(|slot| slot.file_id))
+        Ok(self.files.at(self.walked(pid), fd))
     }
 
     fn next_id(&self, sequence: &str) -> ApiResult<u32> {

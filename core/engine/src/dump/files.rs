@@ -20,6 +20,9 @@ use crate::error::{Context, Error, Result};
 use crate::kinds::FileQuery;
 use crate::proc::{self, Mapping};
 
+/// Descriptors that are left for everything else when copies are held.
+const KEPT_FREE: usize = 1024;
+
 /// A file that has its entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Known {
@@ -45,9 +48,20 @@ struct Likeness {
 struct Sighting {
     pid: i32,
     fd: i32,
-    /// Keeps a description alive that has no number in any target.
-    _held: Option<OwnedFd>,
+    /// A copy of our own: of a description that has no number in any target, and of others as long as there
+    /// is room, since the kernel compares within one process several times as fast.
+    held: Option<OwnedFd>,
     file: Known,
+}
+
+impl Sighting {
+    /// How it stands to a description that is open in this process.
+    fn compare(&self, me: i32, local: i32) -> Result<Ordering> {
+        match &self.held {
+            Some(held) => kcmp_file(me, held.as_raw_fd(), me, local),
+            None => kcmp_file(self.pid, self.fd, me, local),
+        }
+    }
 }
 
 /// Everything known about the files of the tree so far.
@@ -62,6 +76,10 @@ struct State {
     by_inode: HashMap<((u32, u32), u64), Known>,
     /// Sorted by the order that kcmp(2) imposes.
     sightings: HashMap<Likeness, Vec<Sighting>>,
+    /// How many there are.
+    seen: usize,
+    /// How many more copies may be held.
+    holdable: usize,
     tables: BTreeMap<i32, Vec<Slot>>,
 }
 
@@ -74,22 +92,34 @@ impl Files {
                 writer: Some(writer),
                 by_inode: HashMap::new(),
                 sightings: HashMap::new(),
+                seen: 0,
+                holdable: crate::limits::open_files().saturating_sub(KEPT_FREE) / 2,
                 tables: BTreeMap::new(),
             }),
         }
     }
 
-    /// Completes `files.img`.
+    /// Completes `files.img` and lets go of all descriptions.
     ///
     /// # Errors
     /// Writing failed.
     pub(crate) fn finish(&self, dump: &Dump) -> Result<()> {
+        self.state.borrow_mut().sightings.clear();
         if let Some(writer) = self.state.borrow_mut().writer.take() {
             writer
                 .finish()
                 .map_err(|e| Error::from(dump.images.frame_error(e)))?;
         }
         Ok(())
+    }
+
+    /// The file at a number of a process, as far as its table has been walked.
+    pub(crate) fn at(&self, pid: i32, fd: i32) -> Option<u32> {
+        let state = self.state.borrow();
+        // Tables are walked in the order of the numbers.
+        let table = state.tables.get(&pid)?;
+        let index = table.binary_search_by_key(&fd, |slot| slot.fd).ok()?;
+        Some(table[index].file_id)
     }
 
     /// The table of a process as far as it has been walked.
@@ -106,14 +136,15 @@ impl Files {
     pub(crate) fn dump_table(&self, dump: &Dump, pid: i32, parent: Option<i32>, files_id: u32) -> Result<()> {
         let numbers = proc::descriptors(pid)?;
         let inherited: HashMap<i32, Known> = parent
-            .and_then(|parent| self.table(parent))
-            .map(|slots| {
+            .and_then(|parent| {
                 let known = |s: &Slot| Known {
                     id: s.file_id,
                     fd_type: s.fd_type,
                     vma_status: 0,
                 };
-                slots.iter().map(|s| (s.fd, known(s))).collect()
+                let state = self.state.borrow();
+                let slots = state.tables.get(&parent)?;
+                Some(slots.iter().map(|s| (s.fd, known(s))).collect())
             })
             .unwrap_or_default();
         self.state
@@ -142,12 +173,10 @@ impl Files {
                 table.push(slot);
             }
         }
-        let entries: Vec<FdinfoEntry> = self
-            .table(pid)
-            .unwrap_or_default()
-            .iter()
-            .map(fdinfo_entry)
-            .collect();
+        let entries: Vec<FdinfoEntry> = match self.state.borrow().tables.get(&pid) {
+            Some(table) => table.iter().map(fdinfo_entry).collect(),
+            None => Vec::new(),
+        };
         dump.images
             .write_all(&magic::FDINFO, u64::from(files_id), &entries)?;
         Ok(())
@@ -157,7 +186,7 @@ impl Files {
     fn descriptor(&self, dump: &Dump, pid: i32, fd: i32, fd_flags: u32) -> Result<Known> {
         let doing = || format!("dumping descriptor {fd} of process {pid}");
         let local = dump.target_descriptor(pid, fd).context(doing)?;
-        let link = proc::read_link(&format!("/proc/{pid}/fd/{fd}"))?;
+        let link = link_of(&local).context(doing)?;
         let mut target = target_of(local.as_fd(), link).context(doing)?;
         target.pid = pid;
         target.fd = fd;
@@ -171,8 +200,7 @@ impl Files {
     /// # Errors
     /// As for any descriptor.
     pub(crate) fn in_flight(&self, dump: &Dump, pid: i32, local: OwnedFd) -> Result<Known> {
-        let fd = local.as_raw_fd();
-        let link = proc::read_link(&format!("/proc/self/fd/{fd}"))?;
+        let link = link_of(&local)?;
         let mut target = target_of(local.as_fd(), link).context(|| "looking at a descriptor in a queue")?;
         target.pid = pid;
         target.fd = -1;
@@ -183,54 +211,56 @@ impl Files {
     }
 
     fn description(&self, dump: &Dump, mut target: FileTarget, local: OwnedFd, hold: bool) -> Result<Known> {
+        let (pid, fd) = (target.pid, target.fd);
         let like = Likeness {
             dev: target.dev,
             ino: target.ino,
             flags: target.flags,
             pos: target.pos,
         };
-        let (pid, fd) = if hold {
-            (std::process::id() as i32, local.as_raw_fd())
-        } else {
-            (target.pid, target.fd)
+        let mut place = match self.search(&like, &local)? {
+            Ok(found) => return Ok(found),
+            Err(place) => place,
         };
-        if let Ok(found) = self.search(&like, pid, fd)? {
-            return Ok(found);
-        }
         target.local_fd = local.as_raw_fd();
         target.fown = owner_of(local.as_fd())?.encode_to_vec();
+        let seen = self.state.borrow().seen;
         let file = self.dispatch(dump, target)?;
-        // The dump of this one may have led to others: the place is looked for again.
-        if let Err(place) = self.search(&like, pid, fd)? {
-            let sighting = Sighting {
-                pid,
-                fd,
-                _held: hold.then_some(local),
-                file,
-            };
-            self.state
-                .borrow_mut()
-                .sightings
-                .entry(like)
-                .or_default()
-                .insert(place, sighting);
+        if self.state.borrow().seen != seen {
+            // The dump of this one has led to others: the place is looked for again.
+            match self.search(&like, &local)? {
+                Ok(_) => return Ok(file),
+                Err(other) => place = other,
+            }
         }
+        let state = &mut *self.state.borrow_mut();
+        let held = if hold {
+            Some(local)
+        } else if state.holdable > 0 {
+            state.holdable -= 1;
+            Some(local)
+        } else {
+            None
+        };
+        let sighting = Sighting { pid, fd, held, file };
+        state.sightings.entry(like).or_default().insert(place, sighting);
+        state.seen += 1;
         Ok(file)
     }
 
     /// The known file behind this description, or where its sighting belongs.
-    fn search(&self, like: &Likeness, pid: i32, fd: i32) -> Result<std::result::Result<Known, usize>> {
+    fn search(&self, like: &Likeness, local: &OwnedFd) -> Result<std::result::Result<Known, usize>> {
         let state = self.state.borrow();
         let Some(sightings) = state.sightings.get(like) else {
             return Ok(Err(0));
         };
+        let me = std::process::id().cast_signed();
         let mut failure = None;
-        let place = sightings.binary_search_by(|seen| match kcmp_file(seen.pid, seen.fd, pid, fd) {
-            Ok(order) => order,
-            Err(error) => {
+        let place = sightings.binary_search_by(|seen| {
+            seen.compare(me, local.as_raw_fd()).unwrap_or_else(|error| {
                 failure.get_or_insert(error);
                 Ordering::Equal
-            }
+            })
         });
         match failure {
             Some(error) => Err(error),
@@ -380,6 +410,11 @@ fn flags_and_offset(local: BorrowedFd<'_>) -> Result<(u32, u64)> {
     // SAFETY: lseek takes plain numbers; an offset of 0 from where it is moves nothing.
     let pos = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
     Ok((flags.cast_unsigned(), pos.max(0).cast_unsigned()))
+}
+
+/// What `/proc` says of a descriptor of ours.
+fn link_of(local: &OwnedFd) -> Result<Vec<u8>> {
+    proc::read_link(&format!("/proc/self/fd/{}", local.as_raw_fd()))
 }
 
 /// What fstat(2) says of a descriptor of ours.

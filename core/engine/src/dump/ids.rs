@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
 
 use criu_proto::images::TaskKobjIdsEntry;
+use nix::fcntl::readlinkat;
 
 use crate::error::{Error, Result};
 
@@ -81,7 +82,9 @@ impl Namespaces {
             .iter()
             .position(|&n| n == name)
             .ok_or_else(|| Error::malformed(format!("namespace {name}"), "is not known"))?;
-        let inode = inode(&pid.to_string(), name);
+        let inode = File::open(format!("/proc/{pid}/ns"))
+            .ok()
+            .and_then(|dir| inode(&dir, name));
         Ok(self.number(kind, inode).unwrap_or(0))
     }
 
@@ -93,13 +96,17 @@ impl Namespaces {
 }
 
 fn read(pid: &str) -> [Option<u64>; 8] {
-    NAMESPACES.map(|name| inode(pid, name))
+    let Ok(dir) = File::open(format!("/proc/{pid}/ns")) else {
+        return [None; 8];
+    };
+    NAMESPACES.map(|name| inode(&dir, name))
 }
 
-fn inode(pid: &str, name: &str) -> Option<u64> {
-    std::fs::metadata(format!("/proc/{pid}/ns/{name}"))
-        .ok()
-        .map(|meta| meta.ino())
+/// From a link such as `net:[4026531840]`, see namespaces(7).
+fn inode(dir: &File, name: &str) -> Option<u64> {
+    let link = readlinkat(dir, name).ok()?;
+    let (_, number) = link.to_str()?.split_once(":[")?;
+    number.strip_suffix(']')?.parse().ok()
 }
 
 /// What tasks may share, by its number for kcmp(2).

@@ -17,6 +17,7 @@ mod ids;
 mod memory;
 mod pages;
 mod parasite;
+mod root;
 mod seccomp;
 mod shared;
 mod stats;
@@ -61,9 +62,7 @@ pub fn dump(opts: &Options, notify: &dyn Notify) -> Result<()> {
             "name the root of the tree with --tree PID",
         )
     })?;
-    if root == std::process::id().cast_signed() {
-        return Err(Error::refused(format!("process {root}"), "is criu itself"));
-    }
+    root::check(root)?;
     crate::limits::raise_open_files();
     crate::limits::report_full_files();
 
@@ -128,7 +127,11 @@ fn freeze_and_dump(
     dump_processes(dump, infection, &ids, &seccomp, room)?;
     finish_kinds(dump)?;
     write_set(dump, infection, &seccomp)?;
-    told(notify, "post-dump", root)
+    told(notify, "post-dump", root)?;
+    match dump.opts.final_state() {
+        FinalState::Kill => at_stage(dump, Stage::Dumped),
+        FinalState::Stopped | FinalState::Running => Ok(()),
+    }
 }
 
 /// A tree whose root belongs to a session or group outside of it can only be saved as a shell job.
@@ -175,7 +178,7 @@ fn number(dump: &Dump, seized: &Seized) -> Result<Vec<TaskKobjIdsEntry>> {
         });
         all.push(ids);
     }
-    *dump.tasks.borrow_mut() = tasks;
+    dump.set_tasks(tasks);
     Ok(all)
 }
 
@@ -239,16 +242,18 @@ fn dump_process(
     }
     let exe = dump.files.executable(dump, pid, &mappings)?;
 
-    if first_with_table(dump, pid, ids.files_id) {
+    if dump.table_owner(ids.files_id, pid) == pid {
         dump.files.dump_table(dump, pid, process.parent, ids.files_id)?;
     }
-    task::dump_fs(dump, pid, ids, buffer)?;
+    let umask = process.statuses.first().map_or(0, |status| status.umask);
+    task::dump_fs(dump, pid, ids, umask)?;
     let core_fields = dump_task_kinds(dump, pid)?;
     let subject = Subject {
         pid,
         stat: &process.stat,
         state: process.state,
         info: &info,
+        statuses: &process.statuses,
         core_fields: &core_fields,
     };
     task::dump_mm(dump, &subject, exe.id, vmas)?;
@@ -256,10 +261,10 @@ fn dump_process(
     let Some(infected) = infected.get_mut(&pid) else {
         return Err(Error::malformed(format!("process {pid}"), "lost its parasite"));
     };
-    task::dump_leader(dump, &subject, infected, seccomp, buffer)?;
+    task::dump_leader(dump, &subject, infected, seccomp)?;
     let mut threads = process.threads.borrow_mut();
     let states = infected.threads(&mut threads, &process.ns_tids)?;
-    task::dump_threads(dump, pid, &threads, &states, seccomp, buffer)
+    task::dump_threads(dump, &subject, &threads, &states, seccomp)
 }
 
 /// Two processes in one memory (vfork(2), CLONE_VM) cannot be rebuilt from two images of it.
@@ -276,23 +281,8 @@ fn refuse_shared_memory(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry) -> Result
     ))
 }
 
-/// Whether this is the first process with this descriptor table.
-fn first_with_table(dump: &Dump, pid: i32, files_id: u32) -> bool {
-    dump.tasks
-        .borrow()
-        .iter()
-        .find(|t| t.files_id == files_id && !t.dead)
-        .is_some_and(|t| t.pid == pid)
-}
-
 fn dump_task_kinds(dump: &Dump, pid: i32) -> Result<Vec<u8>> {
-    let task = dump
-        .tasks
-        .borrow()
-        .iter()
-        .find(|t| t.pid == pid)
-        .cloned()
-        .unwrap_or_default();
+    let task = dump.task(pid).map(|task| task.clone()).unwrap_or_default();
     let mut fields = Vec::new();
     for kind in dump.kinds.tasks() {
         match kind.task()?.dump(&dump.host(&kind), &task)? {
@@ -397,7 +387,6 @@ fn run_id() -> Result<String> {
 fn release(dump: &Dump, notify: &dyn Notify, root: i32, infection: Infection) -> Result<()> {
     let state = dump.opts.final_state();
     if state == FinalState::Kill {
-        at_stage(dump, Stage::Dumped)?;
         infection.kill(dump)?;
         dump.stats.thawed();
         return Ok(());

@@ -3,7 +3,11 @@
 //! Nothing here is relied upon: what changes until the freeze is only found later.
 
 use std::collections::HashSet;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
+
+use nix::fcntl::{AtFlags, readlinkat};
+use nix::sys::stat::fstatat;
 
 use crate::error::Result;
 use crate::kinds::FileQuery;
@@ -40,11 +44,15 @@ pub(crate) fn look(root: i32) -> Result<Survey> {
 }
 
 fn files(pid: i32, sorts: &mut HashSet<(u32, u64, Vec<u8>)>, queries: &mut Vec<FileQuery>) {
+    let Ok(dir) = File::open(format!("/proc/{pid}/fd")) else {
+        return;
+    };
     for fd in proc::descriptors(pid).unwrap_or_default() {
-        let path = format!("/proc/{pid}/fd/{fd}");
-        let Ok(link) = proc::read_link(&path) else {
+        let name = fd.to_string();
+        let Ok(link) = readlinkat(&dir, name.as_str()) else {
             continue;
         };
+        let link = link.into_vec();
         let is_path = link.starts_with(b"/");
         // One of a sort is enough: for paths the type tells, for the rest the text before the inode.
         let text = if is_path {
@@ -59,11 +67,12 @@ fn files(pid: i32, sorts: &mut HashSet<(u32, u64, Vec<u8>)>, queries: &mut Vec<F
         if !is_path && sorts.contains(&(0, 0, text.clone())) && !link.starts_with(b"socket:") {
             continue;
         }
-        let Ok(meta) = std::fs::metadata(&path) else {
+        let Ok(stat) = fstatat(&dir, name.as_str(), AtFlags::empty()) else {
             continue;
         };
-        let device = meta.file_type().is_char_device() || meta.file_type().is_block_device();
-        let (mode, rdev) = (meta.mode() & libc::S_IFMT, if device { meta.rdev() } else { 0 });
+        let mode = stat.st_mode & libc::S_IFMT;
+        let device = mode == libc::S_IFCHR || mode == libc::S_IFBLK;
+        let rdev = if device { stat.st_rdev } else { 0 };
         let key = if is_path { (mode, rdev, text) } else { (0, 0, text) };
         if sorts.insert(key) {
             queries.push(FileQuery::seen(pid, fd, link, mode, rdev));
