@@ -5,6 +5,7 @@
 //! fetched are put into it again. Requests in flight cannot be saved.
 
 mod dump;
+mod features;
 mod pages;
 mod restore;
 mod ring;

@@ -4,6 +4,7 @@ mod entry;
 pub mod epoll;
 pub mod eventfd;
 mod fdinfo;
+mod features;
 pub mod pidfd;
 pub mod signalfd;
 mod sys;

@@ -1,5 +1,6 @@
 //! The files plugin: everything that is reached by a path, deleted files, and locks on files.
 
+mod features;
 mod images;
 pub mod locks;
 pub mod reg;

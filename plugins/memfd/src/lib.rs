@@ -5,6 +5,7 @@
 //! and mappings refer to it by the number of the object.
 
 mod dump;
+mod features;
 mod object;
 mod restore;
 mod sys;

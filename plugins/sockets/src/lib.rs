@@ -6,6 +6,7 @@
 mod descriptor;
 mod external;
 mod extra;
+mod features;
 mod inet;
 mod lock;
 mod netlink;
