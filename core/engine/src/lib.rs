@@ -5,6 +5,7 @@
 //! descriptor *tables* and the order of work; whatever stands behind a descriptor or hangs on a task
 //! is served by kinds, which come from plugins through [`criu_plugin_api`].
 
+pub mod check;
 pub mod options;
 pub mod proc;
 
@@ -14,7 +15,10 @@ mod error;
 mod kinds;
 mod limits;
 mod remote;
+mod restore;
 mod seize;
 
+pub use check::check;
 pub use dump::dump;
 pub use error::{Error, Result};
+pub use restore::restore;
