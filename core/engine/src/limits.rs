@@ -23,3 +23,9 @@ pub(crate) fn report_full_files() {
         tracing::debug!("ignoring SIGXFSZ: {errno}");
     }
 }
+
+/// How many files may be open at a time.
+pub(crate) fn open_files() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX))
+}

@@ -93,12 +93,15 @@ impl ImageDir {
     /// Creates a file of the set, readable and writable, mode 0644 less the umask. A file of that name
     /// is replaced, not overwritten: whoever has it open, or another link to it, keeps the old content.
     pub fn create_raw(&self, name: &str) -> Result<File> {
-        self.remove(name)?;
+        plain(name)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o644);
-        openat(&*self.fd, name, flags, mode)
-            .map(File::from)
-            .map_err(|e| self.io_error("create", name, e))
+        let mut made = openat(&*self.fd, name, flags, mode);
+        if matches!(made, Err(Errno::EEXIST)) {
+            self.remove(name)?;
+            made = openat(&*self.fd, name, flags, mode);
+        }
+        made.map(File::from).map_err(|e| self.io_error("create", name, e))
     }
 
     /// Opens a file of the set for reading; `None` when there is none of that name.

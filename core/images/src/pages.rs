@@ -169,7 +169,11 @@ impl PagesWriter {
             });
         }
         // No mapping may be left of what is cut off.
+        let mapped = matches!(state.mode, Mode::Mapped(_));
         drop(state.mode);
+        if mapped && state.allocated == state.taken {
+            return Ok(self.file);
+        }
         match self.file.set_len(state.taken) {
             Ok(()) => Ok(self.file),
             Err(source) => Err(Error::Io {
