@@ -12,6 +12,12 @@ pub(crate) fn compare(case: &str, theirs: &Set, ours: &Set) -> Vec<String> {
     let mut found = Vec::new();
     let names: BTreeSet<&String> = theirs.images.keys().chain(ours.images.keys()).collect();
     for name in names {
+        let image = |kind, found| Comparison {
+            case,
+            name,
+            kind,
+            found,
+        };
         match (theirs.images.get(name), ours.images.get(name)) {
             (Some(their), Some(our)) if their.kind.name == "PAGEMAP" => {
                 let (their_runs, our_runs) = (runs(theirs, name, their), runs(ours, name, our));
@@ -23,16 +29,11 @@ pub(crate) fn compare(case: &str, theirs: &Set, ours: &Set) -> Vec<String> {
                 for run in our_runs.difference(&their_runs) {
                     found.push(format!("{name}: CRIU does not have {run:?}"));
                 }
+                let head = |image: &Image| image.entries.first().map(|(fields, _)| fields.clone());
+                let (their, our) = (head(their).unwrap_or_default(), head(our).unwrap_or_default());
+                image("PAGEMAP", &mut found).fields(" head", "", &their, &our);
             }
-            (Some(their), Some(our)) => {
-                let image = Comparison {
-                    case,
-                    name,
-                    kind: our.kind.name,
-                    found: &mut found,
-                };
-                image.run(their, our);
-            }
+            (Some(their), Some(our)) => image(our.kind.name, &mut found).run(their, our),
             (Some(_), None) => found.push(format!("{name}: only CRIU writes it")),
             (None, _) => found.push(format!("{name}: CRIU does not write it")),
         }
@@ -159,4 +160,87 @@ fn mappings<'a>(set: &'a Set, pagemap: &str) -> impl Iterator<Item = &'a Fields>
         Value::Message(vma) => Some(vma),
         _ => None,
     })
+}
+
+/// The paths of all fields of a message, `fields` below `path`.
+fn paths(fields: &Fields, path: &[&'static str], found: &mut BTreeSet<Vec<&'static str>>) {
+    for (name, values) in fields {
+        let path = [path, &[name]].concat();
+        for value in values {
+            if let Value::Message(nested) = value {
+                paths(nested, &path, found);
+            }
+        }
+        found.insert(path);
+    }
+}
+
+/// Takes away the first field of this path; what it was.
+fn take(fields: &mut Fields, path: &[&'static str]) -> Option<Vec<Value>> {
+    let (name, rest) = path.split_first()?;
+    if rest.is_empty() {
+        return fields.remove(name);
+    }
+    fields.get_mut(name)?.iter_mut().find_map(|value| match value {
+        Value::Message(nested) => take(nested, rest),
+        _ => None,
+    })
+}
+
+/// So that a comparison that sees nothing is no success: each field that is taken away is missed.
+#[test]
+fn a_lost_field_is_noticed() {
+    let mut lost = 0;
+    for case in ["files", "unixsk", "tty"] {
+        let folder = super::cases::unpacked(case);
+        let whole = Set::read(folder.path());
+        let mut other = Set::read(folder.path());
+        assert_eq!(compare(case, &whole, &other), Vec::<String>::new(), "{case}");
+        for (name, image) in &whole.images {
+            let mut all = BTreeSet::new();
+            for (fields, _) in &image.entries {
+                paths(fields, &[], &mut all);
+            }
+            for path in all {
+                let entries = &mut other.images.get_mut(name).unwrap().entries;
+                // The head of a pagemap is in no run of pages.
+                let first = usize::from(image.kind.name == "PAGEMAP" && path != ["pages_id"]);
+                let kept = entries
+                    .iter()
+                    .map(|(fields, _)| fields.clone())
+                    .collect::<Vec<_>>();
+                let taken = entries[first..]
+                    .iter_mut()
+                    .find_map(|(fields, _)| take(fields, &path));
+                assert!(taken.is_some(), "{case}: {name} has no {path:?}");
+                assert!(
+                    !compare(case, &whole, &other).is_empty(),
+                    "{case}: {name} without {path:?}"
+                );
+                for (entry, fields) in other.images.get_mut(name).unwrap().entries.iter_mut().zip(kept) {
+                    entry.0 = fields;
+                }
+                lost += 1;
+            }
+        }
+    }
+    assert!(lost > 500, "{lost} fields were taken away");
+}
+
+#[test]
+fn a_lost_image_or_entry_is_noticed() {
+    let folder = super::cases::unpacked("pipes");
+    let whole = Set::read(folder.path());
+    for name in whole.images.keys() {
+        let mut other = Set::read(folder.path());
+        let image = other.images.get_mut(name).unwrap();
+        if image.entries.pop().is_some() {
+            assert!(
+                !compare("pipes", &whole, &other).is_empty(),
+                "{name} with an entry less"
+            );
+        }
+        other.images.remove(name);
+        assert!(!compare("pipes", &whole, &other).is_empty(), "without {name}");
+    }
 }
