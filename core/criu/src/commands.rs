@@ -56,9 +56,7 @@ pub(crate) fn run(command: &str, operands: &[OsString], options: &Options) -> Re
     match command {
         "dump" => dump(options),
         "restore" => restore(options),
-        "check" => Err(CommandError::Later {
-            name: command.to_owned(),
-        }),
+        "check" => Ok(criu_engine::check(options).map_err(Box::new)?),
         "cpuinfo" => match word.as_deref() {
             Some("dump") => Ok(cpuinfo::dump(options)?),
             Some("check") => Ok(cpuinfo::check(options)?),

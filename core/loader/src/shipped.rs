@@ -55,7 +55,16 @@ const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
         "tty",
         "tty",
         Point::File,
-        &["chr:4:*", "chr:5:0-2", "chr:136-143:*", "image:11"],
+        &[
+            "chr:4:*",
+            "chr:5:0-2",
+            "chr:136-143:*",
+            "chr:166:*",
+            "chr:188:*",
+            "chr:204:*",
+            "chr:229:*",
+            "image:11",
+        ],
     ),
 ];
 

@@ -172,7 +172,8 @@ fn ask(protocol: libc::c_int, kind: u16, flags: libc::c_int, body: &[u8]) -> nix
     let (Some(kind), Some(code)) = (answer[..got].get(4..6), answer[..got].get(HEADER..HEADER + 4)) else {
         return Err(Errno::EBADMSG);
     };
-    if i32::from(u16::from_ne_bytes([kind[0], kind[1]])) != libc::NLMSG_ERROR {
+    // The end of a dump carries its error, as an error itself does.
+    if ![libc::NLMSG_ERROR, libc::NLMSG_DONE].contains(&i32::from(u16::from_ne_bytes([kind[0], kind[1]]))) {
         return Ok(());
     }
     match i32::from_ne_bytes([code[0], code[1], code[2], code[3]]) {

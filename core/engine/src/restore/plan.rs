@@ -314,6 +314,7 @@ mod tests {
             tasks,
             files: Default::default(),
             filters: Vec::new(),
+            plugins: Vec::new(),
         };
         Plan::new(&set, outside)
     }
