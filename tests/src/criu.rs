@@ -108,18 +108,16 @@ impl<'a> Criu<'a> {
         self.args.iter().cloned().chain(plugins)
     }
 
-    /// Starts the command and kills it after the given time; says whether it was still running then.
-    pub fn run_killed_after(self, after: Duration) -> bool {
+    /// Starts the command and kills it after the given time, unless it ended by itself before.
+    pub fn run_killed_after(self, after: Duration) -> Option<End> {
         let mut command = self.lab.command(&self.program);
         command.args(self.words());
         let pid = reaper::spawn(&mut command).expect("start the program");
-        let end = reaper::wait(pid, after);
-        if end.is_none() {
+        reaper::wait(pid, after).or_else(|| {
             // SAFETY: kill has no memory effects; the child has not been reaped.
             unsafe { libc::kill(pid, libc::SIGKILL) };
-            return reaper::wait(pid, Duration::from_secs(10)) == Some(End::Signal(libc::SIGKILL));
-        }
-        false
+            reaper::wait(pid, Duration::from_secs(10))
+        })
     }
 
     /// Another time limit than the usual one.

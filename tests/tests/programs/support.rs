@@ -94,13 +94,12 @@ pub(crate) fn checkpoint_except(
 }
 
 /// Runs a program that speaks the guests' protocol.
-pub(crate) fn scripted(lab: &mut Lab, pid: Pid, options: &[&str], with_checkpoint: bool) {
+pub(crate) fn scripted(lab: &mut Lab, pid: Pid, options: &[&str], except: &[&str], with_checkpoint: bool) {
     if let Some(early) = lab.wait_ready(pid) {
         panic!("before the checkpoint: {early:?}");
     }
     if with_checkpoint {
-        // The JVM sets its filter of core dumps, which the image format has no field for.
-        checkpoint_except(lab, pid, options, &["coredump_filter"], || {});
+        checkpoint_except(lab, pid, options, except, || {});
     }
     lab.go();
     assert_eq!(lab.conclude(pid), Verdict::Pass);
