@@ -17,6 +17,9 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 /// Bytes populated by one call, so that a signal is not kept waiting for long.
 const POPULATE_STEP: usize = 64 << 20;
 
+/// From this length on a second thread helps.
+const WORTH_SHARING: usize = 2 * POPULATE_STEP;
+
 /// A shared, writable mapping of a part of a file.
 #[derive(Debug)]
 pub(crate) struct SharedMap {
@@ -60,10 +63,28 @@ impl SharedMap {
         Ok(map)
     }
 
+    /// By two threads where there is much to do: most of it is clearing pages.
     fn populate(&self) -> Result<(), Errno> {
-        let mut done = 0;
-        while done < self.length.get() {
-            let step = POPULATE_STEP.min(self.length.get() - done);
+        let length = self.length.get();
+        if length < WORTH_SHARING {
+            return self.populate_part(0, length);
+        }
+        let half = (length / 2).next_multiple_of(POPULATE_STEP).min(length);
+        std::thread::scope(|scope| {
+            let other = std::thread::Builder::new().spawn_scoped(scope, || self.populate_part(half, length));
+            let first = self.populate_part(0, half);
+            let second = match other {
+                Ok(other) => other.join().unwrap_or(Err(Errno::EFAULT)),
+                Err(_) => self.populate_part(half, length),
+            };
+            first.and(second)
+        })
+    }
+
+    fn populate_part(&self, from: usize, to: usize) -> Result<(), Errno> {
+        let mut done = from;
+        while done < to {
+            let step = POPULATE_STEP.min(to - done);
             // SAFETY: the range lies within our mapping; populating changes no byte.
             let result = unsafe {
                 let start = self.address.as_ptr().add(done);

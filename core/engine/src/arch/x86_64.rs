@@ -4,6 +4,7 @@
 //! (non-compacted) form in which ptrace(2) hands it out; component offsets come from CPUID leaf 0xD.
 
 use std::arch::x86_64::__cpuid_count;
+use std::sync::OnceLock;
 
 use criu_proto::images::{
     UserDescT, UserX86CetEntry, UserX86FpregsEntry, UserX86RegsEntry, UserX86RegsMode, UserX86XsaveEntry,
@@ -81,6 +82,22 @@ mod component {
     pub(super) const KNOWN: u64 = 0b10_1111_1111;
 }
 
+/// Where each component lies in the XSAVE area. Asked once: on a virtual machine each CPUID costs a way to its
+/// host and back, a hundred times as much as a system call.
+fn offsets() -> &'static [usize; COMPONENTS] {
+    static OFFSETS: OnceLock<[usize; COMPONENTS]> = OnceLock::new();
+    OFFSETS.get_or_init(|| {
+        std::array::from_fn(|bit| match u32::try_from(bit) {
+            // The first two are the legacy area.
+            Ok(bit @ 2..) => __cpuid_count(0xd, bit).ebx as usize,
+            _ => 0,
+        })
+    })
+}
+
+/// Components up to the last one that is saved.
+const COMPONENTS: usize = component::PKRU as usize + 1;
+
 /// Offset of the software-reserved bytes of the legacy area, where the kernel puts XCR0.
 const SW_RESERVED: usize = 464;
 const HEADER: usize = 512;
@@ -129,7 +146,7 @@ pub(crate) fn vector_registers(tid: i32, area: &[u8]) -> Result<UserX86FpregsEnt
         if xcr0 >> bit & 1 == 0 {
             return None;
         }
-        let offset = __cpuid_count(0xd, bit).ebx as usize;
+        let offset = offsets()[bit as usize];
         area.get(offset..offset + len)
     };
     let longs = |bit: u32, count: usize| -> Vec<u64> {

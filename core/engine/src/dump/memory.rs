@@ -265,25 +265,32 @@ impl Scanner<'_> {
         /// The page is mapped by this process alone.
         const EXCLUSIVE: u64 = 1 << 56;
         const PRESENT: u64 = 1 << 63;
-        let mut buffer = vec![0u8; 64 << 10];
+        /// Small runs that lie close to each other are looked up together.
+        const TOGETHER: u64 = 64 * PAGE;
+        let Some(last) = runs.last().map(|run| run.end) else {
+            return Ok(());
+        };
+        let mut buffer = vec![0u8; 16 << 10];
+        let (mut known, mut entries) = (0..0, Vec::new());
         for run in runs {
             let mut address = run.start;
             while address < run.end {
-                let entries = self.entries(&mut buffer, address, run.end)?;
-                for entry in entries {
-                    let own = entry & EXCLUSIVE != 0 || entry & PRESENT == 0;
-                    let readable = run.readable && own;
-                    push(
-                        parted,
-                        Run {
-                            start: address,
-                            end: address + PAGE,
-                            readable,
-                            ..*run
-                        },
-                    );
-                    address += PAGE;
+                if !known.contains(&address) {
+                    let until = run.end.max(address + TOGETHER).min(last);
+                    entries.clear();
+                    entries.extend(self.entries(&mut buffer, address, until)?);
+                    known = address..address + entries.len() as u64 * PAGE;
                 }
+                let entry = entries[((address - known.start) / PAGE) as usize];
+                let own = entry & EXCLUSIVE != 0 || entry & PRESENT == 0;
+                let part = Run {
+                    start: address,
+                    end: address + PAGE,
+                    readable: run.readable && own,
+                    ..*run
+                };
+                push(parted, part);
+                address += PAGE;
             }
         }
         Ok(())

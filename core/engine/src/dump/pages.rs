@@ -33,6 +33,7 @@ impl Room {
     /// # Errors
     /// The disk is full.
     pub(crate) fn reserve(&mut self, dump: &Dump, pids: &[i32]) -> Result<()> {
+        let began = Instant::now();
         let mut buffer = Vec::new();
         for &pid in pids {
             // One that ends meanwhile needs none.
@@ -45,6 +46,7 @@ impl Room {
                 self.0.insert(pid, writer);
             }
         }
+        dump.stats.room_took(began.elapsed());
         Ok(())
     }
 

@@ -21,6 +21,7 @@ pub(crate) struct Stats {
     freezing: Cell<Duration>,
     frozen: Cell<Duration>,
     memory: Cell<Duration>,
+    writing: Cell<Duration>,
     frozen_since: Cell<Option<Instant>>,
 }
 
@@ -35,8 +36,15 @@ impl Stats {
         }
     }
 
+    /// Time that went into making room for memory, before the freeze.
+    pub(crate) fn room_took(&self, time: Duration) {
+        self.memory.set(self.memory.get() + time);
+    }
+
+    /// Time that went into copying memory.
     pub(crate) fn memory_took(&self, time: Duration) {
         self.memory.set(self.memory.get() + time);
+        self.writing.set(self.writing.get() + time);
     }
 
     pub(crate) fn thawed(&self) {
@@ -52,8 +60,8 @@ impl Stats {
             freezing_time: micros(&self.freezing),
             frozen_time: micros(&self.frozen),
             memdump_time: micros(&self.memory),
-            // Pages are read straight into their file: the two are one.
-            memwrite_time: micros(&self.memory),
+            // Pages are read straight into their file.
+            memwrite_time: micros(&self.writing),
             pages_scanned: count(&self.pages_scanned),
             pages_skipped_parent: 0,
             pages_written: count(&self.pages_written),
