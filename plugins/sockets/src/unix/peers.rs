@@ -80,7 +80,7 @@ impl Unix {
             return Ok(());
         }
         let datagram = i32::from(socket.kind) == libc::SOCK_DGRAM;
-        if datagram && !peer.name.is_empty() && host.flag("ext-unix-sk")? {
+        if datagram && !peer.name.is_empty() && is_accepted(host, ino, peer.ino)? {
             return self.dump_outside(host, this, peer);
         }
         let remedy = if datagram && !peer.name.is_empty() {
@@ -206,4 +206,14 @@ fn owner(ino: u32) -> String {
         }
     }
     "is not in the tree (no process holds it any more, or it waits to be accepted)".to_owned()
+}
+
+/// Whether `--ext-unix-sk` accepts this socket with its other end outside: any, or one of those listed.
+fn is_accepted(host: &Host<'_>, ino: u32, peer: u32) -> Result<bool> {
+    if !host.flag("ext-unix-sk")? {
+        return Ok(false);
+    }
+    let listed = host.settings("ext-unix-sk-inodes")?;
+    let is_listed = |text: &String| [ino, peer].iter().any(|ino| text.parse() == Ok(*ino));
+    Ok(listed.is_empty() || listed.iter().any(is_listed))
 }
