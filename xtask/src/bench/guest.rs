@@ -154,8 +154,20 @@ fn descriptors(amount: usize) -> Result<(), Error> {
         // Not allowed to raise it: as many as there may be.
         eprintln!("raise the limit of open files: {}", io::Error::last_os_error());
     }
-    for number in 0..amount {
-        let name = format!("file-{}", number % 100);
+    let failed = |what: &str| Error::System(what.to_owned(), io::Error::last_os_error());
+    let mut number = 0;
+    while number < amount {
+        // In turn both ends of a pipe, an eventfd, a file.
+        let mut ends = [0; 2];
+        // SAFETY: the array holds two descriptors.
+        if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
+            return Err(failed("make a pipe"));
+        }
+        // SAFETY: eventfd takes plain numbers.
+        if unsafe { libc::eventfd(1, 0) } < 0 {
+            return Err(failed("make an eventfd"));
+        }
+        let name = format!("file-{}", number % 400);
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -163,6 +175,7 @@ fn descriptors(amount: usize) -> Result<(), Error> {
             .open(&name)
             .at("open", &name)?;
         std::mem::forget(file);
+        number += 4;
     }
     Ok(())
 }

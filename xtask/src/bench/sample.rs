@@ -23,6 +23,13 @@ pub(crate) struct Sample {
     pub(crate) memory_dump: Option<Duration>,
 }
 
+impl Sample {
+    /// How long the memory took: as reported, else the whole command.
+    pub(crate) fn memory(&self) -> Duration {
+        self.memory_dump.unwrap_or(self.dump)
+    }
+}
+
 /// Starts the guest (a sleep where none is named), dumps it, restores it, and ends it.
 pub(crate) fn take(
     program: &Program,
@@ -61,21 +68,31 @@ pub(crate) fn take(
     Ok(Sample {
         dump: dumped.wall,
         restore: restored.wall,
-        frozen: microseconds(&dumped.output, "Frozen time"),
-        memory_dump: microseconds(&dumped.output, "Memory dump time"),
+        frozen: time_of(&dumped.output, "Frozen time"),
+        memory_dump: match (
+            time_of(&dumped.output, "Memory dump time"),
+            time_of(&dumped.output, "Memory write time"),
+        ) {
+            (Some(dump), Some(write)) => Some(dump + write),
+            (dump, _) => dump,
+        },
     })
 }
 
-/// A line such as `Frozen time: 1234 us` of --display-stats.
-fn microseconds(output: &str, name: &str) -> Option<Duration> {
+/// A line such as `Frozen time: 1.234 ms` (or `1234 us`) of --display-stats.
+fn time_of(output: &str, name: &str) -> Option<Duration> {
     let rest = output
         .lines()
         .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'))?;
-    rest.split_whitespace()
-        .next()?
-        .parse()
-        .ok()
-        .map(Duration::from_micros)
+    let mut words = rest.split_whitespace();
+    let value: f64 = words.next()?.parse().ok()?;
+    let scale = match words.next()? {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(value * scale).ok()
 }
 
 fn wait_ready(pid: i32, file: Option<&Path>) -> Result<(), Error> {
