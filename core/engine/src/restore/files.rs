@@ -245,7 +245,7 @@ fn until_done(
         let mut still = Vec::new();
         for &id in &left {
             match work(id)? {
-                Progress::Done(()) => shared.made_progress(),
+                Progress::Done(()) => {}
                 Progress::NotYet(why) => {
                     still.push(id);
                     waits.push(format!("file {id} waits {what}: {why}"));
@@ -299,6 +299,8 @@ fn open(restore: &Restore, node: usize, id: u32, numbers: &Numbers<'_>) -> Resul
     for (id, fd) in moved {
         place(restore, id, fd, numbers, true)?;
     }
+    // Fetching one that is open helps nobody else; opening does.
+    restore.shared()?.made_progress();
     Ok(Progress::Done(()))
 }
 
@@ -459,7 +461,6 @@ fn open_in_flight(restore: &Restore, id: u32, slot: &super::shared::FileSlot) ->
         slot.owner.store(0, Ordering::Release);
         return Ok(false);
     }
-    restore.shared()?.made_progress();
     Ok(true)
 }
 
@@ -469,13 +470,17 @@ fn attach(restore: &Restore, id: u32) -> Result<Progress<()>> {
     let fd = restore.held.borrow().opened.get(&id).copied();
     let fd = fd.ok_or_else(|| Error::Task(format!("file {id} is not open")))?;
     let host = restore.kinds.host(restore, kind);
-    restore
+    let done = restore
         .kinds
         .file(kind)?
         .attach(&host, restore.record(id)?, fd)
         .map_err(|error| {
             Error::Plugin(error.context(format!("completing file {id} with {}", restore.kinds.name(kind))))
-        })
+        })?;
+    if matches!(done, Progress::Done(())) {
+        restore.shared()?.made_progress();
+    }
+    Ok(done)
 }
 
 /// Closes what was only needed to get the descriptors: all tasks have theirs.

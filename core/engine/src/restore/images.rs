@@ -136,11 +136,11 @@ impl ImageSet {
         tables: &mut HashMap<u32, Rc<Vec<FdinfoEntry>>>,
     ) -> Result<TaskImages> {
         let pid = number(entry.pid)?;
-        let leader = self.read_core(pid)?;
+        let mut leader = self.read_core(pid)?;
         let name = || format!("core-{pid}.img");
         let tc = leader
             .tc
-            .clone()
+            .take()
             .ok_or_else(|| Error::malformed(name(), "has no tc"))?;
         let state = match tc.task_state {
             1 => State::Alive,
@@ -175,13 +175,13 @@ impl ImageSet {
     fn read_live(
         &self,
         entry: &PstreeEntry,
-        leader: CoreEntry,
+        mut leader: CoreEntry,
         tc: &mut TaskCoreEntry,
         inventory: &InventoryEntry,
         tables: &mut HashMap<u32, Rc<Vec<FdinfoEntry>>>,
     ) -> Result<Live> {
         let (dir, pid) = (&self.dir, number(entry.pid)?);
-        let ids = match leader.ids {
+        let ids = match leader.ids.take() {
             Some(ids) => ids,
             None => dir.read_one(&magic::IDS, id(pid))?,
         };
@@ -190,7 +190,7 @@ impl ImageSet {
         for &tid in &entry.threads {
             let tid = number(tid)?;
             let core = if tid == pid {
-                leader.clone()
+                std::mem::take(&mut leader)
             } else {
                 self.read_core(tid)?
             };
@@ -353,10 +353,17 @@ impl ImageSet {
             }
         }
         for entry in &fds {
-            let file = self.files.get(&entry.id);
-            let wrong = match file {
+            let (fd, fd_type, flags) = (entry.fd, entry.r#type, entry.flags);
+            let wrong = match self.files.get(&entry.id) {
                 None => format!("refers to file {}, which files.img does not have", entry.id),
-                Some(_) if entry.fd > 0x000f_ffff => format!("has descriptor {}", entry.fd),
+                Some(_) if fd > 0x000f_ffff => format!("has descriptor {fd}"),
+                Some(file) if file.fd_type != fd_type.cast_unsigned() => {
+                    format!(
+                        "has descriptor {fd} of type {fd_type}, whose file is of type {}",
+                        file.fd_type
+                    )
+                }
+                Some(_) if flags & !FD_CLOEXEC != 0 => format!("has descriptor {fd} with flags {flags:#x}"),
                 Some(_) => continue,
             };
             return Err(Error::malformed(format!("fdinfo-{table}.img"), wrong));
@@ -466,14 +473,20 @@ fn check_others(dir: &ImageDir) -> Result<()> {
     /// What the core reads of every process.
     const READ: [&str; 7] = ["CORE", "IDS", "MM", "PAGEMAP", "FS", "FDINFO", "FILES"];
     for name in dir.list()? {
-        let Some((kind, _)) = magic::kind_of(&name) else { continue };
+        let Some((kind, _)) = magic::kind_of(&name) else {
+            continue;
+        };
         if kind.header != magic::Header::Image || READ.contains(&kind.name) {
             continue;
         }
         let mut image = dir.open_named(kind, &name)?;
         // Raw data follows the entries of some kinds: those are read by whoever knows its length.
         if super::older::PLAIN.contains(&kind.name) {
-            while image.next_bytes().map_err(|error| dir.frame_error(error))?.is_some() {}
+            while image
+                .next_bytes()
+                .map_err(|error| dir.frame_error(error))?
+                .is_some()
+            {}
         }
     }
     Ok(())

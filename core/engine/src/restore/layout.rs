@@ -25,6 +25,8 @@ pub(crate) struct Layout {
     pub(crate) end: u64,
     /// Where no mapping may be made while this program runs: its stack will need it.
     pub(crate) keep_out: (u64, u64),
+    /// This program's heap.
+    pub(crate) heap: (u64, u64),
     /// `[vvar]` with what belongs to it, in the order of addresses.
     pub(crate) vvar: Vec<KernelPages>,
     /// `[vdso]`.
@@ -40,6 +42,7 @@ impl Layout {
             start: 0,
             end: 0,
             keep_out: (0, 0),
+            heap: (0, 0),
             vvar: Vec::new(),
             vdso: None,
         };
@@ -52,6 +55,7 @@ impl Layout {
             };
             match name {
                 "[vdso]" => layout.vdso = Some(KernelPages { start, end }),
+                "[heap]" => layout.heap = (start, end),
                 _ if name.starts_with("[vvar") => layout.vvar.push(KernelPages { start, end }),
                 "[stack]" => layout.keep_out = (start.saturating_sub(STACK_ROOM), end),
                 _ => {}

@@ -185,7 +185,11 @@ fn restore_mappings(restore: &Restore) -> Result<()> {
             };
             let record = criu_plugin_api::message::MappingRecord {
                 pid,
-                vma: vma.entry.encode_to_vec(),
+                vma: vma
+                    .entry
+                    .as_ref()
+                    .map(|entry| entry.encode_to_vec())
+                    .unwrap_or_default(),
                 mm: live.mm.encode_to_vec(),
             };
             kind.restore(&restore.kinds.host(restore, id), &record)

@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 
 /// Kinds of images whose entries follow each other without anything between them, and that this core may
 /// have no reason to read.
-pub(crate) const PLAIN: [&str; 8] =
-    ["TIMENS", "CGROUP", "SECCOMP", "PSTREE", "UTSNS", "PIDNS", "APPARMOR", "CPUINFO"];
+pub(crate) const PLAIN: [&str; 8] = [
+    "TIMENS", "CGROUP", "SECCOMP", "PSTREE", "UTSNS", "PIDNS", "APPARMOR", "CPUINFO",
+];
 
 /// Adds the files of the older images to `files`.
 pub(crate) fn read_files(dir: &ImageDir, files: &mut BTreeMap<u32, FileRecord>) -> Result<()> {

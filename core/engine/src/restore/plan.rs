@@ -253,25 +253,45 @@ impl Plan {
     /// What processes share must be what a fork can share.
     fn check_sharing(&self, set: &ImageSet) -> Result<()> {
         let mut owners: [HashMap<u32, usize>; 4] = Default::default();
-        let names = ["its memory", "its descriptor table", "its directories", "its signal actions"];
+        let names = [
+            "its memory",
+            "its descriptor table",
+            "its directories",
+            "its signal actions",
+        ];
         for (i, task) in set.tasks.iter().enumerate() {
             let Some(live) = &task.live else { continue };
-            let ids = [live.ids.vm_id, live.ids.files_id, live.ids.fs_id, live.ids.sighand_id];
+            let ids = [
+                live.ids.vm_id,
+                live.ids.files_id,
+                live.ids.fs_id,
+                live.ids.sighand_id,
+            ];
             for (which, id) in ids.into_iter().enumerate() {
                 let Some(&owner) = owners[which].get(&id) else {
                     owners[which].insert(id, i);
                     continue;
                 };
-                let creator = self.nodes[i].creator.and_then(|creator| match self.nodes[creator].role {
-                    Role::Task(index) => set.tasks[index].live.as_ref(),
-                    _ => None,
-                });
+                let creator = self.nodes[i]
+                    .creator
+                    .and_then(|creator| match self.nodes[creator].role {
+                        Role::Task(index) => set.tasks[index].live.as_ref(),
+                        _ => None,
+                    });
                 let from_creator = creator.is_some_and(|live| {
-                    [live.ids.vm_id, live.ids.files_id, live.ids.fs_id, live.ids.sighand_id][which] == id
+                    [
+                        live.ids.vm_id,
+                        live.ids.files_id,
+                        live.ids.fs_id,
+                        live.ids.sighand_id,
+                    ][which]
+                        == id
                 });
                 if !from_creator || which == 0 || which == 3 {
-                    let what =
-                        format!("shares {} with process {}, which is not supported", names[which], set.tasks[owner].pid);
+                    let what = format!(
+                        "shares {} with process {}, which is not supported",
+                        names[which], set.tasks[owner].pid
+                    );
                     return Err(Error::refused(format!("process {}", task.pid), what));
                 }
             }

@@ -69,7 +69,7 @@ pub(crate) fn check(tid: i32, entry: &UserX86FpregsEntry) -> Result<()> {
             "restore on a machine with these instructions, see criu cpuinfo check",
         ));
     }
-    if entry.st_space.len() > 32 || entry.xmm_space.len() > 64 {
+    if entry.st_space.len() != 32 || entry.xmm_space.len() != 64 {
         return Err(Error::malformed(
             format!("core-{tid}.img"),
             "has too many vector registers",

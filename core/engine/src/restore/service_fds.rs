@@ -112,7 +112,9 @@ impl ServiceFds {
         let prepared = prepare();
         placeholders.into_iter().for_each(sys::close);
         let prepared = prepared?;
-        let kept = open_numbers()?.into_iter().filter(|number| !before.contains(number));
+        let kept = open_numbers()?
+            .into_iter()
+            .filter(|number| !before.contains(number));
         self.all.borrow_mut().extend(kept);
         Ok(prepared)
     }

@@ -329,9 +329,12 @@ impl SharedMemory {
 
     /// Says that this task is through with its files.
     pub(crate) fn files_finished(&self) {
-        self.head().unfinished.fetch_sub(1, Ordering::AcqRel);
-        self.head().progress.fetch_add(1, Ordering::AcqRel);
-        sys::futex_wake(&self.head().progress);
+        let left = self.head().unfinished.fetch_sub(1, Ordering::SeqCst) - 1;
+        // Those that are left may now all be waiting: one of them has to find out.
+        if left > 0 && self.head().waiting.load(Ordering::SeqCst) >= left {
+            self.head().progress.fetch_add(1, Ordering::SeqCst);
+            sys::futex_wake(&self.head().progress);
+        }
     }
 
     /// Waits until there is progress beyond `seen`. When nobody can make any, the circle of what everyone
@@ -346,8 +349,8 @@ impl SharedMemory {
         put(&slot.why, &slot.why_length, why);
         slot.seen.store(seen, Ordering::Release);
         slot.waiting.store(1, Ordering::Release);
-        let waiting = head.waiting.fetch_add(1, Ordering::AcqRel) + 1;
-        if waiting >= head.unfinished.load(Ordering::Acquire) && self.progress() == seen {
+        let waiting = head.waiting.fetch_add(1, Ordering::SeqCst) + 1;
+        if waiting >= head.unfinished.load(Ordering::SeqCst) && self.progress() == seen {
             if let Some(circle) = self.circle(seen) {
                 self.fail(&circle);
             }

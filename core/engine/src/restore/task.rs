@@ -73,6 +73,7 @@ enum Never {}
 
 fn live(restore: &Restore, node: usize, places: Places, world: &mut World) -> Result<Never> {
     restore.me.set(Some(node));
+    tracing::debug!("process {} is there", restore.plan.nodes[node].pid);
     restore.held.take();
     // Without its parent, at last the coordinator, nothing would become of it.
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).context(|| "setting the parent-death signal")?;
@@ -271,7 +272,9 @@ fn at_point(restore: &Restore, node: usize, point: TaskPoint) -> Result<()> {
                 }
             }
         }
-        restore.shared()?.made_progress();
+        if point == TaskPoint::AfterFiles {
+            restore.shared()?.made_progress();
+        }
     }
     Ok(())
 }

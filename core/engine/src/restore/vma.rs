@@ -59,7 +59,8 @@ pub(crate) struct Vma {
     pub(crate) advice: u64,
     /// The open flags of the file, where the image has them.
     pub(crate) open_flags: Option<u32>,
-    pub(crate) entry: VmaEntry,
+    /// As the image has it, for the kind that puts it back.
+    pub(crate) entry: Option<Box<VmaEntry>>,
 }
 
 impl Vma {
@@ -186,6 +187,6 @@ fn convert(entry: &VmaEntry) -> std::result::Result<Vma, String> {
         backing,
         advice: entry.madv.unwrap_or(0),
         open_flags: entry.fdflags,
-        entry: entry.clone(),
+        entry: matches!(backing, Backing::Kind(_)).then(|| Box::new(entry.clone())),
     })
 }
