@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 
 /// Most processes, and most threads of one, that a set may have.
 const MAX_PIDS: usize = 1 << 22;
+/// `fdinfo_entry.flags`, as F_GETFD gives them (fcntl(2)).
+const FD_CLOEXEC: u32 = libc::FD_CLOEXEC.cast_unsigned();
 /// `march` of x86-64.
 const MTYPE_X86_64: i32 = 1;
 

@@ -72,7 +72,7 @@ pub(crate) fn check(tid: i32, entry: &UserX86FpregsEntry) -> Result<()> {
     if entry.st_space.len() != 32 || entry.xmm_space.len() != 64 {
         return Err(Error::malformed(
             format!("core-{tid}.img"),
-            "has too many vector registers",
+            "has not the vector registers of an x86-64 thread",
         ));
     }
     Ok(())
