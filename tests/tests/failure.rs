@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test reports by panicking")]
 
 mod failure {
+    mod damage;
     mod dump;
     mod images;
 }
