@@ -38,8 +38,9 @@ unsafe impl Sync for SharedMap {}
 impl SharedMap {
     /// Maps `length` bytes of `file` at `offset` (both whole pages) and fills the mapping with the
     /// file's pages. Whatever the file system cannot back is an error here (`EFAULT`, `ENOMEM`) and
-    /// not a signal later, as long as the blocks stay allocated.
-    pub(crate) fn new(file: &File, offset: u64, length: usize) -> Result<Self, Errno> {
+    /// not a signal later, as long as the blocks stay allocated; without `allocated` filling the mapping
+    /// is what allocates them.
+    pub(crate) fn new(file: &File, offset: u64, length: usize, allocated: bool) -> Result<Self, Errno> {
         let length = NonZeroUsize::new(length).ok_or(Errno::EINVAL)?;
         let offset = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -59,8 +60,11 @@ impl SharedMap {
             length,
             claimed: AtomicUsize::new(0),
         };
-        map.populate()?;
-        Ok(map)
+        match map.populate() {
+            // A kernel before 5.14, or a security policy: the pages are then faulted in one by one.
+            Err(Errno::EINVAL | Errno::EPERM) if allocated => Ok(map),
+            populated => populated.map(|()| map),
+        }
     }
 
     /// By two threads where there is much to do: most of it is clearing pages.
@@ -93,8 +97,6 @@ impl SharedMap {
             match Errno::result(result) {
                 Ok(_) => done += step,
                 Err(Errno::EINTR) => {}
-                // A kernel before 5.14, or a security policy: the pages are then faulted in one by one.
-                Err(Errno::EINVAL | Errno::EPERM) => return Ok(()),
                 Err(e) => return Err(e),
             }
         }

@@ -48,7 +48,17 @@ struct State {
     committed: u64,
     /// Bytes allocated: the size of the file.
     allocated: u64,
+    /// How room is made.
+    making: Making,
     mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Making {
+    /// By fallocate(2).
+    Allocating,
+    /// By filling the mapping: on tmpfs a page is made and cleared at once then, and by two threads.
+    Populating,
 }
 
 #[derive(Debug)]
@@ -73,6 +83,11 @@ impl PagesWriter {
             taken: 0,
             committed: 0,
             allocated: 0,
+            making: if is_tmpfs(&file) {
+                Making::Populating
+            } else {
+                Making::Allocating
+            },
             mode,
         });
         let writer = Self {
@@ -120,8 +135,7 @@ impl PagesWriter {
             self.allocate(&mut state, end)?;
         }
         let taken = state.taken;
-        self.map(&mut state, taken, end);
-        Ok(())
+        self.map(&mut state, taken, end)
     }
 
     /// Hands out the next `length` bytes of the file, a whole number of pages. They are to be filled
@@ -139,7 +153,7 @@ impl PagesWriter {
         if end > state.allocated {
             self.grow(&mut state, end)?;
         }
-        self.map(&mut state, offset, end);
+        self.map(&mut state, offset, end)?;
         let memory = match &state.mode {
             Mode::Mapped(Some((map, base))) => {
                 let start = usize::try_from(offset - base).map_err(|_| self.unaligned("a window", length))?;
@@ -160,28 +174,31 @@ impl PagesWriter {
 
     /// Gives back the room that was not used, and the file. All parts must have been committed.
     pub fn finish(self) -> Result<File> {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.complete()?;
+        Ok(self.file)
+    }
+
+    /// As [`finish`](Self::finish), but what is mapped stays so until the writer is dropped: taking down
+    /// a large mapping takes its time. Nothing more may be taken.
+    pub fn complete(&self) -> Result<()> {
+        let mut state = self.state();
         if state.committed != state.taken {
             let missing = state.taken - state.committed;
             return Err(Error::Unfilled {
-                file: self.path,
+                file: self.path.clone(),
                 missing,
             });
         }
-        // No mapping may be left of what is cut off.
-        let mapped = matches!(state.mode, Mode::Mapped(_));
-        drop(state.mode);
-        if mapped && state.allocated == state.taken {
-            return Ok(self.file);
-        }
-        match self.file.set_len(state.taken) {
-            Ok(()) => Ok(self.file),
-            Err(source) => Err(Error::Io {
+        // Of what is mapped beyond the end no part was handed out: nobody can touch it.
+        if state.allocated != state.taken || matches!(state.mode, Mode::Buffered) {
+            self.file.set_len(state.taken).map_err(|source| Error::Io {
                 action: "cut to size",
-                file: self.path,
+                file: self.path.clone(),
                 source,
-            }),
+            })?;
+            state.allocated = state.taken;
         }
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -213,6 +230,17 @@ impl PagesWriter {
         {
             return Err(self.no_room(Errno::ENOSPC.into(), end));
         }
+        if state.making == Making::Populating {
+            if let Err(source) = self.file.set_len(end) {
+                return Err(self.no_room(source, end));
+            }
+            state.allocated = end;
+            return Ok(());
+        }
+        self.fallocate(state, end)
+    }
+
+    fn fallocate(&self, state: &mut State, end: u64) -> Result<()> {
         let before = state.allocated;
         while state.allocated < end {
             let step = (end - state.allocated).min(ALLOCATE_STEP);
@@ -244,24 +272,36 @@ impl PagesWriter {
     }
 
     /// Makes sure that the current mapping covers `from` to `to`, which are allocated.
-    fn map(&self, state: &mut State, from: u64, to: u64) {
+    fn map(&self, state: &mut State, from: u64, to: u64) -> Result<()> {
         let Mode::Mapped(current) = &mut state.mode else {
-            return;
+            return Ok(());
         };
         let covered = |(map, base): &(Arc<SharedMap>, u64)| *base <= from && to <= base + map.len() as u64;
         if from == to || current.as_ref().is_some_and(covered) {
-            return;
+            return Ok(());
         }
+        let allocated = state.making == Making::Allocating;
         let length = usize::try_from(state.allocated - from).map_err(|_| Errno::EOVERFLOW);
-        match length.and_then(|length| SharedMap::new(&self.file, from, length)) {
+        match length.and_then(|length| SharedMap::new(&self.file, from, length, allocated)) {
             // Windows into the mapping before keep it alive for as long as they need it.
             Ok(map) => *current = Some((Arc::new(map), from)),
+            // Not filled: fallocate says why, or does it.
+            Err(_) if !allocated => {
+                let end = state.allocated;
+                state.making = Making::Allocating;
+                state.allocated = from;
+                // If not all of it, then what is needed.
+                self.fallocate(state, end)
+                    .or_else(|_| self.fallocate(state, to))?;
+                return self.map(state, from, to);
+            }
             // Whatever is wrong, a write will either work or say it better.
             Err(error) => {
                 tracing::debug!(file = self.path, %error, "cannot map: pages are written from buffers");
                 state.mode = Mode::Buffered;
             }
         }
+        Ok(())
     }
 
     fn buffer(&self, size: usize) -> Result<Vec<u8>> {
@@ -320,6 +360,10 @@ impl PagesWriter {
 fn can_map(file: &File) -> bool {
     let known = [TMPFS_MAGIC, EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC];
     fstatfs(file).is_ok_and(|fs| known.contains(&fs.filesystem_type()))
+}
+
+fn is_tmpfs(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC)
 }
 
 /// A part of a pages file, to be filled by whoever holds it.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use criu_images::ImageDir;
+use criu_images::{ImageDir, PagesWriter};
 use criu_infect::{Call, Infected};
 use criu_plugin_api::message::{FileRecord, FileTarget, RemoteCall, RemoteResult, Slot, TaskInfo};
 use criu_plugin_api::{Error as ApiError, Host, Result as ApiResult, Services};
@@ -36,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) stats: Stats,
     /// The processes, the root first; empty before the seizure.
     pub(crate) tasks: RefCell<Vec<TaskInfo>>,
+    /// Pages files that are complete: their mappings are taken down when the tree is free again.
+    pub(crate) spent: RefCell<Vec<PagesWriter>>,
     /// The parasites by pid.
     pub(crate) infected: RefCell<HashMap<i32, Infected>>,
     pidfds: RefCell<HashMap<i32, Rc<OwnedFd>>>,
@@ -59,6 +61,7 @@ impl Context {
             namespaces: Namespaces::of_this_process()?,
             stats: Stats::default(),
             tasks: RefCell::default(),
+            spent: RefCell::default(),
             infected: RefCell::default(),
             pidfds: RefCell::default(),
             sequences: RefCell::default(),
@@ -175,7 +178,11 @@ impl Context {
 
     /// Remembers the processes, the root first.
     pub(crate) fn set_tasks(&self, tasks: Vec<TaskInfo>) {
-        *self.places.borrow_mut() = tasks.iter().enumerate().map(|(at, task)| (task.pid, at)).collect();
+        *self.places.borrow_mut() = tasks
+            .iter()
+            .enumerate()
+            .map(|(at, task)| (task.pid, at))
+            .collect();
         *self.tasks.borrow_mut() = tasks;
     }
 

@@ -83,6 +83,8 @@ pub fn dump(opts: &Options, notify: &dyn Notify) -> Result<()> {
 
 /// From loaded plugins to the end.
 fn run(dump: &Rc<Dump>, notify: &dyn Notify, root: i32, survey: &Survey) -> Result<()> {
+    // Found wrong now, not when the tree is gone.
+    let work_dir = ImageDir::open(dump.opts.work_dir())?;
     told(notify, "pre-dump", root)?;
     let mut room = Room::default();
     room.reserve(dump, &survey.pids)?;
@@ -97,7 +99,10 @@ fn run(dump: &Rc<Dump>, notify: &dyn Notify, root: i32, survey: &Survey) -> Resu
     if let Some(infection) = infection {
         release(dump, notify, root, infection)?;
     }
-    dump.stats.write(&ImageDir::open(dump.opts.work_dir())?)?;
+    // The set is complete and the tree is what it was to become: this is no failure of the dump any more.
+    if let Err(error) = dump.stats.write(&work_dir) {
+        tracing::warn!("the statistics are not written: {error}");
+    }
     if dump.opts.display_stats {
         dump.stats.print();
     }

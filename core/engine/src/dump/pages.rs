@@ -201,7 +201,10 @@ fn finish(dump: &Dump, job: Job) -> Result<()> {
     }
     let written = map.present_pages();
     map.finish()?;
-    job.writer.finish()?;
+    job.writer.complete()?;
+    if job.scan.bytes() >= WORTH_RESERVING {
+        dump.spent.borrow_mut().push(job.writer);
+    }
     dump.stats
         .pages_scanned
         .fetch_add(job.scan.scanned, Ordering::Relaxed);
