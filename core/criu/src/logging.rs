@@ -60,10 +60,11 @@ pub(crate) fn start(options: &mut Options, started: Instant) -> Result<(), LogEr
             let path = options.work_dir().join(file);
             // A child that opens a log of its own may have gone elsewhere by then.
             let path = std::path::absolute(&path).unwrap_or(path);
-            let fd = open(&path).map_err(|source| LogError::Open {
+            let file = open(&path, true).map_err(|source| LogError::Open {
                 path: path.clone(),
                 source,
             })?;
+            let fd = move_high(file);
             options.log_fd = Some(fd.as_raw_fd());
             Some((path, fd))
         }
@@ -77,14 +78,14 @@ pub(crate) fn start(options: &mut Options, started: Instant) -> Result<(), LogEr
 
 /// Opens a log file: never unlinked or renamed, since callers label it beforehand, and for appending, since several
 /// processes write to it.
-fn open(path: &Path) -> io::Result<OwnedFd> {
-    let file = OpenOptions::new()
+fn open(path: &Path, afresh: bool) -> io::Result<File> {
+    let truncate = if afresh { libc::O_TRUNC } else { 0 };
+    OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(libc::O_TRUNC | libc::O_CLOEXEC | libc::O_NOCTTY)
-        .open(path)?;
-    Ok(move_high(file))
+        .custom_flags(truncate | libc::O_CLOEXEC | libc::O_NOCTTY)
+        .open(path)
 }
 
 /// Moves a descriptor out of the way of those that restored processes will want; stays where it is if it cannot.
@@ -107,9 +108,8 @@ pub(crate) struct Logger {
     started: Instant,
     /// The process that opened the log.
     first_pid: i32,
-    /// With `per_pid`, in a child: whose log `own_fd` is.
+    /// With `per_pid`: who last wrote a log of its own.
     own_pid: AtomicI32,
-    own_fd: AtomicI32,
     next_span: AtomicU64,
 }
 
@@ -123,29 +123,30 @@ impl Logger {
             started,
             first_pid,
             own_pid: AtomicI32::new(first_pid),
-            own_fd: AtomicI32::new(-1),
             next_span: AtomicU64::new(1),
         }
     }
 
-    /// Where this process writes. A child with a log of its own opens it at its first line.
-    fn target(&self, pid: i32) -> RawFd {
+    /// Writes a line where those of this process go.
+    fn write(&self, pid: i32, line: &str) {
         let Some((path, fd)) = &self.file else {
-            return libc::STDERR_FILENO;
+            write_once(libc::STDERR_FILENO, line);
+            return;
         };
-        if !self.per_pid || pid == self.first_pid {
-            return fd.as_raw_fd();
+        let own = (self.per_pid && pid != self.first_pid).then(|| self.own(path, pid));
+        match own.and_then(Result::ok) {
+            Some(own) => write_once(own.as_raw_fd(), line),
+            None => write_once(fd.as_raw_fd(), line),
         }
-        if self.own_pid.swap(pid, Ordering::Relaxed) != pid {
-            let mut name = path.clone().into_os_string();
-            name.push(format!(".{pid}"));
-            let opened = open(Path::new(&name)).map_or(-1, std::os::fd::IntoRawFd::into_raw_fd);
-            self.own_fd.store(opened, Ordering::Relaxed);
-        }
-        match self.own_fd.load(Ordering::Relaxed) {
-            -1 => fd.as_raw_fd(),
-            own => own,
-        }
+    }
+
+    /// The log of a child. It is opened for each line: a descriptor that stays could stand where one of the restored
+    /// process belongs.
+    fn own(&self, path: &Path, pid: i32) -> io::Result<File> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{pid}"));
+        let is_first = self.own_pid.swap(pid, Ordering::Relaxed) != pid;
+        open(Path::new(&name), is_first)
     }
 
     /// The line of an event, ending in a newline. On standard error it bears the time from `-v3` on.
@@ -291,7 +292,7 @@ impl Subscriber for Logger {
         if echo || self.file.is_none() {
             progress::clear();
         }
-        write_once(self.target(pid), &line);
+        self.write(pid, &line);
         if echo {
             write_once(libc::STDERR_FILENO, &line);
         }

@@ -1,7 +1,7 @@
 //! Options about files: what of them may have changed, what is carried along.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use criu_tests::Lab;
 
@@ -101,6 +101,36 @@ fn ghost_limit() {
     lab.assert_clean(&[pid]);
 }
 
+/// Only the data of a file with holes counts, and they come back as holes.
+#[test]
+fn ghost_fiemap() {
+    let lab = Lab::new();
+    let file = fs::File::create(lab.path().join("sparse")).expect("make a file");
+    file.set_len(64 << 20).expect("make a hole");
+    std::os::unix::fs::FileExt::write_all_at(&file, &[b'x'; 8192], 32 << 20).expect("write");
+    file.sync_all().expect("give it its place on the disk");
+    let before = file.metadata().expect("stat").blocks();
+    let pid = shell(&lab, "exec 5<sparse; rm sparse; exec sleep 1016", &[]);
+    drop(file);
+    for option in ["--ghost-fiemap", "--no-ghost-fiemap"] {
+        dump(&lab, pid, option);
+        restore(&lab, option);
+        let ghost = fs::File::open(format!("/proc/{pid}/fd/5")).expect("open");
+        let meta = ghost.metadata().expect("stat");
+        assert_eq!((meta.len(), meta.nlink()), (64 << 20, 0), "{option}");
+        assert!(
+            meta.blocks() <= before + 16,
+            "{option}: {} blocks, {before} before",
+            meta.blocks()
+        );
+        let mut data = [0; 8194];
+        std::os::unix::fs::FileExt::read_exact_at(&ghost, &mut data, (32 << 20) - 1).expect("read");
+        assert!(data[0] == 0 && data[8193] == 0 && data[1..8193].iter().all(|b| *b == b'x'));
+    }
+    end(pid);
+    lab.assert_clean(&[pid]);
+}
+
 #[test]
 fn link_remap_and_file_locks_are_asked_for_by_name() {
     let lab = Lab::new();
@@ -112,7 +142,7 @@ fn link_remap_and_file_locks_are_asked_for_by_name() {
     end(pid);
     fs::write(lab.path().join("locked"), "x").expect("write a file");
     let pid = shell(&lab, "exec 5<locked; flock 5; exec sleep 1008", &[]);
-    criu(&lab, &format!("dump -D im -t {pid}")).refused(&["locked", "--file-locks"]);
+    criu(&lab, &format!("dump -D im -t {pid}")).refused(&[&format!("pid {pid}, fd 5"), "--file-locks"]);
     no_tracer(pid);
     dump(&lab, pid, "-l");
     restore(&lab, "-l");

@@ -83,19 +83,7 @@ impl<'a> Cli<'a> {
         let fds = self.fds.clone();
         // SAFETY: between fork and exec only async-signal-safe calls are made.
         unsafe {
-            command.pre_exec(move || {
-                // Copies first, out of the way of the numbers that are wanted.
-                let mut copies = [-1; 8];
-                for (copy, (own, _)) in copies.iter_mut().zip(&fds) {
-                    *copy = libc::fcntl(*own, libc::F_DUPFD_CLOEXEC, 200);
-                }
-                for (copy, (_, number)) in copies.iter().zip(&fds) {
-                    if libc::dup2(*copy, *number) < 0 {
-                        return Err(io::Error::last_os_error());
-                    }
-                }
-                Ok(())
-            });
+            command.pre_exec(move || place(&fds));
         }
         command
     }
@@ -146,6 +134,23 @@ impl<'a> Cli<'a> {
     }
 }
 
+/// Between fork and exec: puts descriptors to their numbers. Copies are made first, out of the way of the numbers
+/// that are wanted.
+fn place(fds: &[(RawFd, RawFd)]) -> io::Result<()> {
+    let mut copies = [-1; 8];
+    for (copy, (own, _)) in copies.iter_mut().zip(fds) {
+        // SAFETY: the call takes plain numbers.
+        *copy = unsafe { libc::fcntl(*own, libc::F_DUPFD_CLOEXEC, 200) };
+    }
+    for (copy, (_, number)) in copies.iter().zip(fds) {
+        // SAFETY: the call takes plain numbers; nothing of this process lies at those wanted.
+        if unsafe { libc::dup2(*copy, *number) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// A run that has begun.
 pub(crate) struct Running<'a> {
     lab: &'a Lab,
@@ -192,7 +197,11 @@ pub(crate) fn folder(lab: &Lab, name: &str) {
 
 /// A process that only waits, and a folder `im` for its images.
 pub(crate) fn sleeper(lab: &Lab) -> Pid {
-    shell(lab, "exec sleep 1000", &[])
+    let pid = shell(lab, "exec sleep 1000", &[]);
+    until("the process sleeps", LIMIT, || {
+        (state(pid) == Some('S')).then_some(())
+    });
+    pid
 }
 
 /// A shell that runs the script with descriptors of the test under the numbers given. It is ready once its program
@@ -204,19 +213,12 @@ pub(crate) fn shell(lab: &Lab, script: &str, fds: &[(RawFd, RawFd)]) -> Pid {
     let fds = fds.to_vec();
     // SAFETY: between fork and exec only async-signal-safe calls are made.
     unsafe {
-        command.pre_exec(move || {
-            for (own, number) in &fds {
-                if libc::dup2(*own, *number) < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-            }
-            Ok(())
-        });
+        command.pre_exec(move || place(&fds));
     }
     let pid = reaper::spawn(&mut command).expect("start a shell");
     until("the shell has become its program", LIMIT, || {
         let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        (comm.trim_end() != "sh" && state(pid) == Some('S')).then_some(())
+        (comm.trim_end() != "sh").then_some(())
     });
     pid
 }
@@ -251,13 +253,10 @@ pub(crate) fn signal(pid: Pid, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Ends a process and waits until it is gone.
+/// Ends a process and waits until it is dead.
 pub(crate) fn end(pid: Pid) {
     signal(pid, libc::SIGKILL);
-    until("the process is gone", LIMIT, || {
-        (state(pid).is_none() || reaper::peek(pid).is_some()).then_some(())
-    });
-    reaper::wait(pid, Duration::ZERO);
+    until("the process is dead", LIMIT, || (!lives(pid)).then_some(()));
 }
 
 /// Waits until a dumped tree's root is gone.

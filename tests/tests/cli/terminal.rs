@@ -8,24 +8,14 @@ use std::{fs, thread};
 use criu_tests::reaper::{self, End};
 use criu_tests::{Lab, build_folder};
 
-use super::support::{LIMIT, end, read, shell};
+use super::support::{LIMIT, end, guest, read};
 
 /// Long work tells how far it has come, in place; what comes after stands on a line of its own, and the log has none
 /// of it.
 #[test]
 fn long_work_shows_its_progress() {
     let lab = Lab::new();
-    let pid = shell(&lab, "exec tail -c 700000000 /dev/zero", &[]);
-    // It keeps the last 700 MB that it has read, and never comes to an end: it is dumped while it works.
-    criu_tests::until("there is much memory", LIMIT, || {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let kib = status
-            .lines()
-            .find_map(|l| l.strip_prefix("VmRSS:"))?
-            .trim()
-            .trim_end_matches(" kB");
-        (kib.parse::<u64>().ok()? > 600_000).then_some(())
-    });
+    let pid = guest(&lab, "cli/big");
     let terminal = nix::pty::openpty(None, None).expect("open a terminal");
     let mut command = lab.command(build_folder().join("criu"));
     command.args([
@@ -41,6 +31,8 @@ fn long_work_shows_its_progress() {
     command
         .arg(build_folder())
         .args(["-t", &pid.to_string(), "--leave-running"]);
+    // Work is long after 0.3 seconds.
+    command.args(["--action-script", "sleep 0.4"]);
     let slave = fs::File::from(terminal.slave);
     command
         .stdout(slave.try_clone().expect("dup"))

@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 fn logged(verbosity: u32, per_pid: bool, work: impl FnOnce()) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.log");
-    let fd = open(&path).unwrap();
+    let fd = super::move_high(open(&path, true).unwrap());
     let logger = Logger::new(Some((path.clone(), fd)), verbosity, per_pid, Instant::now());
     tracing::subscriber::with_default(logger, work);
     std::fs::read_to_string(path).unwrap()
@@ -123,7 +123,7 @@ fn an_existing_file_is_kept_and_emptied() {
     std::fs::write(&path, "old").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     let before = std::fs::metadata(&path).unwrap();
-    let fd = open(&path).unwrap();
+    let fd = super::move_high(open(&path, true).unwrap());
     let after = std::fs::metadata(&path).unwrap();
     assert_eq!(
         (before.ino(), before.mode(), 0),
@@ -134,7 +134,7 @@ fn an_existing_file_is_kept_and_emptied() {
         .unwrap_or(i64::MAX);
     assert!(fd.as_raw_fd() >= super::HIGH_FD || limit <= i64::from(super::HIGH_FD));
     let fresh = dir.path().join("new.log");
-    drop(open(&fresh).unwrap());
+    drop(open(&fresh, true).unwrap());
     assert_eq!(std::fs::metadata(&fresh).unwrap().mode() & 0o777 & !0o600, 0);
 }
 
@@ -143,7 +143,7 @@ fn a_child_writes_to_the_same_file_under_its_pid_or_to_its_own() {
     for per_pid in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
-        let fd = open(&path).unwrap();
+        let fd = super::move_high(open(&path, true).unwrap());
         let logger = Logger::new(Some((path.clone(), fd)), 3, per_pid, Instant::now());
         let child = tracing::subscriber::with_default(logger, || {
             info!("parent");

@@ -1,6 +1,7 @@
 //! The coordinator's side of the tasks' lives: their start, their watch, and their end.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use criu_blobs::RESTORER;
@@ -64,6 +65,8 @@ impl Restorer {
 thread_local! {
     /// What `PR_GET_CHILD_SUBREAPER` said before.
     static WAS_SUBREAPER: Cell<Option<bool>> = const { Cell::new(None) };
+    /// The pid file that this restore has made.
+    static PIDFILE: Cell<Option<PathBuf>> = const { Cell::new(None) };
 }
 
 /// Forks the root of the tree.
@@ -171,8 +174,13 @@ fn death(pid: i32) -> Option<String> {
     })
 }
 
-/// After a failure: ends every process of the tree, and waits until they are gone.
+/// After a failure: ends every process of the tree, and waits until they are gone; takes the pid file back.
 pub(crate) fn remove_all(restore: &Restore) {
+    if let Some(path) = PIDFILE.take()
+        && let Err(error) = std::fs::remove_file(&path)
+    {
+        tracing::warn!("removing the pid file {}: {error}", path.display());
+    }
     catch::kill_all(restore);
     let Some(shared) = restore.shared.get() else {
         return;
@@ -222,7 +230,10 @@ pub(crate) fn write_pidfile(opts: &Options, root: i32) -> Result<()> {
         .write(true)
         .create_new(true)
         .open(&path)
-        .and_then(|mut file| write!(file, "{root}"))
+        .and_then(|mut file| {
+            PIDFILE.set(Some(path.clone()));
+            write!(file, "{root}")
+        })
         .context(|| format!("writing the pid file {}", path.display()))
 }
 
