@@ -80,6 +80,10 @@ impl Lab {
                     return Err(io::Error::last_os_error());
                 }
                 libc::umask(0o022);
+                // Guests count on the usual priority; the tests may be run with a lower one.
+                if libc::setpriority(libc::PRIO_PROCESS, 0, 0) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
                 // What the test itself inherited (a jobserver's pipe, a terminal) is not the guest's.
                 if libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) != 0 {
                     return Err(io::Error::last_os_error());

@@ -347,10 +347,10 @@ fn contradictions_files() {
         file(&mut set, "without a name", |e| {
             // Sets of mount namespaces leave out the first slash: an empty name is the root there.
             let reg = e.reg.as_mut().expect("a file");
-            reg.name = if reg.name == "/" {
-                "/root/nobody".into()
+            reg.name = if reg.name == b"/" {
+                b"/root/nobody".to_vec()
             } else {
-                String::new()
+                Vec::new()
             };
         });
         file(&mut set, "with a name that is no path", |e| {
