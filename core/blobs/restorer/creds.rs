@@ -22,7 +22,11 @@ pub fn restore(at: u64, report: Report<'_>) {
         // SAFETY: the options used here take plain values and concern this thread alone.
         unsafe { syscall!(nr::PRCTL, option, a, b, 0, 0) }
     };
-    report.check(prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0), step::SECUREBITS, NO_SETUID_FIXUP);
+    report.check(
+        prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0),
+        step::SECUREBITS,
+        NO_SETUID_FIXUP,
+    );
     // SAFETY: an array of the arguments.
     let groups = unsafe { slice::<u32>(creds.groups) };
     // SAFETY: as above.
@@ -30,21 +34,37 @@ pub fn restore(at: u64, report: Report<'_>) {
     report.check(result, step::GROUPS, groups.len() as u64);
     let [gid, egid, sgid, fsgid] = creds.gids;
     // SAFETY: plain values.
-    report.check(unsafe { syscall!(nr::SETRESGID, gid, egid, sgid) }, step::GIDS, u64::from(egid));
+    report.check(
+        unsafe { syscall!(nr::SETRESGID, gid, egid, sgid) },
+        step::GIDS,
+        u64::from(egid),
+    );
     // SAFETY: plain values; the call returns the former id, never an error.
     unsafe { syscall!(nr::SETFSGID, fsgid) };
     let [uid, euid, suid, fsuid] = creds.uids;
     // SAFETY: plain values.
-    report.check(unsafe { syscall!(nr::SETRESUID, uid, euid, suid) }, step::UIDS, u64::from(euid));
+    report.check(
+        unsafe { syscall!(nr::SETRESUID, uid, euid, suid) },
+        step::UIDS,
+        u64::from(euid),
+    );
     // SAFETY: as for the group.
     unsafe { syscall!(nr::SETFSUID, fsuid) };
     for capability in bits(creds.drop) {
         report.check(prctl(PR_CAPBSET_DROP, capability, 0), step::BOUNDING, capability);
     }
     capset(creds, report);
-    report.check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0), step::AMBIENT, 0);
+    report.check(
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0),
+        step::AMBIENT,
+        0,
+    );
     for capability in bits(creds.ambient) {
-        report.check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability), step::AMBIENT, capability);
+        report.check(
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability),
+            step::AMBIENT,
+            capability,
+        );
     }
 }
 
@@ -54,13 +74,21 @@ fn capset(creds: &Creds, report: Report<'_>) {
     let header = [CAPABILITY_VERSION_3, 0];
     let set = |effective: u32| {
         let words = |i: usize, more: u32| {
-            [creds.effective[i] | more, creds.permitted[i] | more, creds.inheritable[i]]
+            [
+                creds.effective[i] | more,
+                creds.permitted[i] | more,
+                creds.inheritable[i],
+            ]
         };
         let data = [words(0, effective), words(1, 0)];
         // SAFETY: header and data are on this stack.
         unsafe { syscall!(nr::CAPSET, header.as_ptr(), data.as_ptr()) }
     };
-    report.check(set(CAP_SETPCAP), step::CAPABILITIES, u64::from(creds.permitted[0]));
+    report.check(
+        set(CAP_SETPCAP),
+        step::CAPABILITIES,
+        u64::from(creds.permitted[0]),
+    );
     // SAFETY: a plain value.
     let result = unsafe { syscall!(nr::PRCTL, PR_SET_SECUREBITS, creds.securebits, 0, 0, 0) };
     report.check(result, step::SECUREBITS, u64::from(creds.securebits));

@@ -55,8 +55,16 @@ fn move_all(moves: crate::restore::Array, what: u32, report: Report<'_>) {
     // SAFETY: an array of the arguments.
     for one in unsafe { slice::<Move>(moves) } {
         // SAFETY: source and target are the task's memory, which is not used before the end.
-        let result =
-            unsafe { syscall!(nr::MREMAP, one.from, one.length, one.length, MREMAP_MAYMOVE_FIXED, one.to) };
+        let result = unsafe {
+            syscall!(
+                nr::MREMAP,
+                one.from,
+                one.length,
+                one.length,
+                MREMAP_MAYMOVE_FIXED,
+                one.to
+            )
+        };
         report.check(result, what, one.to);
     }
 }
@@ -138,7 +146,11 @@ pub fn first_half(task: &Task, report: Report<'_>) {
         let command = 1 << mask.trailing_zeros();
         mask &= mask - 1;
         // SAFETY: registers the process; no memory is touched.
-        report.check(unsafe { syscall!(nr::MEMBARRIER, command, 0, 0) }, step::MEMBARRIER, command as u64);
+        report.check(
+            unsafe { syscall!(nr::MEMBARRIER, command, 0, 0) },
+            step::MEMBARRIER,
+            command as u64,
+        );
     }
     // SAFETY: an array of the arguments.
     for one in unsafe { slice::<Rlimit>(task.rlimits) } {

@@ -42,7 +42,10 @@ pub struct Report<'a> {
 
 impl Report<'_> {
     pub fn new(shared: u64, tid: u32) -> Self {
-        Self { shared: crate::shared(shared), tid }
+        Self {
+            shared: crate::shared(shared),
+            tid,
+        }
     }
 
     /// Says that this thread has arrived at the end of a stage.

@@ -65,8 +65,14 @@ pub fn second_half(me: &Thread, report: Report<'_>) {
     for (index, filter) in unsafe { slice::<Filter>(me.filters) }.iter().enumerate() {
         let program = [filter.length, filter.code];
         // SAFETY: `struct sock_fprog` is on this stack, the program in the arguments.
-        let result =
-            unsafe { syscall!(nr::SECCOMP, SECCOMP_SET_MODE_FILTER, filter.flags, program.as_ptr()) };
+        let result = unsafe {
+            syscall!(
+                nr::SECCOMP,
+                SECCOMP_SET_MODE_FILTER,
+                filter.flags,
+                program.as_ptr()
+            )
+        };
         report.check(result, step::SECCOMP, index as u64);
     }
     if me.creds != 0 {

@@ -33,8 +33,10 @@ pub(crate) struct FileTable {
 impl FileTable {
     /// Has every kind check its files and plan them, and decides who opens what.
     pub(crate) fn plan(restore: &Restore) -> Result<Self> {
-        let mut table = Self::default();
-        table.slots = restore.set.files.keys().copied().zip(0..).collect();
+        let mut table = Self {
+            slots: restore.set.files.keys().copied().zip(0..).collect(),
+            ..Self::default()
+        };
         for (kind, numbers) in restore.kinds.file_kinds() {
             let records: Vec<FileRecord> = restore
                 .set

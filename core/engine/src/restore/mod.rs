@@ -255,10 +255,10 @@ fn finish(restore: &Restore, result: Result<()>) -> Result<()> {
         // Reported there; the first cause is what the user must hear of.
         let _ = finish_files(restore, Outcome::Failure);
     }
-    if result.is_err() {
-        if let Err(error) = restore.kinds.hooks(restore, Stage::RestoreFailed) {
-            tracing::warn!("{error}");
-        }
+    if result.is_err()
+        && let Err(error) = restore.kinds.hooks(restore, Stage::RestoreFailed)
+    {
+        tracing::warn!("{error}");
     }
     end::stop_reaping(restore);
     result

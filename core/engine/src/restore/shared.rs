@@ -350,10 +350,11 @@ impl SharedMemory {
         slot.seen.store(seen, Ordering::Release);
         slot.waiting.store(1, Ordering::Release);
         let waiting = head.waiting.fetch_add(1, Ordering::SeqCst) + 1;
-        if waiting >= head.unfinished.load(Ordering::SeqCst) && self.progress() == seen {
-            if let Some(circle) = self.circle(seen) {
-                self.fail(&circle);
-            }
+        if waiting >= head.unfinished.load(Ordering::SeqCst)
+            && self.progress() == seen
+            && let Some(circle) = self.circle(seen)
+        {
+            self.fail(&circle);
         }
         while self.progress() == seen && !self.failed() {
             sys::futex_wait(&head.progress, seen, None);

@@ -334,7 +334,7 @@ impl Drop for PageFiles {
 }
 
 /// What the creator had in memory, which this process was forked with.
-fn before<'a>(restore: &'a Restore, node: usize) -> &'a [Run] {
+fn before(restore: &Restore, node: usize) -> &[Run] {
     restore
         .creator_live(node)
         .map_or(&[], |creator| &creator.pages.runs)

@@ -148,7 +148,7 @@ pub(crate) fn check(pid: i32, entries: &[VmaEntry]) -> Result<Mappings> {
 }
 
 fn check_range(entry: &VmaEntry) -> std::result::Result<(), String> {
-    let aligned = entry.start % PAGE == 0 && entry.end % PAGE == 0;
+    let aligned = entry.start.is_multiple_of(PAGE) && entry.end.is_multiple_of(PAGE);
     if !aligned || entry.start >= entry.end || entry.end > TASK_SIZE || entry.start < PAGE {
         return Err("is no range of pages of a process".to_owned());
     }
@@ -172,7 +172,7 @@ fn convert(entry: &VmaEntry) -> std::result::Result<Vma, String> {
         s if s & status::ANON_PRIVATE != 0 => Backing::Anonymous,
         s => return Err(format!("has status {s:#x}, which says nothing of what it is")),
     };
-    if entry.pgoff % PAGE != 0 {
+    if !entry.pgoff.is_multiple_of(PAGE) {
         return Err(format!(
             "begins at {:#x} of its file, which is no page",
             entry.pgoff
@@ -187,6 +187,6 @@ fn convert(entry: &VmaEntry) -> std::result::Result<Vma, String> {
         backing,
         advice: entry.madv.unwrap_or(0),
         open_flags: entry.fdflags,
-        entry: matches!(backing, Backing::Kind(_)).then(|| Box::new(entry.clone())),
+        entry: matches!(backing, Backing::Kind(_)).then(|| Box::new(*entry)),
     })
 }
