@@ -218,6 +218,16 @@ impl ImageSet {
                 fds
             }
         };
+        if let Some(vma) = vmas
+            .iter()
+            .find(|vma| matches!(vma.backing, vma::Backing::SharedAnonymous(_)))
+        {
+            let object = format!("the mapping {:#x}-{:#x} of process {pid}", vma.start, vma.end);
+            return Err(Error::refused(
+                object,
+                "is shared anonymous memory in the older layout, which is not supported",
+            ));
+        }
         let live = Live {
             ids,
             threads,
