@@ -61,6 +61,11 @@ impl Lab {
     /// A command that runs in the lab's folder, in a session of its own, with nothing inherited, known by its
     /// environment.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        // Guests count on the usual priority; the tests may be run with a lower one. Set in this thread, not in the
+        // child, which would bear the mark of a process that has used its privileges.
+        // SAFETY: setpriority touches no memory.
+        let rc = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+        assert_eq!(rc, 0, "set the usual priority: {}", io::Error::last_os_error());
         let mut command = Command::new(program);
         command
             .current_dir(self.path())
@@ -80,10 +85,6 @@ impl Lab {
                     return Err(io::Error::last_os_error());
                 }
                 libc::umask(0o022);
-                // Guests count on the usual priority; the tests may be run with a lower one.
-                if libc::setpriority(libc::PRIO_PROCESS, 0, 0) != 0 {
-                    return Err(io::Error::last_os_error());
-                }
                 // What the test itself inherited (a jobserver's pipe, a terminal) is not the guest's.
                 if libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) != 0 {
                     return Err(io::Error::last_os_error());
