@@ -5,6 +5,7 @@
 mod cli {
     pub(crate) mod support;
 
+    mod check;
     mod configuration;
     mod cpu;
     mod ends;

@@ -10,13 +10,15 @@ mod report;
 mod system;
 mod target;
 
+use std::io::Write;
+
 use criu_loader::{KindId, Loader};
 use criu_plugin_api::hosting::{HostCall, ServicesClient};
 use criu_plugin_api::{Host, Presence};
 
 use self::report::{Line, Report};
 use self::target::Target;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::kinds::Kinds;
 use crate::options::Options;
 
@@ -128,20 +130,31 @@ fn features(opts: &Options) -> Result<()> {
     let loader = kinds.loader();
     let asked = opts.feature.iter().flat_map(|value| value.split(','));
     let asked: Vec<&str> = asked.map(str::trim).filter(|name| !name.is_empty()).collect();
+    let known = || {
+        let mut known: Vec<&str> = probes().map(|probe| probe.name).collect();
+        known.extend(loader.table().features().iter().map(|(name, _)| name.as_str()));
+        known.sort_unstable();
+        known
+    };
+    if asked.contains(&"list") {
+        let text = format!("{}\n", known().join(" "));
+        let mut out = std::io::stdout().lock();
+        return match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            done => done.context(|| "printing"),
+        };
+    }
     let of_plugin = |name: &str| loader.table().features().iter().find(|(known, _)| known == name);
     if let Some(unknown) = asked
         .iter()
         .find(|name| of_plugin(name).is_none() && !probes().any(|probe| probe.name == **name))
     {
-        let mut known: Vec<&str> = probes().map(|probe| probe.name).collect();
-        known.extend(loader.table().features().iter().map(|(name, _)| name.as_str()));
-        known.sort_unstable();
         return Err(Error::refused_but(
             format!("feature {unknown}"),
             "is not known",
             format!(
                 "the known ones are {}; plugins bring theirs along, see --plugin-dir",
-                known.join(", ")
+                known().join(", ")
             ),
         ));
     }

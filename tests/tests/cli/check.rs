@@ -1,0 +1,86 @@
+//! `criu check`, as its callers use it.
+
+use criu_tests::Lab;
+use criu_tests::reaper::End;
+
+use super::support::criu;
+
+/// The names that callers of CRIU 4.2 ask for.
+const FEATURES: &str = "mnt_id mem_dirty_track aio_remap timerfd tun tun_ns userns fdinfo_lock seccomp_suspend \
+    seccomp_filters loginuid cgroupns autofs tcp_half_closed compat_cr uffd uffd-noncoop can_map_vdso sk_ns \
+    sk_unix_file net_diag_raw nsid link_nsid kcmp_epoll timens external_net_ns clone3_set_tid newifindex nftables \
+    has_ipt_legacy pidfd_store ns_pid apparmor_stacking network_lock_nftables sockopt_buf_lock memfd_hugetlb \
+    move_mount_set_group openat2 get_rseq_conf ipv6_freebind pagemap_scan timer_cr_ids overlayfs_maps breakpoints \
+    pagemap_scan_guard_pages";
+
+/// On a machine that the other tests pass on, all that is needed is there.
+#[test]
+fn what_is_needed_is_there() {
+    let lab = Lab::new();
+    let ran = criu(&lab, "check").ok();
+    assert!(ran.out.contains("Looks good."), "{ran}");
+    let ran = criu(&lab, "check --json").ok();
+    let report: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    let checks = report["checks"].as_array().expect("a list");
+    assert!(
+        checks.len() > 5 && checks.iter().all(|check| check["ok"] == true),
+        "{ran}"
+    );
+    for options in ["--extra", "--all", "--experimental"] {
+        criu(&lab, &format!("check {options}")).ok();
+    }
+    lab.assert_clean(&[]);
+}
+
+/// 0 when a feature is there, 1 when not, and an error for a name that nobody knows.
+#[test]
+fn features() {
+    let lab = Lab::new();
+    let ran = criu(&lab, "check --feature list").ok();
+    let listed: Vec<&str> = ran.out.split_whitespace().collect();
+    for name in FEATURES.split_whitespace() {
+        assert!(listed.contains(&name), "{name} is not listed:\n{ran}");
+    }
+    for name in FEATURES.split_whitespace() {
+        let ran = criu(&lab, &format!("check --feature {name}")).run();
+        match ran.end {
+            Some(End::Exit(0)) => assert_eq!(ran.err, "", "{ran}"),
+            Some(End::Exit(1)) => assert!(ran.err.contains(name), "{ran}"),
+            _ => panic!("{ran}"),
+        }
+    }
+    for name in [
+        "mnt_id",
+        "clone3_set_tid",
+        "timerfd",
+        "kcmp_epoll",
+        "memfd_hugetlb",
+    ] {
+        criu(&lab, &format!("check --feature {name}")).ok();
+    }
+    criu(&lab, "check --feature compat_cr").refused(&["compat_cr"]);
+    criu(&lab, "check --feature mnt_id --feature compat_cr").refused(&["compat_cr"]);
+    criu(&lab, "check --feature no_such_feature").refused(&["no_such_feature"]);
+    lab.assert_clean(&[]);
+}
+
+/// Without privilege it says what is missing, instead of letting a dump find out.
+#[test]
+fn without_privilege() {
+    let lab = Lab::new();
+    let folder = criu_tests::build_folder();
+    let mut command = lab.command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command
+        .arg(folder.join("criu"))
+        .args(["check", "--plugin-dir"])
+        .arg(&folder);
+    let err = std::fs::File::create(lab.path().join("told")).expect("make a file");
+    command.stderr(err);
+    let pid = criu_tests::reaper::spawn(&mut command).expect("start setpriv");
+    let ended = criu_tests::reaper::wait(pid, super::support::LIMIT);
+    let told = super::support::read(&lab, "told");
+    assert_eq!(ended, Some(End::Exit(1)), "{told}");
+    assert!(told.contains("Error"), "{told}");
+    lab.assert_clean(&[]);
+}
