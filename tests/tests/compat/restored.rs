@@ -110,3 +110,17 @@ pub(crate) fn the_same(case: &str) {
         differences.join("\n  ")
     );
 }
+
+/// A set of a container is refused by the name of what it needs, before anything is created.
+#[test]
+fn namespaces_are_refused() {
+    for (case, kind) in [("namespaces", "pid"), ("sysvipc", "ipc")] {
+        let lab = Lab::new();
+        let theirs = unpacked(case);
+        std::os::unix::fs::symlink(theirs.path(), lab.path().join("images")).unwrap();
+        let outcome = criu_tests::Criu::restore(&lab, "images").run();
+        outcome.expect_error();
+        let wanted = format!("lived in a {kind} namespace of its own, which is not implemented yet");
+        assert!(outcome.to_string().contains(&wanted), "{outcome}");
+    }
+}

@@ -187,6 +187,7 @@ impl ImageSet {
             Some(ids) => ids,
             None => dir.read_one(&magic::IDS, id(pid))?,
         };
+        refuse_namespaces(pid, &ids, inventory)?;
         self.complete(pid, tc)?;
         let mut threads = Vec::with_capacity(entry.threads.len());
         for &tid in &entry.threads {
@@ -502,4 +503,28 @@ fn check_others(dir: &ImageDir) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A task whose namespace was not that of the program which dumped it.
+fn refuse_namespaces(pid: i32, ids: &TaskKobjIdsEntry, inventory: &InventoryEntry) -> Result<()> {
+    let Some(root) = &inventory.root_ids else {
+        return Ok(());
+    };
+    let pairs = [
+        ("pid", ids.pid_ns_id, root.pid_ns_id),
+        ("net", ids.net_ns_id, root.net_ns_id),
+        ("ipc", ids.ipc_ns_id, root.ipc_ns_id),
+        ("uts", ids.uts_ns_id, root.uts_ns_id),
+        ("mnt", ids.mnt_ns_id, root.mnt_ns_id),
+        ("user", ids.user_ns_id, root.user_ns_id),
+        ("cgroup", ids.cgroup_ns_id, root.cgroup_ns_id),
+        ("time", ids.time_ns_id, root.time_ns_id),
+    ];
+    match pairs.iter().find(|(_, own, root)| own.is_some() && own != root) {
+        Some((kind, ..)) => Err(Error::refused(
+            format!("process {pid}"),
+            format!("lived in a {kind} namespace of its own, which is not implemented yet"),
+        )),
+        None => Ok(()),
+    }
 }
