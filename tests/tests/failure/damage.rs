@@ -185,7 +185,7 @@ fn contradictions_tree() {
     second(&mut set, "a thread of the root", |e, root| e.threads.push(root));
     second(&mut set, "the same thread twice", |e, _| e.threads.push(e.pid));
     second(&mut set, "no thread of its own pid", |e, _| {
-        e.threads = vec![4_000_001]
+        e.threads = vec![4_000_001];
     });
     second(&mut set, "a negative session", |e, _| e.sid = u32::MAX);
     set.entries("pstree.img", "empty", Vec::clear);
@@ -254,25 +254,25 @@ fn contradictions_memory() {
         });
     };
     of_vma(&mut set, "ends before it begins", |vma, _| {
-        vma.end = vma.start - 4096
+        vma.end = vma.start - 4096;
     });
     of_vma(&mut set, "is empty", |vma, _| vma.end = vma.start);
     of_vma(&mut set, "begins inside a page", |vma, _| vma.start += 1);
     of_vma(&mut set, "ends inside a page", |vma, _| vma.end -= 1);
     of_vma(&mut set, "lies over another", |vma, first| {
-        vma.start = first.start
+        vma.start = first.start;
     });
     of_vma(&mut set, "lies beyond the address space", |vma, _| {
         vma.start |= 1 << 62;
         vma.end |= 1 << 62;
     });
     of_vma(&mut set, "is of a file that is not there", |vma, _| {
-        vma.shmid = 4_000_000
+        vma.shmid = 4_000_000;
     });
     of_vma(&mut set, "is of nothing", |vma, _| vma.status = 1);
     of_vma(&mut set, "of an offset inside a page", |vma, _| vma.pgoff += 1);
     set.entry(&mm, 0, "a program that is not there", |e: &mut MmEntry| {
-        e.exe_file_id = 4_000_000
+        e.exe_file_id = 4_000_000;
     });
     set.entry(&mm, 0, "no mapping", |e: &mut MmEntry| e.vmas.clear());
     set.entries(&mm, "empty", Vec::clear);
@@ -290,13 +290,13 @@ fn contradictions_memory() {
         e.nr_pages = e.nr_pages.map(|n| n + 1);
     });
     page(&mut set, "is in a parent that is not there", |e| {
-        e.flags = Some(1)
+        e.flags = Some(1);
     });
     set.entries(&pagemap, "the same pages twice", |all| all.push(all[1].clone()));
     set.entries(&pagemap, "without its last entry", |all| drop(all.pop()));
     set.entries(&pagemap, "empty", Vec::clear);
     set.entry(&pagemap, 0, "pages that are not there", |e: &mut PagemapHead| {
-        e.pages_id += 7
+        e.pages_id += 7;
     });
     set.done();
 }
@@ -313,15 +313,15 @@ fn contradictions_files() {
     entry(&mut set, "a number beyond all limits", |e| e.fd = 1 << 30);
     entry(&mut set, "a negative number", |e| e.fd = u32::MAX);
     entry(&mut set, "another type than the file's", |e| {
-        e.r#type = FdTypes::Pipe as i32
+        e.r#type = FdTypes::Pipe as i32;
     });
     entry(&mut set, "no such flag", |e| e.flags = 1 << 7);
     set.entries(&fdinfo, "the same number twice", |all| all.push(all[0].clone()));
     set.entry(&fs_img, 0, "a folder that is not there", |e: &mut FsEntry| {
-        e.cwd_id = 4_000_000
+        e.cwd_id = 4_000_000;
     });
     set.entry(&fs_img, 0, "a root that is not there", |e: &mut FsEntry| {
-        e.root_id = 4_000_000
+        e.root_id = 4_000_000;
     });
     set.entries(&fs_img, "empty", Vec::clear);
     set.entry(
@@ -341,7 +341,7 @@ fn contradictions_files() {
         };
         file(&mut set, "without what it is about", |e| e.reg = None);
         file(&mut set, "of another type", |e| {
-            e.r#type = FdTypes::Eventfd as i32
+            e.r#type = FdTypes::Eventfd as i32;
         });
         file(&mut set, "with two ids", |e| e.id += 1000);
         file(&mut set, "without a name", |e| {

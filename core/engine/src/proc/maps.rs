@@ -76,9 +76,8 @@ fn parse_smaps(text: &[u8]) -> std::result::Result<Vec<Mapping>, usize> {
             }
             // Few of the many keys matter; comparing their first bytes keeps the rest cheap.
             Some(b'S') => {
-                if line.starts_with(b"Shared_") && line.iter().any(|b| matches!(b, b'1'..=b'9')) {
-                    mappings.last_mut().ok_or(fail)?.has_shared_pages = true;
-                }
+                let shared = line.starts_with(b"Shared_") && line.iter().any(|b| matches!(b, b'1'..=b'9'));
+                mappings.last_mut().ok_or(fail)?.has_shared_pages |= shared;
             }
             Some(b'V') => {
                 if let Some(flags) = line.strip_prefix(b"VmFlags:") {
