@@ -1,5 +1,7 @@
 //! `cargo xtask test`: all tests, with what they need.
 
+use std::time::Instant;
+
 use clap::Args;
 
 use crate::error::Error;
@@ -27,8 +29,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     sh::shown(sh::cargo().args(["build", "--workspace"]))?;
     sh::shown(sh::cargo().args(["test", "--workspace", "--no-run"]))?;
     println!("3. The tests");
+    let begun = Instant::now();
     let mut test = sh::cargo();
     test.args(["test", "--workspace", "--no-fail-fast"])
         .args(&options.filter);
-    sh::shown(&mut test)
+    sh::shown(&mut test)?;
+    let seconds = begun.elapsed().as_secs();
+    println!("All tests passed, in {} min {} s.", seconds / 60, seconds % 60);
+    Ok(())
 }
