@@ -282,7 +282,7 @@ impl SharedMemory {
             let begun = Instant::now();
             sys::futex_wait(arrived, now, Some(patience));
             if begun.elapsed() >= patience {
-                tracing::trace!(target: "progress", "step {number} of {}: {now} of {expected} tasks", stage::DONE);
+                self.tell_progress();
                 look()?;
                 patience = (patience * 2).min(Duration::from_millis(200));
             }
@@ -291,6 +291,27 @@ impl SharedMemory {
                     "{} of {expected} tasks did not come to stage {number} in time",
                     expected - now
                 )));
+            }
+        }
+    }
+
+    /// Tells how far the slowest have come.
+    fn tell_progress(&self) {
+        const STEPS: [(u32, &str); 6] = [
+            (stage::FORKED, "processes created"),
+            (stage::GROUPED, "processes in their groups"),
+            (stage::FILES, "processes with their files"),
+            (stage::MEMORY, "processes with their memory"),
+            (stage::READY, "threads set up"),
+            (stage::DONE, "threads complete"),
+        ];
+        let shared = self.shared();
+        for (number, what) in STEPS {
+            let arrived = shared.arrived[number as usize].load(Ordering::Relaxed);
+            let expected = shared.expected[number as usize].load(Ordering::Relaxed);
+            if arrived < expected {
+                tracing::trace!(target: "progress", "{arrived} of {expected} {what}");
+                return;
             }
         }
     }
