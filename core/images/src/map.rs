@@ -15,10 +15,10 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Bytes populated by one call, so that a signal is not kept waiting for long.
-const POPULATE_STEP: usize = 64 << 20;
+const POPULATE_STEP: usize = 16 << 20;
 
 /// From this length on a second thread helps.
-const WORTH_SHARING: usize = 2 * POPULATE_STEP;
+const WORTH_SHARING: usize = 4 * POPULATE_STEP;
 
 /// A shared, writable mapping of a part of a file.
 #[derive(Debug)]
@@ -73,14 +73,19 @@ impl SharedMap {
         if length < WORTH_SHARING {
             return self.populate_part(0, length);
         }
-        let half = (length / 2).next_multiple_of(POPULATE_STEP).min(length);
+        let next = AtomicUsize::new(0);
+        let work = || loop {
+            let from = next.fetch_add(POPULATE_STEP, AcqRel);
+            if from >= length {
+                return Ok(());
+            }
+            self.populate_part(from, length.min(from + POPULATE_STEP))?;
+        };
         std::thread::scope(|scope| {
-            let other = std::thread::Builder::new().spawn_scoped(scope, || self.populate_part(half, length));
-            let first = self.populate_part(0, half);
-            let second = match other {
-                Ok(other) => other.join().unwrap_or(Err(Errno::EFAULT)),
-                Err(_) => self.populate_part(half, length),
-            };
+            // Without a second thread one does it all.
+            let other = std::thread::Builder::new().spawn_scoped(scope, work);
+            let first = work();
+            let second = other.map_or(Ok(()), |other| other.join().unwrap_or(Err(Errno::EFAULT)));
             first.and(second)
         })
     }

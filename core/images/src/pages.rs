@@ -18,7 +18,7 @@ use crate::{Error, ImageDir, Result, page_size};
 /// has when that is more.
 const MIN_GROWTH: u64 = 16 << 20;
 /// ... but by no more than this.
-const MAX_GROWTH: u64 = 1 << 30;
+const MAX_GROWTH: u64 = 64 << 20;
 /// Room is allocated in steps, so that a signal never makes the kernel undo more than one.
 const ALLOCATE_STEP: u64 = 256 << 20;
 

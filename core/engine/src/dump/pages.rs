@@ -16,6 +16,8 @@ use crate::proc::Status;
 
 /// Memory below this is not worth making room for ahead: a freeze is over sooner.
 const WORTH_RESERVING: u64 = 1 << 20;
+/// Room beyond what the counters say: they are not exact, and leave out pages such as the vdso's.
+const SLACK: u64 = 2 << 20;
 /// The copying is shared out in parts of about this size.
 const PART: u64 = 16 << 20;
 /// Below this, one thread is done before a second would have begun.
@@ -42,7 +44,7 @@ impl Room {
             };
             let bytes = (status.rss_anon + status.swap).next_multiple_of(PAGE);
             if bytes >= WORTH_RESERVING {
-                let writer = PagesWriter::create(&dump.images, dump.next_pages_id(), bytes)?;
+                let writer = PagesWriter::create(&dump.images, dump.next_pages_id(), bytes + SLACK)?;
                 self.0.insert(pid, writer);
             }
         }
