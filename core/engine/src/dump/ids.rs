@@ -24,16 +24,9 @@ impl Namespaces {
     /// With the namespaces of this process numbered.
     ///
     /// # Errors
-    /// `/proc` is not mounted.
+    /// `/proc` is not mounted, or no descriptor is free.
     pub(crate) fn of_this_process() -> Result<Self> {
-        let own = read("self");
-        if own.iter().all(Option::is_none) {
-            return Err(Error::refused_but(
-                "/proc/self/ns",
-                "cannot be read",
-                "mount /proc",
-            ));
-        }
+        let own = read("self")?;
         let namespaces = Self {
             own,
             numbers: RefCell::default(),
@@ -47,9 +40,9 @@ impl Namespaces {
     /// The ids of the namespaces of a process, which must be this process's.
     ///
     /// # Errors
-    /// It lives in another one, named.
+    /// It lives in another one, named, or its namespaces cannot be read.
     pub(crate) fn of(&self, pid: i32) -> Result<TaskKobjIdsEntry> {
-        let inodes = read(&pid.to_string());
+        let inodes = read(&pid.to_string())?;
         for (kind, name) in NAMESPACES.iter().enumerate() {
             if inodes[kind] != self.own[kind] {
                 return Err(Error::refused(
@@ -82,9 +75,7 @@ impl Namespaces {
             .iter()
             .position(|&n| n == name)
             .ok_or_else(|| Error::malformed(format!("namespace {name}"), "is not known"))?;
-        let inode = File::open(format!("/proc/{pid}/ns"))
-            .ok()
-            .and_then(|dir| inode(&dir, name));
+        let inode = read(&pid.to_string())?[kind];
         Ok(self.number(kind, inode).unwrap_or(0))
     }
 
@@ -95,11 +86,13 @@ impl Namespaces {
     }
 }
 
-fn read(pid: &str) -> [Option<u64>; 8] {
-    let Ok(dir) = File::open(format!("/proc/{pid}/ns")) else {
-        return [None; 8];
-    };
-    NAMESPACES.map(|name| inode(&dir, name))
+fn read(pid: &str) -> Result<[Option<u64>; 8]> {
+    let path = format!("/proc/{pid}/ns");
+    let dir = File::open(&path).map_err(|source| Error::Io {
+        action: format!("opening {path}"),
+        source,
+    })?;
+    Ok(NAMESPACES.map(|name| inode(&dir, name)))
 }
 
 /// From a link such as `net:[4026531840]`, see namespaces(7).
