@@ -1,8 +1,9 @@
 //! Runs the program under test by its command line.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fmt, fs};
 
@@ -22,6 +23,8 @@ pub struct Criu<'a> {
     program: PathBuf,
     plugins: Option<PathBuf>,
     limit: Duration,
+    /// RLIMIT_NOFILE, soft and hard.
+    descriptors: Option<u64>,
 }
 
 /// What a command did.
@@ -75,6 +78,7 @@ impl<'a> Criu<'a> {
             program: program(),
             plugins,
             limit: COMMAND,
+            descriptors: None,
         }
     }
 
@@ -120,6 +124,12 @@ impl<'a> Criu<'a> {
         })
     }
 
+    /// With at most so many descriptors.
+    pub fn descriptors(mut self, count: u64) -> Self {
+        self.descriptors = Some(count);
+        self
+    }
+
     /// Another time limit than the usual one.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -137,6 +147,9 @@ impl<'a> Criu<'a> {
             .stdout(file.try_clone().expect("duplicate a descriptor"))
             .stderr(file);
         command.stdin(Stdio::null());
+        if let Some(count) = self.descriptors {
+            limit_descriptors(&mut command, count);
+        }
         let begun = Instant::now();
         let pid = reaper::spawn(&mut command).unwrap_or_else(|e| panic!("start {}: {e}", program.display()));
         let end = reaper::wait(pid, self.limit);
@@ -153,6 +166,22 @@ impl<'a> Criu<'a> {
             took,
             command: format!("{command:?}").replace('"', ""),
         }
+    }
+}
+
+fn limit_descriptors(command: &mut Command, count: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: count,
+        rlim_max: count,
+    };
+    // SAFETY: setrlimit is async-signal-safe, and reads the limit that the closure owns.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
     }
 }
 

@@ -157,6 +157,41 @@ fn disk_full() {
     goes_on(lab, pid);
 }
 
+/// Too few descriptors at every point of a dump: the error says so, and the tree runs on. With enough it succeeds.
+#[test]
+fn few_descriptors() {
+    let lab = Lab::new();
+    let pid = ready(&lab, "core/tree");
+    let before = Snapshot::settled(pid);
+    let (mut refused, mut unclear) = (0, Vec::new());
+    for count in 3.. {
+        assert!(count < 500, "the dump of a small tree needs 500 descriptors");
+        let outcome = Criu::dump(&lab, &format!("images-{count}"), pid)
+            .args(["--leave-running"])
+            .descriptors(count)
+            .run();
+        Snapshot::assert_free(pid);
+        before.assert_same(&Snapshot::settled(pid), &[], "a dump with few descriptors");
+        if outcome.ok() {
+            break;
+        }
+        outcome.expect_error();
+        refused += 1;
+        let says = |text: &str| outcome.output.contains(text);
+        // Below a handful not even the program's own libraries can be opened.
+        if count >= 6 && !says("open files") {
+            unclear.push(format!("{count}: {}", outcome.output.trim()));
+        }
+    }
+    assert!(
+        unclear.is_empty(),
+        "errors that do not say why:\n{}",
+        unclear.join("\n")
+    );
+    println!("refused with {refused} limits");
+    goes_on(lab, pid);
+}
+
 /// A pid that nobody has is named.
 #[test]
 fn no_such_process() {
