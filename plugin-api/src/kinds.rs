@@ -202,9 +202,9 @@ pub enum Stage {
     BeforeFreeze = 0,
     /// Dump: all tasks are stopped.
     Frozen = 1,
-    /// Dump: the image set is complete; the tasks are about to be killed or left stopped.
+    /// Dump: the image set is complete; the tasks are about to be killed.
     Dumped = 2,
-    /// Dump: the tasks are about to go on (`--leave-running`, or the dump failed).
+    /// Dump: the tasks are about to go on or to be left stopped, or the dump failed.
     BeforeThaw = 3,
     /// Restore: nothing has been created yet.
     BeforeRestore = 4,
