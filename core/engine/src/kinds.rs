@@ -57,6 +57,15 @@ impl FileQuery {
         }
     }
 
+    /// The same file, looked at as a path.
+    pub(crate) fn by_path(&self) -> Self {
+        Self {
+            link: self.link.clone(),
+            purpose: Purpose::Path,
+            ..*self
+        }
+    }
+
     fn with<T>(&self, ask: impl FnOnce(&criu_loader::FileQuery<'_>) -> T) -> T {
         ask(&criu_loader::FileQuery {
             link: &self.link,

@@ -56,6 +56,14 @@ pub(crate) fn get_bytes(fd: RawFd, level: i32, name: i32, room: usize) -> io::Re
     Ok(value)
 }
 
+/// `getsockopt(2)` of an option to which the buffer already carries the question.
+pub(crate) fn ask(fd: RawFd, level: i32, name: i32, question: &mut [u8]) -> io::Result<()> {
+    let mut length = question.len() as libc::socklen_t;
+    // SAFETY: the kernel reads and writes at most `length` bytes, the size of the buffer.
+    check(unsafe { libc::getsockopt(fd, level, name, question.as_mut_ptr().cast(), &mut length) })?;
+    Ok(())
+}
+
 /// `getsockopt(SO_GET_FILTER)`: the classic filter as its instructions, eight bytes each; empty when
 /// there is none. The length of this option counts instructions.
 pub(crate) fn get_filter(fd: RawFd) -> io::Result<Vec<u64>> {

@@ -44,6 +44,45 @@ fn plugins_without(missing: &str) -> tempfile::TempDir {
     folder
 }
 
+/// State that cannot be saved is refused by name, and stays as it was.
+fn refused_for(guest: &str, object: &str, reason: &str) {
+    let lab = Lab::new();
+    let pid = ready(&lab, guest);
+    let before = Snapshot::settled(pid);
+    let outcome = Criu::dump(&lab, "images", pid).run();
+    outcome.expect_error();
+    for word in [object, reason, &pid.to_string()] {
+        assert!(
+            outcome.output.contains(word),
+            "the error does not say '{word}':\n{}",
+            outcome.output
+        );
+    }
+    Snapshot::assert_free(pid);
+    before.assert_same(&Snapshot::settled(pid), &[], "a refused dump");
+    goes_on(lab, pid);
+}
+
+#[test]
+fn refused_multicast_member() {
+    refused_for("sockets/udp_member", "fd 3", "239.77.1.8");
+}
+
+#[test]
+fn refused_circle_of_descriptors() {
+    refused_for("sockets/unix_circle", "fd 4", "on its way to itself");
+}
+
+#[test]
+fn refused_renamed_socket() {
+    refused_for("sockets/unix_renamed", "fd 3", "where its name old does not lead");
+}
+
+#[test]
+fn refused_owner_that_is_a_thread() {
+    refused_for("files/owner_thread", "descriptor 3", "F_OWNER_TID");
+}
+
 /// Without its plugin a kind is refused by name: the process, the descriptor, the kind, the plugin.
 fn refused_without(plugin: &str, guest: &str, kind: &str, object: &str) {
     let lab = Lab::new();

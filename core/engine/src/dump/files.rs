@@ -78,6 +78,9 @@ struct State {
     sightings: HashMap<Likeness, Vec<Sighting>>,
     /// How many there are.
     seen: usize,
+    /// The descriptions that are being dumped, by their numbers in this process: dumping one may lead to
+    /// others.
+    under_way: Vec<i32>,
     /// How many more copies may be held.
     holdable: usize,
     tables: BTreeMap<i32, Vec<Slot>>,
@@ -93,6 +96,7 @@ impl Files {
                 by_inode: HashMap::new(),
                 sightings: HashMap::new(),
                 seen: 0,
+                under_way: Vec::new(),
                 holdable: crate::limits::open_files().saturating_sub(KEPT_FREE) / 2,
                 tables: BTreeMap::new(),
             }),
@@ -223,9 +227,15 @@ impl Files {
             Err(place) => place,
         };
         target.local_fd = local.as_raw_fd();
-        target.fown = owner_of(local.as_fd())?.encode_to_vec();
+        let owner = owner_of(local.as_fd())?;
+        check_owner(&target, &owner)?;
+        target.fown = owner.encode_to_vec();
+        self.check_circle(&target)?;
         let seen = self.state.borrow().seen;
-        let file = self.dispatch(dump, target)?;
+        self.state.borrow_mut().under_way.push(local.as_raw_fd());
+        let dispatched = self.dispatch(dump, target);
+        self.state.borrow_mut().under_way.pop();
+        let file = dispatched?;
         if self.state.borrow().seen != seen {
             // The dump of this one has led to others: the place is looked for again.
             match self.search(&like, &local)? {
@@ -246,6 +256,21 @@ impl Files {
         state.sightings.entry(like).or_default().insert(place, sighting);
         state.seen += 1;
         Ok(file)
+    }
+
+    /// Refuses a description whose own dump has led back to it.
+    fn check_circle(&self, target: &FileTarget) -> Result<()> {
+        let me = std::process::id().cast_signed();
+        for &other in &self.state.borrow().under_way {
+            if kcmp_file(me, other, me, target.local_fd)? == Ordering::Equal {
+                return Err(Error::Refused {
+                    object: describe(target),
+                    what: "it is on its way to itself, alone or through others: not supported".to_owned(),
+                    remedy: None,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The known file behind this description, or where its sighting belongs.
@@ -354,7 +379,12 @@ impl Files {
             id
         };
         let query = FileQuery::of(&target);
-        for kind in dump.kinds.file(&query) {
+        let mut kinds = dump.kinds.file(&query);
+        if target.flags.cast_signed() & libc::O_PATH != 0 && target.purpose() != Purpose::Path {
+            // Such a description is nothing but a path; the kind of what lies there may have no use for it.
+            kinds.extend(dump.kinds.file(&query.by_path()));
+        }
+        for kind in kinds {
             let verdict = kind
                 .file()?
                 .dump(&dump.host(&kind), &target)
@@ -387,6 +417,23 @@ impl Files {
             remedy,
         })
     }
+}
+
+/// A file can have an owner again only while that one exists, which threads do later than files.
+fn check_owner(target: &FileTarget, owner: &FownEntry) -> Result<()> {
+    const F_OWNER_TID: u32 = 0;
+    let pid = owner.pid.cast_signed();
+    if owner.pid_type != F_OWNER_TID || pid <= 0 || proc::is_leader(pid) {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        object: describe(target),
+        what: format!(
+            "its signals go to thread {pid}, which is not the first of its process (F_OWNER_TID of fcntl(2)): \
+             not supported"
+        ),
+        remedy: None,
+    })
 }
 
 fn fdinfo_entry(slot: &Slot) -> FdinfoEntry {

@@ -96,6 +96,16 @@ pub fn threads(pid: i32) -> Result<Vec<i32>> {
     Ok(tids)
 }
 
+/// Whether this is the first thread of its process, by which it has its number; also of one that is gone.
+pub(crate) fn is_leader(tid: i32) -> bool {
+    let Ok(status) = read(&format!("/proc/{tid}/status")) else {
+        return true;
+    };
+    let mut lines = status.split(|&b| b == b'\n');
+    let tgid = lines.find_map(|line| parse::<i32>(line.strip_prefix(b"Tgid:")?.trim_ascii()));
+    tgid.is_none_or(|tgid| tgid == tid)
+}
+
 /// The numbers of the open descriptors of a process, ascending.
 ///
 /// # Errors

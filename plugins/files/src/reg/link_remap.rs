@@ -8,6 +8,7 @@ use criu_plugin_api::message::FileTarget;
 use criu_plugin_api::{Context, Error, Host, Result, Verdict};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::lstat;
 use nix::unistd::linkat;
 
 use super::Shared;
@@ -48,7 +49,7 @@ pub(super) fn keep(
 
 fn make(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget, path: &Path) -> Result<PathBuf> {
     let from = format!("/proc/self/fd/{}", file.local_fd);
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut folder = path.parent().unwrap_or(Path::new("/"));
     for _ in 0..MAX_TRIES {
         let link = folder.join(format!("link_remap.{}", host.next_id("link_remap")?));
         match linkat(
@@ -63,6 +64,12 @@ fn make(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget, path: &Path) 
                 return Ok(link);
             }
             Err(Errno::EEXIST) => {}
+            // The directory is gone as well: the next one above it will do, on the same file system.
+            Err(Errno::ENOENT)
+                if folder.parent().is_some() && matches!(lstat(folder), Err(Errno::ENOENT)) =>
+            {
+                folder = folder.parent().unwrap_or(Path::new("/"));
+            }
             other => other.context(|| format!("linking {} as {}", name::object(file), link.display()))?,
         }
     }

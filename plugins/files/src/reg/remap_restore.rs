@@ -41,6 +41,7 @@ pub(super) fn bring_back(
     });
     for (id, entry, ghost) in ghosts {
         let path = absolute(&entry.name);
+        make_parents(shared, &path)?;
         let born = remaps
             .iter()
             .find(|(remap, entry)| remap.remap_id == id && is_nameless(entry));
@@ -63,6 +64,26 @@ pub(super) fn bring_back(
             .lock()
             .paths
             .insert(remap.orig_id, made[&remap.remap_id].clone());
+    }
+    Ok(())
+}
+
+/// Makes the directories above a lost path that are gone, for the time of the restore.
+fn make_parents(shared: &Shared<Restore>, path: &Path) -> Result<()> {
+    let is_gone = |folder: &&Path| matches!(lstat(*folder), Err(Errno::ENOENT));
+    let missing: Vec<&Path> = path.ancestors().skip(1).take_while(is_gone).collect();
+    for folder in missing.into_iter().rev() {
+        std::fs::create_dir(folder).context(|| {
+            format!(
+                "making the directory {} again for the deleted file {}",
+                folder.display(),
+                path.display()
+            )
+        })?;
+        shared.lock().created.push(Created {
+            path: folder.to_path_buf(),
+            is_dir: true,
+        });
     }
     Ok(())
 }
@@ -102,6 +123,7 @@ fn link_one(
     let what = || format!("file {}: its link {}", path.display(), link.display());
     lstat(&link).context(what)?;
     shared.lock().links.push(link.clone());
+    make_parents(shared, path)?;
     match linkat(AT_FDCWD, &link, AT_FDCWD, path, AtFlags::empty()) {
         Ok(()) => {
             shared.lock().created.push(Created {

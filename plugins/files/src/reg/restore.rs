@@ -232,7 +232,15 @@ fn open_flags(request: &OpenRequest, entry: &RegFileEntry) -> i32 {
     if flags & TMPFILE != 0 {
         flags &= !libc::O_TMPFILE;
     }
-    flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC | libc::O_ASYNC) | libc::O_NOCTTY
+    let is_passive = entry
+        .mode
+        .is_some_and(|mode| matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR));
+    if !is_passive {
+        // Only fcntl(2) both sets it and makes the file send signals. Of a file that never sends any, it
+        // keeps what open(2) was told.
+        flags &= !libc::O_ASYNC;
+    }
+    flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC) | libc::O_NOCTTY
 }
 
 /// Offset, owner and what else open(2) does not set.

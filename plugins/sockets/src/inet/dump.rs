@@ -10,7 +10,7 @@ use criu_proto::images::{FdTypes, FileEntry, InetSkEntry, TcpOptsEntry, TcpStrea
 use criu_proto::{Message, magic};
 
 use super::held::Held;
-use super::{address, diag, options, state};
+use super::{address, diag, multicast, options, state};
 use crate::extra::{self, Extra, Sort};
 use crate::lock::Connection;
 use crate::netlink::Netlink;
@@ -179,6 +179,12 @@ fn dump_udp(host: &Host<'_>, mut socket: Socket<'_>) -> Result<Verdict<FileImage
     if corked != 0 {
         return socket.refused("holds back a datagram (UDP_CORK): not supported", None);
     }
+    if let Some(group) = multicast::joined(fd, &socket.namespace)? {
+        return socket.refused(
+            format!("is a member of the multicast group {group}: not supported"),
+            None,
+        );
+    }
     if sys::poll(fd, libc::POLLIN, 0).context(|| "poll")? & libc::POLLIN != 0 {
         host.log(
             2,
@@ -235,6 +241,15 @@ fn dump_tcp(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>) -> Re
             // One that was connected once reads as ended.
             let ended = sys::poll(fd, libc::POLLRDHUP, 0).context(|| "poll")? & libc::POLLRDHUP != 0;
             socket.entry.shutdown = ended.then_some(3);
+            let unread = if ended {
+                sys::ioctl_int(fd, libc::FIONREAD).context(|| "FIONREAD")?
+            } else {
+                0
+            };
+            if unread > 0 && !host.flag("tcp-close")? {
+                let what = format!("has ended with {unread} bytes that were not read: not supported");
+                return socket.refused(what, Some("--tcp-close drops them; or dump a moment later"));
+            }
             socket.remote = None;
             Ok(socket.image(state::CLOSE))
         }

@@ -9,6 +9,7 @@ pub(crate) mod address;
 mod diag;
 mod dump;
 mod held;
+mod multicast;
 mod options;
 mod plan;
 mod restore;

@@ -76,8 +76,12 @@ fn plain(fd: RawFd, planned: &Planned) -> Result<()> {
             .contains(&entry.state);
     sockopt::before_bind(fd, &entry.opts, tcp)?;
     if !lost && (entry.src_port != 0 || entry.src_addr.iter().any(|&w| w != 0)) {
-        sys::bind(fd, &address::encode(&planned.local))
-            .context(|| format!("binding to {}", planned.local))?;
+        let ended = tcp && entry.state == u32::from(state::CLOSE) && entry.shutdown == Some(3);
+        match sys::bind(fd, &address::encode(&planned.local)) {
+            // The port of an ended connection is no longer its own; the kernel may keep it in TIME_WAIT.
+            Err(e) if ended && e.raw_os_error() == Some(libc::EADDRINUSE) => {}
+            result => result.context(|| format!("binding to {}", planned.local))?,
+        }
     }
     if tcp && entry.state == u32::from(state::LISTEN) {
         let backlog = entry.backlog.cast_signed();

@@ -181,6 +181,8 @@ pub(super) struct Bound {
     directory: Option<PathBuf>,
     /// Removed at the end.
     temporary: Option<PathBuf>,
+    /// Directories made for it, the outer ones first; they go as well.
+    folders: Vec<PathBuf>,
 }
 
 impl Bound {
@@ -234,6 +236,7 @@ impl Bound {
             name: entry.name.clone(),
             directory,
             temporary: None,
+            folders: Vec::new(),
         }
     }
 }
@@ -243,6 +246,10 @@ impl Drop for Bound {
         if let Some(path) = &self.temporary {
             // Nothing more can be done about it; the file is only a name.
             let _ = fs::remove_file(path);
+        }
+        for folder in self.folders.iter().rev() {
+            // It stays where somebody else has put something into it meanwhile.
+            let _ = fs::remove_dir(folder);
         }
     }
 }
@@ -290,6 +297,7 @@ fn bind_deleted(
         beside(path, entry.id, "aside"),
         beside(path, entry.id, "unlinked"),
     );
+    make_parents(path, &mut bound.folders)?;
     let occupied = fs::symlink_metadata(path).is_ok();
     if occupied {
         fs::rename(path, &aside).context(|| format!("moving {} aside", path.display()))?;
@@ -306,6 +314,18 @@ fn bind_deleted(
     bound.name = unlinked.file_name().unwrap_or_default().as_bytes().to_vec();
     bound.temporary = Some(unlinked);
     Ok(bound)
+}
+
+/// Makes the directories above a path that are gone, and notes them.
+fn make_parents(path: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
+    let is_gone =
+        |folder: &&Path| fs::symlink_metadata(folder).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    let missing: Vec<&Path> = path.ancestors().skip(1).take_while(is_gone).collect();
+    for folder in missing.into_iter().rev() {
+        fs::create_dir(folder).context(|| format!("making the directory {} again", folder.display()))?;
+        made.push(folder.to_owned());
+    }
+    Ok(())
 }
 
 /// Runs a call in another working directory.

@@ -91,7 +91,7 @@ impl Unix {
             let socket = socket.ok_or_else(|| Error::new("sock_diag does not know the socket"))?;
             (socket, table.and_then(|t| t.listener_of(ino)))
         };
-        if let Some(refusal) = self.refuse(host, &socket, listener, object)? {
+        if let Some(refusal) = self.refuse(host, fd, &socket, listener, object)? {
             return Ok(Verdict::Refused(refusal));
         }
         let mut opts = sockopt::dump(fd)?;
@@ -113,7 +113,9 @@ impl Unix {
             ns_id: Some(namespace.id),
             ..UnixSkEntry::default()
         };
-        bound_file(file, &socket, &mut entry)?;
+        if let Some(what) = bound_file(file, &socket, &mut entry)? {
+            return Ok(Verdict::refused(object, what));
+        }
         let dumped = Dumped {
             object: object.to_owned(),
             namespace: namespace.ino,
@@ -153,6 +155,7 @@ impl Unix {
     fn refuse(
         &self,
         host: &Host<'_>,
+        fd: i32,
         socket: &UnixSocket,
         listener: Option<u32>,
         object: &str,
@@ -168,6 +171,13 @@ impl Unix {
             return refuse(
                 "has sent data over a connection that is not accepted yet".to_owned(),
                 Some("--skip-in-flight drops such connections; or dump a moment later"),
+            );
+        }
+        let urgent = sys::poll(fd, libc::POLLPRI, 0).context(|| "poll")? & libc::POLLPRI != 0;
+        if i32::from(socket.kind) == libc::SOCK_STREAM && urgent {
+            return refuse(
+                "has urgent data (MSG_OOB) in its queue: not supported".to_owned(),
+                None,
             );
         }
         if socket.state == LISTEN && socket.waiting.contains(&0) && !host.flag("skip-in-flight")? {
@@ -191,6 +201,11 @@ impl Unix {
         if socket.state != ESTABLISHED && !datagram
             || sys::poll(file.local_fd, libc::POLLIN, 0).context(|| "poll")? & libc::POLLIN == 0
         {
+            return Ok(Vec::new());
+        }
+        let found = sys::poll(file.local_fd, libc::POLLERR, 0).context(|| "poll")?;
+        if socket.unread == 0 && stream && found & libc::POLLERR != 0 {
+            // There is nothing but an error, which is told only once.
             return Ok(Vec::new());
         }
         // Without this, a killed dump would leave the position in the queue behind.
@@ -280,13 +295,13 @@ pub(super) fn record(entry: &UnixSkEntry) -> FileImage {
     }
 }
 
-/// The owner, mode and directory of the file that a socket is bound to.
-fn bound_file(file: &FileTarget, socket: &UnixSocket, entry: &mut UnixSkEntry) -> Result<()> {
+/// The owner, mode and directory of the file that a socket is bound to; or why it cannot be saved.
+fn bound_file(file: &FileTarget, socket: &UnixSocket, entry: &mut UnixSkEntry) -> Result<Option<String>> {
     let Some(first) = socket.name.first() else {
-        return Ok(());
+        return Ok(None);
     };
     if *first == 0 {
-        return Ok(());
+        return Ok(None);
     }
     let handle = sys::bound_file(file.local_fd).context(|| {
         format!(
@@ -318,10 +333,22 @@ fn bound_file(file: &FileTarget, socket: &UnixSocket, entry: &mut UnixSkEntry) -
         std::fs::symlink_metadata(std::ffi::OsStr::from_bytes(path))
             .is_ok_and(|m| m.ino() == meta.ino() && kernel_device(m.dev()) == kernel_device(meta.dev()))
     };
+    if meta.nlink() > 0 && !here(full) && link.ends_with(b" (deleted)") {
+        return Ok(Some(format!(
+            "its file has lost the name {} but not its others: not supported",
+            show(&socket.name)
+        )));
+    }
     if meta.nlink() == 0 || !here(full) {
         entry.deleted = Some(true);
+    } else if !here(super::bind::path(entry).as_os_str().as_bytes()) {
+        return Ok(Some(format!(
+            "its file lies at {}, where its name {} does not lead: not supported",
+            String::from_utf8_lossy(full),
+            show(&socket.name)
+        )));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The directory in which the relative `name` leads to `full`.

@@ -161,6 +161,10 @@ impl<'a> Group<'a> {
                 self.connection(entry, &mut far)?;
             }
         }
+        for &entry in members.iter().filter(|e| self.is_own_peer(e)) {
+            // It sends its queue itself.
+            self.connect_datagram(entry)?;
+        }
         for &entry in &members {
             self.fill(entry, far.get(&entry.id))
                 .context(|| format!("filling the queue of unix socket {}", entry.ino))?;
@@ -334,6 +338,11 @@ impl<'a> Group<'a> {
         }
         let near = sys::accept(listener).context(|| "accept")?;
         Ok((near, other))
+    }
+
+    /// Whether it is a datagram socket that is connected to itself.
+    fn is_own_peer(&self, entry: &UnixSkEntry) -> bool {
+        datagram(entry) && self.plan.peer(entry).is_some_and(|peer| peer.id == entry.id)
     }
 
     /// A datagram socket that is connected one way.
