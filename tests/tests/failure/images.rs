@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criu_tests::reaper::{self, Pid};
-use criu_tests::{Criu, Lab, processes_of};
+use criu_tests::{Criu, Lab, processes_of, until};
 
 /// A good image set of a guest, which is dead by now.
 pub(super) fn images(lab: &Lab, guest: &str, options: &[&str]) -> (Pid, Vec<PathBuf>) {
@@ -88,11 +88,17 @@ fn truncated_at_every_file() {
 
 /// Ends what a restore that was allowed to succeed has brought up.
 pub(super) fn end_all(lab: &Lab) {
-    for pid in processes_of(lab.path()) {
+    let pids = processes_of(lab.path());
+    for &pid in &pids {
         // SAFETY: kill touches no memory; the process is one of this lab's.
         unsafe { libc::kill(pid, libc::SIGKILL) };
-        reaper::wait(pid, Duration::from_secs(10));
     }
+    // Their pids are needed again. What the reaper has noted may be the end of an earlier process of that number.
+    until("the processes are gone", Duration::from_secs(10), || {
+        pids.iter()
+            .all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+            .then_some(())
+    });
 }
 
 #[test]
