@@ -84,7 +84,7 @@ mod component {
 
 /// Where each component lies in the XSAVE area. Asked once: on a virtual machine each CPUID costs a way to its
 /// host and back, a hundred times as much as a system call.
-fn offsets() -> &'static [usize; COMPONENTS] {
+pub(crate) fn offsets() -> &'static [usize; COMPONENTS] {
     static OFFSETS: OnceLock<[usize; COMPONENTS]> = OnceLock::new();
     OFFSETS.get_or_init(|| {
         std::array::from_fn(|bit| match u32::try_from(bit) {

@@ -1,9 +1,11 @@
 //! x86-64: registers from the image to what ptrace(2) takes. The counterpart of `arch`.
 
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::sync::OnceLock;
 
 use criu_proto::images::{UserX86FpregsEntry, UserX86RegsEntry, UserX86XsaveEntry};
 
+use crate::arch::offsets;
 use crate::error::{Error, Result};
 
 /// Offset of the header of an XSAVE area (Intel SDM, volume 1, 13.4), and of what follows it.
@@ -45,8 +47,14 @@ pub(crate) fn general(entry: &UserX86RegsEntry) -> libc::user_regs_struct {
     }
 }
 
-/// The state components that this machine's kernel has switched on.
+/// The state components that this machine's kernel has switched on. Asked once: a virtual machine leaves
+/// to its host for the answer.
 fn enabled() -> u64 {
+    static ENABLED: OnceLock<u64> = OnceLock::new();
+    *ENABLED.get_or_init(read_enabled)
+}
+
+fn read_enabled() -> u64 {
     // CPUID.1:ECX.OSXSAVE
     if __cpuid_count(1, 0).ecx >> 27 & 1 == 0 {
         return 3;
@@ -111,7 +119,7 @@ pub(crate) fn vector(entry: &UserX86FpregsEntry, area: &mut [u8]) {
         let offset = if bit == 2 {
             EXTENDED
         } else {
-            __cpuid_count(0xd, bit).ebx as usize
+            offsets()[bit as usize]
         };
         let bytes = component(xsave, bit);
         if offset >= EXTENDED && !bytes.is_empty() && enabled() >> bit & 1 == 1 {
