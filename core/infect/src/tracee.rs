@@ -322,6 +322,32 @@ impl Tracee {
         self.request("detaching", libc::PTRACE_DETACH, 0, due as usize)
     }
 
+    /// [`Self::detach`] for all threads of a process. The first that runs on may end the process, or
+    /// replace its program, before the others are let go: these have died, and are waited for, as
+    /// nobody else learns of their end before their tracer does. Only a child of the caller is left for
+    /// it to wait for.
+    ///
+    /// # Errors
+    /// The first thread that is alive and cannot be let go; the others are, all the same.
+    pub fn detach_all(threads: impl IntoIterator<Item = Self>) -> Result<()> {
+        let mut result = Ok(());
+        let mut dead = Vec::new();
+        for mut thread in threads {
+            match thread.detach_inner() {
+                Err(Error::Gone { .. }) => dead.push(thread),
+                Err(Error::Died { .. }) => {}
+                other => result = result.and(other),
+            }
+        }
+        // The end of a leader, which comes first, is told only after that of the other threads.
+        for thread in dead.into_iter().rev() {
+            if !is_own_child(thread.tid) {
+                result = result.and(thread.bury());
+            }
+        }
+        result
+    }
+
     /// Kills the task with `SIGKILL` and leaves its status to its parent.
     pub fn kill(mut self) -> Result<()> {
         self.attached = false;
@@ -369,6 +395,16 @@ impl Drop for Tracee {
             tracing::debug!(tid = self.tid, %error, "detaching from a dropped task");
         }
     }
+}
+
+/// Whether a process, not a thread, is a child of the caller.
+fn is_own_child(tid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    let field = |name: &str| -> Option<i32> {
+        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+        value.trim().parse().ok()
+    };
+    field("Tgid:") == Some(tid) && field("PPid:") == i32::try_from(std::process::id()).ok()
 }
 
 /// What stands behind `EPERM` of `PTRACE_SEIZE`.

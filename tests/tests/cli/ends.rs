@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use criu_tests::reaper::{self, End};
-use criu_tests::{Lab, until};
+use criu_tests::{Lab, Verdict, until};
 
 use super::support::{
     LIMIT, criu, dump, end, gone, lives, no_tracer, parent, read, restore, shell, signal, sleeper, state,
@@ -209,5 +209,21 @@ fn restoring_twice_names_the_pid_in_use() {
     criu(&lab, "restore -D im -d").refused(&[&format!("pid {pid}"), "in use", "sleep"]);
     no_tracer(pid);
     end(pid);
+    lab.assert_clean(&[pid]);
+}
+
+#[test]
+fn processes_that_end_before_all_their_threads_are_let_go() {
+    let mut lab = Lab::new();
+    let pid = lab.start_guest("cli/ends_at_once");
+    assert!(lab.wait_ready(pid).is_none(), "the guest gets ready");
+    fs::create_dir(lab.path().join("im")).expect("make the images' folder");
+    dump(&lab, pid, "");
+    restore(&lab, "");
+    lab.go();
+    assert!(
+        matches!(lab.conclude(pid), Verdict::Pass),
+        "both ends are seen by the parent"
+    );
     lab.assert_clean(&[pid]);
 }

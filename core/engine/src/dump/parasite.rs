@@ -113,10 +113,9 @@ impl Infection {
                 .and_then(Tracee::detach)
                 .context(|| format!("letting process {} go", process.pid));
             result = result.and(cured);
-            for thread in process.threads.borrow_mut().drain(..) {
-                let tid = thread.tid();
-                result = result.and(thread.detach().context(|| format!("letting thread {tid} go")));
-            }
+            let threads = Tracee::detach_all(process.threads.borrow_mut().drain(..));
+            result =
+                result.and(threads.context(|| format!("letting the threads of process {} go", process.pid)));
         }
         result
     }

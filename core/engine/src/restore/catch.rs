@@ -121,10 +121,7 @@ impl Caught {
             )
             .context(doing)?;
         }
-        for thread in self.threads {
-            thread.detach()?;
-        }
-        Ok(())
+        Tracee::detach_all(self.threads).context(|| format!("letting process {} go", self.pid))
     }
 }
 
