@@ -52,7 +52,13 @@ pub(crate) fn shared_anonymous(size: u64, huge: Option<u32>) -> nix::Result<File
     });
     let flags = MapFlags::MAP_SHARED | MapFlags::from_bits_retain(pages);
     // SAFETY: a new mapping at a place that the kernel chooses touches no memory of ours.
-    let at = unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }?;
+    let map =
+        |flags| unsafe { mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) };
+    let at = match map(flags) {
+        // It was larger than what may be promised, so nothing was: a reservation of a sparse heap.
+        Err(Errno::ENOMEM) if huge.is_none() => map(flags | MapFlags::MAP_NORESERVE),
+        other => other,
+    }?;
     let start = at.as_ptr() as usize;
     let page = huge.map_or(4096, |log| 1 << log);
     let end = start + length.get().next_multiple_of(page);

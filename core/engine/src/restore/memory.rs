@@ -107,7 +107,8 @@ impl World {
         };
         let map = |at| sys::map_at(at, vma.length(), vma.protection, flags, file, vma.offset);
         let (from, to) = layout.keep_out;
-        let free = vma.end <= from || vma.start >= to;
+        // Address 0 can only be moved to: for mmap(2) it stands for any place.
+        let free = vma.start != 0 && (vma.end <= from || vma.start >= to);
         let tried = if free { map(vma.start) } else { Err(Errno::EEXIST) };
         let at = match tried {
             Err(Errno::EEXIST) => {

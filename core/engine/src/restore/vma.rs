@@ -149,7 +149,7 @@ pub(crate) fn check(pid: i32, entries: &[VmaEntry]) -> Result<Mappings> {
 
 fn check_range(entry: &VmaEntry) -> std::result::Result<(), String> {
     let aligned = entry.start.is_multiple_of(PAGE) && entry.end.is_multiple_of(PAGE);
-    if !aligned || entry.start >= entry.end || entry.end > TASK_SIZE || entry.start < PAGE {
+    if !aligned || entry.start >= entry.end || entry.end > TASK_SIZE {
         return Err("is no range of pages of a process".to_owned());
     }
     Ok(())
