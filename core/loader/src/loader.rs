@@ -387,6 +387,9 @@ fn place(found: &mut Vec<Found>, mut new: Found) {
     let name = &new.notes.plugin.name;
     if let Some(at) = found.iter().position(|known| known.notes.plugin.name == *name) {
         let old = &found[at];
+        if same_file(&old.origin, &new.origin) {
+            return;
+        }
         info!(
             "plugin {name} {} ({}) is used in place of {} ({})",
             new.notes.plugin.version, new.origin, old.notes.plugin.version, old.origin
@@ -395,6 +398,16 @@ fn place(found: &mut Vec<Found>, mut new: Found) {
         found[at] = new;
     } else {
         found.push(new);
+    }
+}
+
+/// Whether two plugins are one file, found in a directory that was named twice.
+fn same_file(a: &Origin, b: &Origin) -> bool {
+    match (a, b) {
+        (Origin::File(a), Origin::File(b)) => {
+            a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+        }
+        _ => false,
     }
 }
 
