@@ -65,22 +65,22 @@ fn refused_for(guest: &str, object: &str, reason: &str) {
 
 #[test]
 fn refused_multicast_member() {
-    refused_for("sockets/udp_member", "fd 3", "239.77.1.8");
+    refused_for("refused/udp_member", "fd 3", "239.77.1.8");
 }
 
 #[test]
 fn refused_circle_of_descriptors() {
-    refused_for("sockets/unix_circle", "fd 4", "on its way to itself");
+    refused_for("refused/unix_circle", "fd 4", "on its way to itself");
 }
 
 #[test]
 fn refused_renamed_socket() {
-    refused_for("sockets/unix_renamed", "fd 3", "where its name old does not lead");
+    refused_for("refused/unix_renamed", "fd 3", "where its name old does not lead");
 }
 
 #[test]
 fn refused_owner_that_is_a_thread() {
-    refused_for("files/owner_thread", "descriptor 3", "F_OWNER_TID");
+    refused_for("refused/owner_thread", "descriptor 3", "F_OWNER_TID");
 }
 
 /// Without its plugin a kind is refused by name: the process, the descriptor, the kind, the plugin.

@@ -68,6 +68,14 @@ pub(super) fn dump(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget) ->
     let path = match named {
         Name::NotAPath => return Ok(Verdict::NotMine),
         Name::Leads(path) => path,
+        Name::Dead { path, pid } => {
+            shared.lock().remaps.push(RemapFilePathEntry {
+                orig_id: file.id,
+                remap_id: pid.cast_unsigned(),
+                remap_type: Some(RemapType::Procfs as i32),
+            });
+            path
+        }
         Name::Hidden(path) => match evasive_path(&settings, file)? {
             Some(other) => other,
             None => return Ok(Verdict::Refused(hidden(file, &path))),

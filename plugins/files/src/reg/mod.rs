@@ -6,6 +6,7 @@
 //! two together.
 
 mod build_id;
+mod dead;
 mod dump;
 mod ghost_dump;
 mod ghost_restore;

@@ -30,6 +30,8 @@ pub(crate) enum Name {
     /// The path leads to another file or nowhere although the file never lost it: hidden by a mount,
     /// or outside of what this process sees.
     Hidden(PathBuf),
+    /// A file in `/proc` of a process that is gone.
+    Dead { path: PathBuf, pid: i32 },
     /// It is not the name of a file.
     NotAPath,
 }
@@ -65,7 +67,7 @@ pub(crate) fn resolve(file: &FileTarget) -> Result<Name, Refusal> {
                 linked: false,
             })
         } else if on(file, PROC_SUPER_MAGIC) {
-            Err(refused("it belongs to a process that is gone"))
+            dead(link).ok_or_else(|| refused("it belongs to a process that is gone"))
         } else {
             Ok(Name::Hidden(link.to_path_buf()))
         };
@@ -74,7 +76,7 @@ pub(crate) fn resolve(file: &FileTarget) -> Result<Name, Refusal> {
         return Ok(Name::NotAPath);
     }
     if on(file, PROC_SUPER_MAGIC) {
-        return Err(refused("it belongs to a process that is gone"));
+        return dead(bare).ok_or_else(|| refused("it belongs to a process that is gone"));
     }
     if leads(bare, file) {
         // Removed, and linked to the same place again: the kernel keeps calling it deleted.
@@ -84,6 +86,14 @@ pub(crate) fn resolve(file: &FileTarget) -> Result<Name, Refusal> {
     Ok(Name::Lost {
         path: bare.to_path_buf(),
         linked: file.nlink > 0 && !is_dir,
+    })
+}
+
+fn dead(path: &Path) -> Option<Name> {
+    let pid = super::dead::process_of(path)?;
+    Some(Name::Dead {
+        path: path.to_path_buf(),
+        pid,
     })
 }
 

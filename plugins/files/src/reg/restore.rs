@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use prost::Message;
 
 use super::Shared;
+use super::dead::StandIn;
 use super::ghost_restore::Created;
 use super::name::path_of;
 use super::remap_restore as remap;
@@ -34,6 +35,8 @@ pub(crate) struct Restore {
     pub(super) nameless: HashMap<u32, File>,
     /// The process that holds them.
     pub(super) holder: i32,
+    /// Processes that stand in for dead ones, by their numbers.
+    stand_ins: HashMap<i32, StandIn>,
     inherits: bool,
     pids: HashSet<i32>,
 }
@@ -42,6 +45,9 @@ impl Restore {
     /// Removes the names, the newest first: a deleted directory may hold deleted files.
     pub(super) fn clean_up(self, outcome: Outcome) -> Result<()> {
         let mut result = Ok(());
+        for stand_in in self.stand_ins.values() {
+            result = stand_in.end().and(result);
+        }
         for created in self.created.iter().rev() {
             result = created.remove().and(result);
         }
@@ -96,6 +102,7 @@ pub(super) fn prepare(shared: &Shared<Restore>, host: &Host<'_>, files: &[FileRe
     check(shared, host, &settings, files, &entries, &remaps)?;
     let mut ghosts = Vec::new();
     let mut links = Vec::new();
+    let mut dead = Vec::new();
     for remap in &remaps {
         // A remap may be of a file of another kind's image; those kinds read it themselves.
         let Some(entry) = entries.get(&remap.orig_id) else {
@@ -104,20 +111,29 @@ pub(super) fn prepare(shared: &Shared<Restore>, host: &Host<'_>, files: &[FileRe
         match remap.remap_type() {
             RemapType::Ghost => ghosts.push((remap, entry)),
             RemapType::Linked => links.push((remap, entry)),
-            RemapType::Procfs => {
-                let path = path_of(&entry.name).display();
-                let error = format!("file {path}: files of dead processes in /proc cannot be restored");
-                return Err(Error::new(error));
-            }
+            RemapType::Procfs => dead.push(remap.remap_id.cast_signed()),
         }
     }
-    let made =
-        remap::bring_back(shared, host, ghosts).and_then(|()| remap::link_all(shared, &links, &entries));
+    let made = remap::bring_back(shared, host, ghosts)
+        .and_then(|()| remap::link_all(shared, &links, &entries))
+        .and_then(|()| stand_in(shared, &dead));
     if made.is_err() {
         // The first cause is what the user must hear of.
         let _removal = std::mem::take(&mut *shared.lock()).clean_up(Outcome::Failure);
     }
     made
+}
+
+/// Starts the processes that stand in for dead ones.
+fn stand_in(shared: &Shared<Restore>, dead: &[i32]) -> Result<()> {
+    for &pid in dead {
+        let is_there = shared.lock().stand_ins.contains_key(&pid);
+        if !is_there {
+            let started = StandIn::start(pid)?;
+            shared.lock().stand_ins.insert(pid, started);
+        }
+    }
+    Ok(())
 }
 
 /// Checks every file that is to be opened by its own path.
