@@ -83,9 +83,20 @@ pub unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mu
 #[unsafe(naked)]
 pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
     naked_asm!(
-        "mov rax, rdi", "mov rcx, rdx", "sub rdi, rsi", "cmp rdi, rdx", "lea rdi, [rsi + rdi]", "jb 2f",
-        "rep movsb", "ret",
-        "2: lea rdi, [rdi + rdx - 1]", "lea rsi, [rsi + rdx - 1]", "std", "rep movsb", "cld", "ret"
+        "mov rax, rdi",
+        "mov rcx, rdx",
+        "sub rdi, rsi",
+        "cmp rdi, rdx",
+        "lea rdi, [rsi + rdi]",
+        "jb 2f",
+        "rep movsb",
+        "ret",
+        "2: lea rdi, [rdi + rdx - 1]",
+        "lea rsi, [rsi + rdx - 1]",
+        "std",
+        "rep movsb",
+        "cld",
+        "ret"
     )
 }
 
@@ -94,7 +105,14 @@ pub unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *m
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
-    naked_asm!("mov r8, rdi", "mov eax, esi", "mov rcx, rdx", "rep stosb", "mov rax, r8", "ret")
+    naked_asm!(
+        "mov r8, rdi",
+        "mov eax, esi",
+        "mov rcx, rdx",
+        "rep stosb",
+        "mov rax, r8",
+        "ret"
+    )
 }
 
 /// # Safety
