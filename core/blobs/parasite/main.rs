@@ -294,13 +294,14 @@ fn state_of(s: &mut Slot) -> &AtomicU32 {
 
 /// Waits until no other thread is in the blob; false if that cannot be found out. A thread that was
 /// about to enter, or had just left, when the master died does not count itself out: it is asked by a
-/// SIGTRAP.
+/// SIGTRAP, or looked at if it blocks that.
 fn wait_for_threads(c: &mut Control) -> bool {
     // SAFETY: aligned, valid, and from here on only changed atomically.
     let busy = unsafe { AtomicU32::from_ptr(addr_of_mut!(c.busy)) };
+    let mut outside = 0;
     for _ in 0..250 {
         let now = busy.load(Ordering::SeqCst);
-        if now == 0 {
+        if now <= outside {
             return true;
         }
         let wait = [0i64, 20_000_000];
@@ -311,9 +312,80 @@ fn wait_for_threads(c: &mut Control) -> bool {
                 break;
             }
             ask_threads(c);
+            outside += look_at_threads(c);
         }
     }
     false
+}
+
+/// Finds threads that block SIGTRAP and sleep outside of the blob: nobody is left who would make them
+/// enter. How many were found.
+fn look_at_threads(c: &Control) -> u32 {
+    let mut found = 0;
+    for i in 0..c.slot_count {
+        // SAFETY: the slots are within this mapping.
+        let s = unsafe { &mut *((c.slots + i * c.slot_size) as *mut Slot) };
+        if s.tid == 0 || s.mask & (1 << (SIGTRAP - 1)) == 0 || !sleeps_outside(c, s.tid) {
+            continue;
+        }
+        let (taken, outside) = (wire::slot::TAKEN, wire::slot::OUTSIDE);
+        if state_of(s).compare_exchange(taken, outside, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            found += 1;
+        }
+    }
+    found
+}
+
+/// No more than this of code lies below the control block.
+const MAX_CODE: u64 = 1 << 16;
+
+/// Whether a thread does not run, and where it will go on is not in the blob: the last word of
+/// `/proc/self/task/TID/syscall`, see proc_pid_syscall(5).
+fn sleeps_outside(c: &Control, tid: u32) -> bool {
+    let mut path = [0u8; 48];
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| {
+        path[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
+    put(b"/proc/self/task/");
+    let mut digits = [0u8; 10];
+    let mut first = digits.len();
+    let mut rest = tid;
+    while rest > 0 || first == digits.len() {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    put(&digits[first..]);
+    put(b"/syscall\0");
+    let mut text = [0u8; 256];
+    // SAFETY: a path that ends with a zero; O_CLOEXEC.
+    let fd = unsafe { syscall!(nr::OPEN, path.as_ptr(), 0o2_000_000, 0) };
+    if fd < 0 {
+        return false;
+    }
+    // SAFETY: a buffer and its length; then the descriptor just opened.
+    let got = unsafe { syscall!(nr::READ, fd, text.as_mut_ptr(), text.len()) };
+    // SAFETY: as above.
+    unsafe { syscall!(nr::CLOSE, fd) };
+    let Some(text) = usize::try_from(got).ok().and_then(|got| text.get(..got)) else {
+        return false;
+    };
+    // "running" has no such word.
+    let Some(word) = text.trim_ascii_end().rsplit(|b| *b == b' ').next().and_then(|w| w.strip_prefix(b"0x"))
+    else {
+        return false;
+    };
+    let mut pc = 0u64;
+    for byte in word {
+        let Some(digit) = (*byte as char).to_digit(16) else {
+            return false;
+        };
+        pc = pc << 4 | u64::from(digit);
+    }
+    let control = core::ptr::from_ref(c) as u64;
+    pc < control - MAX_CODE || pc >= control
 }
 
 fn ask_threads(c: &Control) {

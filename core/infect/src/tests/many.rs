@@ -127,6 +127,44 @@ fn threads_survive_the_master() {
     assert_eq!(child.look(), before);
 }
 
+/// Threads that never get a signal (those of an allocator, say) cannot be asked whether they are out.
+#[test]
+fn threads_that_block_every_signal_survive_the_master() {
+    let shared = Shared::new();
+    let words = &shared;
+    let child = Child::new(|| {
+        std::thread::scope(|scope| {
+            for i in 0..2 {
+                let shared = words;
+                scope.spawn(move || {
+                    let all = !0u64;
+                    // SAFETY: reads eight bytes; a setting of this thread alone.
+                    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const all, 0, 8) };
+                    shared.add(0);
+                    loop {
+                        sleep_ms(2);
+                        shared.add(8 + i);
+                    }
+                });
+            }
+        });
+    });
+    shared.wait(0, |v| v == 2);
+    let before = child.look();
+    wait_in(child.0, libc::SYS_futex);
+    let mut n = 0;
+    while killed::killed_at(n, || drop(visit_threads(child.0))) {
+        all_progress(&shared, 2);
+        wait_for(&format!("no new mapping after death at operation {n}"), || {
+            child.maps() == before.0
+        });
+        wait_in(child.0, libc::SYS_futex);
+        assert_eq!(child.look(), before, "after death at operation {n}");
+        n += 1;
+    }
+    assert!(n >= 50, "only {n} points");
+}
+
 static HANDLED: std::sync::atomic::AtomicPtr<AtomicU64> =
     std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
 
