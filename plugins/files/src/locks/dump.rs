@@ -1,6 +1,8 @@
 //! Finds and saves the locks that the tree holds.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
 use criu_plugin_api::message::{FileTarget, TaskInfo};
@@ -14,7 +16,7 @@ use crate::images;
 
 const PROC_LOCKS: &str = "/proc/locks";
 
-/// The files of this dump on which there are locks. `/proc/locks` is read once: asking each descriptor
+/// The files of this dump on which there are locks. `/proc/locks` is read at the first of them: asking each descriptor
 /// would cost more than all else that is done for it.
 #[derive(Default)]
 pub(crate) struct Locked {
@@ -29,17 +31,37 @@ pub(crate) struct Locked {
 struct System {
     inodes: HashSet<u64>,
     /// Inodes and their lockers, -1 where the kernel names none.
-    holders: Vec<(u64, i32)>,
+    holders: HashSet<(u64, i32)>,
+}
+
+/// Reads of the list before what was seen is taken for all: it never stands still on a busy server.
+const MAX_READS: u32 = 32;
+
+/// One reading of the list, in as few calls as there can be.
+fn read_list() -> std::io::Result<String> {
+    let mut text = String::with_capacity(64 << 10);
+    File::open(PROC_LOCKS)?.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 impl System {
+    /// Reads the list until it stands still, and takes all that was seen on the way: while others lock and
+    /// unlock their files, the kernel may pass over an entry from one read(2) to the next.
     fn read() -> Result<Self> {
-        let text = std::fs::read_to_string(PROC_LOCKS).context(|| format!("reading {PROC_LOCKS}"))?;
         let mut system = Self::default();
-        // A sort that is not known is met again, and refused, at the descriptor that holds it.
-        for Lock { inode, pid, .. } in text.lines().filter_map(|l| parse::line(l).ok().flatten()) {
-            system.inodes.insert(inode);
-            system.holders.push((inode, pid));
+        let mut before = None;
+        for _ in 0..MAX_READS {
+            let text = Some(read_list().context(|| format!("reading {PROC_LOCKS}"))?);
+            if text == before {
+                break;
+            }
+            let lines = text.as_deref().unwrap_or_default().lines();
+            // A sort that is not known is met again, and refused, at the descriptor that holds it.
+            for Lock { inode, pid, .. } in lines.filter_map(|l| parse::line(l).ok().flatten()) {
+                system.inodes.insert(inode);
+                system.holders.insert((inode, pid));
+            }
+            before = text;
         }
         Ok(system)
     }
