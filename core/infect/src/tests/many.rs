@@ -180,7 +180,10 @@ extern "C" fn count(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
 
 #[test]
 fn no_signal_is_lost_or_doubled() {
-    const SENT: u64 = 4000;
+    const VISITS: usize = 40;
+    /// Words of the sender: whether to end, and how many it has sent.
+    const END: usize = 6;
+    const SENT: usize = 7;
     let shared = Shared::new();
     let child = Child::new(|| {
         HANDLED.store(shared.0, Ordering::SeqCst);
@@ -198,7 +201,8 @@ fn no_signal_is_lost_or_doubled() {
     });
     shared.wait(0, |v| v == 1);
     let sender = Child::new(|| {
-        for i in 0..SENT {
+        let mut i = 0u64;
+        while shared.get(END) == 0 {
             let value = libc::sigval {
                 sival_ptr: i as *mut libc::c_void,
             };
@@ -206,28 +210,29 @@ fn no_signal_is_lost_or_doubled() {
             while unsafe { libc::sigqueue(child.0, libc::SIGRTMIN() + 3, value) } != 0 {
                 std::thread::yield_now();
             }
+            i += 1;
+            shared.set(SENT, i);
             if i % 8 == 0 {
                 std::thread::yield_now();
             }
         }
     });
-    let mut visits = 0;
-    while sender.state() != 'Z' {
+    for visits in 0..VISITS {
         let tracee = Tracee::seize(child.0).unwrap();
         if visits % 2 == 0 {
             tracee.detach().unwrap();
         } else {
             tracee.infect().unwrap().cure().unwrap().detach().unwrap();
         }
-        visits += 1;
     }
+    shared.set(END, 1);
     assert_eq!(sender.end(), 0);
-    assert!(visits > 5);
-    shared.wait(1, |v| v >= SENT);
+    let sent = shared.get(SENT);
+    shared.wait(1, |v| v >= sent);
     assert_eq!(
         (shared.get(1), shared.get(2)),
-        (SENT, SENT * (SENT - 1) / 2),
-        "after {visits} visits"
+        (sent, sent * (sent - 1) / 2),
+        "after {VISITS} visits"
     );
 }
 
