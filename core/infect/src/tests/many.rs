@@ -212,7 +212,7 @@ fn no_signal_is_lost_or_doubled() {
             }
             i += 1;
             shared.set(SENT, i);
-            if i % 8 == 0 {
+            if i.is_multiple_of(8) {
                 std::thread::yield_now();
             }
         }
@@ -231,7 +231,7 @@ fn no_signal_is_lost_or_doubled() {
     shared.wait(1, |v| v >= sent);
     assert_eq!(
         (shared.get(1), shared.get(2)),
-        (sent, sent * (sent - 1) / 2),
+        (sent, sent * sent.saturating_sub(1) / 2),
         "after {VISITS} visits"
     );
 }
