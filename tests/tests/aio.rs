@@ -1,2 +1,8 @@
 //! Rings of asynchronous I\/O.
-criu_tests::guests! { aio { completed, empty, forked } }
+criu_tests::guests! {
+    aio {
+        completed,
+        empty,
+        forked,
+    }
+}

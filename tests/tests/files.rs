@@ -1,2 +1,32 @@
 //! Files, directories, devices, deleted files and locks.
-criu_tests::guests! { files { across_fork, closed_stdio, devices, directory, duplicates, flag_async, flags, ghost, ghost_directory, ghost_parents, ghost_replaced, ghost_sparse, ghost_tmpfile, leases (.option("--file-locks")), link_remap (.dump_option("--link-remap")), link_remap_folder (.dump_option("--link-remap")), locks_flock (.option("--file-locks")), locks_ofd (.option("--file-locks")), locks_posix (.option("--file-locks")), many, offsets, opath, opath_kinds (.dump_option("--link-remap")), owner, proc_dead, proc_files, renamed } }
+criu_tests::guests! {
+    files {
+        across_fork,
+        closed_stdio,
+        devices,
+        directory,
+        duplicates,
+        flag_async,
+        flags,
+        ghost,
+        ghost_directory,
+        ghost_parents,
+        ghost_replaced,
+        ghost_sparse,
+        ghost_tmpfile,
+        leases (.option("--file-locks")),
+        link_remap (.dump_option("--link-remap")),
+        link_remap_folder (.dump_option("--link-remap")),
+        locks_flock (.option("--file-locks")),
+        locks_ofd (.option("--file-locks")),
+        locks_posix (.option("--file-locks")),
+        many,
+        offsets,
+        opath,
+        opath_kinds (.dump_option("--link-remap")),
+        owner,
+        proc_dead,
+        proc_files,
+        renamed,
+    }
+}

@@ -1,2 +1,10 @@
 //! Memory files.
-criu_tests::guests! { memfd { hugetlb (.need(criu_tests::Need::HugePages)), large, plain, sealed, shared } }
+criu_tests::guests! {
+    memfd {
+        hugetlb (.need(criu_tests::Need::HugePages)),
+        large,
+        plain,
+        sealed,
+        shared,
+    }
+}
