@@ -147,7 +147,7 @@ const FILE_TYPES: [(&str, u32); 7] = [
     ("blk", libc::S_IFBLK),
 ];
 
-const STAGES: [(&str, crate::Stage); 8] = [
+const STAGES: [(&str, crate::Stage); 10] = [
     ("before-freeze", crate::Stage::BeforeFreeze),
     ("frozen", crate::Stage::Frozen),
     ("dumped", crate::Stage::Dumped),
@@ -156,6 +156,8 @@ const STAGES: [(&str, crate::Stage); 8] = [
     ("before-resume", crate::Stage::BeforeResume),
     ("resumed", crate::Stage::Resumed),
     ("restore-failed", crate::Stage::RestoreFailed),
+    ("interrupted", crate::Stage::Interrupted),
+    ("cured", crate::Stage::Cured),
 ];
 
 /// Whether the text begins as a claim does; for the check at compile time.

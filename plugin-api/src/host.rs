@@ -152,6 +152,16 @@ pub trait Services {
     /// # Errors
     /// It could not be copied.
     fn inherited(&self, key: &str) -> Result<Option<RawFd>>;
+
+    /// Dump, at [`Stage::BeforeFreeze`](crate::Stage): tasks of the tree are held where they stand by a means
+    /// of the plugin's, so that they can be told to stop, but do not come to it. The core then tells all of
+    /// them before it waits for any, with [`Stage::Interrupted`](crate::Stage) in between.
+    ///
+    /// # Errors
+    /// The host does not dump, or is older.
+    fn tasks_are_held(&self) -> Result<()> {
+        Err(Error::unsupported("service tasks_are_held"))
+    }
 }
 
 /// The host, as a callback sees it.

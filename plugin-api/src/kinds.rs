@@ -159,8 +159,12 @@ pub enum TaskPoint {
     BeforeFiles = 0,
     /// In the task, all its descriptors at their numbers and attached.
     AfterFiles = 1,
-    /// In the coordinator, the task caught at the end of its restorer, credentials already its own.
+    /// In the coordinator, the task caught at the end of its restorer, credentials already its own. All its
+    /// threads are there, at their ids.
     Caught = 2,
+    /// In the task, before it has children and before any of its memory is there. What it inherited from the
+    /// task that made it, which came by this point before, is there too.
+    Born = 3,
 }
 
 /// State that hangs on a task itself.
@@ -214,6 +218,13 @@ pub enum Stage {
     Resumed = 6,
     /// Restore: it failed, and no task is left.
     RestoreFailed = 7,
+    /// Dump, only where [`Services::tasks_are_held`](crate::Services::tasks_are_held) was called: every task has
+    /// been told to stop, and none can run code of its own any more. What holds them is to let go, so that
+    /// they can come to their stop; the core waits for that next. Called after a failure, too.
+    Interrupted = 8,
+    /// Dump: nothing of it is left in the tasks, and they have yet to go on, except after a failure before
+    /// all were stopped; or they are gone.
+    Cured = 9,
 }
 
 /// Work that belongs to a point in time and not to an object.
@@ -221,8 +232,8 @@ pub trait StageHook {
     /// Called once at each stage. `[see Stage]`
     ///
     /// # Errors
-    /// A failure stops the run, except at `BeforeThaw`, `Resumed` and `RestoreFailed`, where it is
-    /// reported.
+    /// A failure stops the run, except at `BeforeThaw` after another failure, `Cured`, `Resumed` and
+    /// `RestoreFailed`, where it is reported.
     fn at(&self, host: &Host<'_>, stage: Stage) -> Result<()>;
 }
 

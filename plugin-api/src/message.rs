@@ -254,6 +254,20 @@ pub struct TaskImage {
     /// Fields of the leader's `core_entry` (encoded) to be merged into it.
     #[prost(bytes = "vec", tag = "1")]
     pub core_fields: Vec<u8>,
+    /// The same for further threads.
+    #[prost(message, repeated, tag = "2")]
+    pub threads: Vec<ThreadImage>,
+}
+
+/// What a [`TaskKind`](crate::TaskKind) saved of a thread that does not lead its process.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ThreadImage {
+    /// The thread.
+    #[prost(int32, tag = "1")]
+    pub tid: i32,
+    /// Fields of its `core_entry` (encoded) to be merged into it.
+    #[prost(bytes = "vec", tag = "2")]
+    pub core_fields: Vec<u8>,
 }
 
 /// An argument of a system call that runs inside a target.

@@ -44,6 +44,8 @@ pub struct MockHost {
     pub lines: RefCell<Vec<String>>,
     /// Calls handed to `undo_on_death`.
     pub undo: RefCell<Vec<RemoteCall>>,
+    /// Whether `tasks_are_held` was called.
+    pub held: std::cell::Cell<bool>,
     /// Paths and files that were dumped by `dump_path` and `dump_file`: id and link.
     pub dumped: RefCell<Vec<(u32, Vec<u8>)>>,
     images: RefCell<BTreeMap<String, File>>,
@@ -302,5 +304,10 @@ impl Services for MockHost {
 
     fn inherited(&self, key: &str) -> Result<Option<RawFd>> {
         self.inherited.get(key).map(copy).transpose()
+    }
+
+    fn tasks_are_held(&self) -> Result<()> {
+        self.held.set(true);
+        Ok(())
     }
 }

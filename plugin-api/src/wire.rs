@@ -73,6 +73,7 @@ pub mod service {
     pub const OPENED: u32 = 20;
     pub const OPEN_PATH: u32 = 21;
     pub const INHERITED: u32 = 22;
+    pub const TASKS_ARE_HELD: u32 = 23;
 }
 
 macro_rules! messages {

@@ -116,6 +116,9 @@ impl Services for Recorder {
     fn inherited(&self, key: &str) -> Result<Option<RawFd>> {
         Err(Error::new(format!("no {key}")).with_remedy("give it"))
     }
+    fn tasks_are_held(&self) -> Result<()> {
+        self.note("held".to_owned(), ())
+    }
 }
 
 struct Direct(Rc<Recorder>);
@@ -207,6 +210,7 @@ fn work() {
     assert_eq!(client.open_path(8, None).unwrap(), 16);
     let error = client.inherited("key").unwrap_err();
     assert_eq!(error.to_string(), "no key (give it)");
+    client.tasks_are_held().unwrap();
     let remote = format!("remote {call:?}");
     let memory = format!("dump_memory {} 9 {}", u64::MAX, 1_u64 << 40);
     let expected = [
@@ -221,6 +225,7 @@ fn work() {
         "opened 0",
         "open_path 8 Some(2)",
         "open_path 8 None",
+        "held",
     ];
     assert_eq!(*recorder.0.borrow(), expected);
 }

@@ -1,6 +1,6 @@
 //! The first stage: every task of a tree stopped, and the tree's shape.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -53,11 +53,21 @@ pub(crate) struct Seized {
 /// stopped; only orphans can still arrive from elsewhere, and for them the tree is walked again until
 /// nothing new is found.
 ///
+/// Where something holds the tasks, so that they cannot come to their stop, all are told to stop first;
+/// `let_go` then takes care that they are held no longer.
+///
 /// # Errors
 /// A task that cannot be stopped, named; then none is left stopped.
-pub(crate) fn seize(root: i32, timeout: Duration) -> Result<Seized> {
+pub(crate) fn seize(root: i32, timeout: Duration, let_go: Option<&dyn Fn() -> Result<()>>) -> Result<Seized> {
     let _deadline = Deadline::new(timeout);
-    let seized = walk(root);
+    let mut told = Told::new();
+    let all_told = let_go.map_or(Ok(()), |let_go| {
+        // In any case: one that is held cannot be detached from either.
+        let result = tell(root, &mut told);
+        let_go().and(result)
+    });
+    let seized = all_told.and_then(|()| walk(root, &mut told));
+    drop(told);
     if Deadline::passed() && seized.is_err() {
         return Err(Error::Timeout {
             action: format!("stopping the tasks of the tree of process {root}"),
@@ -67,8 +77,40 @@ pub(crate) fn seize(root: i32, timeout: Duration) -> Result<Seized> {
     seized
 }
 
-fn walk(root: i32) -> Result<Seized> {
-    let mut processes = vec![seize_process(root)?];
+/// Tasks that have been told to stop and not been waited for.
+type Told = HashMap<i32, Tracee>;
+
+/// Tells every thread of a process and its descendants to stop, until no new one appears.
+fn tell(root: i32, told: &mut Told) -> Result<()> {
+    let mut pids = vec![root];
+    loop {
+        let before = (pids.len(), told.len());
+        let mut index = 0;
+        while let Some(&pid) = pids.get(index) {
+            // What is gone, or dead, or cannot be traced, is dealt with when it is to be stopped.
+            let threads = proc::threads(pid).unwrap_or_default();
+            for &tid in &threads {
+                if !told.contains_key(&tid)
+                    && let Ok(tracee) = Tracee::interrupted(tid)
+                {
+                    told.insert(tid, tracee);
+                }
+            }
+            for child in proc::children(pid, &threads).unwrap_or_default() {
+                if !pids.contains(&child) {
+                    pids.push(child);
+                }
+            }
+            index += 1;
+        }
+        if (pids.len(), told.len()) == before {
+            return Ok(());
+        }
+    }
+}
+
+fn walk(root: i32, told: &mut Told) -> Result<Seized> {
+    let mut processes = vec![seize_process(root, told)?];
     if let State::Dead(_) = processes[0].state {
         return Err(Error::refused(
             format!("process {root}"),
@@ -86,7 +128,7 @@ fn walk(root: i32) -> Result<Seized> {
             if parent.leader.is_some() {
                 for child in proc::children(parent.pid, &parent.tids())? {
                     if known.insert(child) {
-                        processes.insert(at, seize_process(child)?);
+                        processes.insert(at, seize_process(child, told)?);
                     }
                     // Behind this child and what is below it already.
                     at = end_of_subtree(&processes, at, child);
@@ -120,8 +162,12 @@ fn end_of_subtree(processes: &[Process], from: usize, child: i32) -> usize {
 }
 
 /// Stops all threads of a process, until no new one appears.
-fn seize_process(pid: i32) -> Result<Process> {
-    let leader = match Tracee::seize(pid) {
+fn seize_process(pid: i32, told: &mut Told) -> Result<Process> {
+    let seized = match told.remove(&pid) {
+        Some(tracee) => tracee.stopped(),
+        None => Tracee::seize(pid),
+    };
+    let leader = match seized {
         Ok(tracee) => tracee,
         Err(criu_infect::Error::Zombie { .. }) => return zombie(pid),
         Err(error) => return Err(error.into()),
@@ -136,16 +182,22 @@ fn seize_process(pid: i32) -> Result<Process> {
         if fresh.is_empty() {
             break;
         }
-        for (tid, seized) in fresh.iter().zip(Tracee::seize_all(&fresh)) {
+        let (known_of, fresh): (Vec<i32>, Vec<i32>) =
+            fresh.into_iter().partition(|tid| told.contains_key(tid));
+        let before = known_of
+            .into_iter()
+            .filter_map(|tid| Some((tid, told.remove(&tid)?.stopped())));
+        let now = Tracee::seize_all(&fresh);
+        for (tid, seized) in before.chain(fresh.iter().copied().zip(now)) {
             match seized {
                 Ok(tracee) => {
-                    known.insert(*tid);
+                    known.insert(tid);
                     threads.push(tracee);
                 }
                 // It ended between the listing and the seizure.
                 Err(criu_infect::Error::Gone { .. }) => {}
                 Err(criu_infect::Error::Zombie { .. } | criu_infect::Error::Died { .. })
-                    if !thread_exists(pid, *tid) => {}
+                    if !thread_exists(pid, tid) => {}
                 Err(error) => {
                     return Err(Error::from(error))
                         .context(|| format!("stopping the threads of process {pid}"));

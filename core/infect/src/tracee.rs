@@ -118,13 +118,28 @@ impl Tracee {
     /// Seizes many tasks: all are told to stop before the first is waited for.
     pub fn seize_all(tids: &[i32]) -> Vec<Result<Tracee>> {
         let started: Vec<_> = tids.iter().map(|tid| Tracee::start_seize(*tid)).collect();
-        let finish = |s: Result<Tracee>| {
-            s.and_then(|mut t| {
-                t.finish_seize()?;
-                Ok(t)
-            })
-        };
-        started.into_iter().map(finish).collect()
+        started
+            .into_iter()
+            .map(|tracee| tracee.and_then(Tracee::stopped))
+            .collect()
+    }
+
+    /// First half of [`Self::seize`]: attaches and tells the task to stop, before it runs any more of its code.
+    /// Until [`Self::stopped`], nothing but a drop may follow, which waits for the stop too.
+    ///
+    /// # Errors
+    /// As for [`Self::seize`].
+    pub fn interrupted(tid: i32) -> Result<Tracee> {
+        Tracee::start_seize(tid)
+    }
+
+    /// Second half of [`Self::seize`]: waits until the task has stopped.
+    ///
+    /// # Errors
+    /// [`Error::Died`].
+    pub fn stopped(mut self) -> Result<Tracee> {
+        self.finish_seize()?;
+        Ok(self)
     }
 
     /// Takes over a task that is attached already and stopped: one that a traced parent made under

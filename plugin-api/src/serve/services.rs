@@ -188,6 +188,10 @@ impl Services for ServicesClient {
     fn inherited(&self, key: &str) -> Result<Option<RawFd>> {
         self.maybe(service::INHERITED, &Text { text: key.to_owned() })
     }
+
+    fn tasks_are_held(&self) -> Result<()> {
+        self.call::<Empty>(service::TASKS_ARE_HELD, &Empty {}).map(drop)
+    }
 }
 
 /// Answers a call of a plugin with the services of the host.
@@ -205,6 +209,7 @@ pub fn serve_service(services: &dyn Services, number: u32, request: &[u8]) -> Re
         service::DUMP_FILE..=service::DUMP_PATH | service::DUMP_SHARED_MEMORY..=service::INHERITED => {
             serve_work(services, number, request)
         }
+        service::TASKS_ARE_HELD => services.tasks_are_held().map(|()| Vec::new()),
         other => Err(Error::unsupported(format!("service {other} of the host"))),
     }
 }

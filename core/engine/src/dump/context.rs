@@ -40,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) spent: RefCell<Vec<PagesWriter>>,
     /// The parasites by pid.
     pub(crate) infected: RefCell<HashMap<i32, Infected>>,
+    /// Whether tasks are held by a means of a kind's, see [`Services::tasks_are_held`].
+    pub(crate) held: Cell<bool>,
     pidfds: RefCell<HashMap<i32, Rc<OwnedFd>>>,
     sequences: RefCell<HashMap<String, u32>>,
     pages_ids: Cell<u32>,
@@ -63,6 +65,7 @@ impl Context {
             tasks: RefCell::default(),
             spent: RefCell::default(),
             infected: RefCell::default(),
+            held: Cell::new(false),
             pidfds: RefCell::default(),
             sequences: RefCell::default(),
             pages_ids: Cell::new(0),
@@ -340,5 +343,10 @@ impl Services for Context {
 
     fn inherited(&self, _: &str) -> ApiResult<Option<RawFd>> {
         restore_only("inherited")
+    }
+
+    fn tasks_are_held(&self) -> ApiResult<()> {
+        self.held.set(true);
+        Ok(())
     }
 }

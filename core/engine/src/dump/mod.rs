@@ -25,6 +25,7 @@ mod survey;
 mod task;
 mod vmas;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use criu_images::ImageDir;
@@ -120,7 +121,9 @@ fn freeze_and_dump(
     room: &mut Room,
     stopped: &mut Option<Infection>,
 ) -> Result<()> {
-    let seized = seize::seize(root, dump.opts.timeout)?;
+    let let_go = || at_stage(dump, Stage::Interrupted);
+    let let_go: Option<&dyn Fn() -> Result<()>> = if dump.held.get() { Some(&let_go) } else { None };
+    let seized = seize::seize(root, dump.opts.timeout, let_go)?;
     dump.stats.frozen();
     check_session(dump, &seized)?;
     let ids = number(dump, &seized)?;
@@ -252,14 +255,14 @@ fn dump_process(
     }
     let umask = process.statuses.first().map_or(0, |status| status.umask);
     task::dump_fs(dump, pid, ids, umask)?;
-    let core_fields = dump_task_kinds(dump, pid)?;
+    let fields = dump_task_kinds(dump, pid)?;
     let subject = Subject {
         pid,
         stat: &process.stat,
         state: process.state,
         info: &info,
         statuses: &process.statuses,
-        core_fields: &core_fields,
+        fields: &fields,
     };
     task::dump_mm(dump, &subject, exe.id, vmas)?;
     let mut infected = dump.infected.borrow_mut();
@@ -286,12 +289,18 @@ fn refuse_shared_memory(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry) -> Result
     ))
 }
 
-fn dump_task_kinds(dump: &Dump, pid: i32) -> Result<Vec<u8>> {
+/// What kinds add to the `core_entry` of each thread, by its id.
+fn dump_task_kinds(dump: &Dump, pid: i32) -> Result<HashMap<i32, Vec<u8>>> {
     let task = dump.task(pid).map(|task| task.clone()).unwrap_or_default();
-    let mut fields = Vec::new();
+    let mut fields: HashMap<i32, Vec<u8>> = HashMap::new();
     for kind in dump.kinds.tasks() {
         match kind.task()?.dump(&dump.host(&kind), &task)? {
-            Verdict::Entry(image) => fields.extend_from_slice(&image.core_fields),
+            Verdict::Entry(image) => {
+                fields.entry(pid).or_default().extend(image.core_fields);
+                for thread in image.threads {
+                    fields.entry(thread.tid).or_default().extend(thread.core_fields);
+                }
+            }
             Verdict::NotMine => {}
             Verdict::Refused(refusal) => return Err(criu_plugin_api::Error::from(refusal).into()),
         }
@@ -394,13 +403,23 @@ fn release(dump: &Dump, notify: &dyn Notify, root: i32, infection: Infection) ->
     if state == FinalState::Kill {
         infection.kill(dump)?;
         dump.stats.thawed();
+        cured(dump);
         return Ok(());
     }
     at_stage(dump, Stage::BeforeThaw)?;
     told(notify, "network-unlock", root)?;
-    infection.cure(dump, state == FinalState::Stopped)?;
+    let tree = infection.cure(dump);
+    cured(dump);
+    tree.release(state == FinalState::Stopped)?;
     dump.stats.thawed();
     Ok(())
+}
+
+/// Tells the kinds that nothing of the dump is left in the tree.
+fn cured(dump: &Dump) {
+    if let Err(error) = at_stage(dump, Stage::Cured) {
+        tracing::warn!("after the dump: {error}");
+    }
 }
 
 /// After a failure: the kinds undo what they did to the tree, then it is let go.
@@ -411,9 +430,11 @@ fn give_up(dump: &Dump, notify: &dyn Notify, root: i32, infection: Option<Infect
     if let Err(error) = told(notify, "network-unlock", root) {
         tracing::warn!("undoing after a failure: {error}");
     }
-    // Each parasite leaves as it is dropped; then the other threads go on.
+    let tree = infection.map(|infection| infection.cure(dump));
+    // Those of processes that were not all entered.
     dump.infected.borrow_mut().clear();
-    drop(infection);
+    cured(dump);
+    drop(tree);
     dump.stats.thawed();
     // A set that was complete before the failure is not one that may be restored beside the tree.
     if let Err(error) = dump.images.begin_dump() {

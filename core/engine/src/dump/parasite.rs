@@ -96,28 +96,24 @@ impl Infection {
         Ok(())
     }
 
-    /// Removes the parasites and lets every task go on as it was, or stopped.
-    ///
-    /// # Errors
-    /// The first process that could not be cured; the others are, all the same.
-    pub(crate) fn cure(self, dump: &Dump, stopped: bool) -> Result<()> {
-        let mut result = Ok(());
-        for process in &self.processes {
-            let infected = dump.infected.borrow_mut().remove(&process.pid);
-            let Some(infected) = infected else { continue };
-            if stopped && process.state == State::Alive {
-                stop(process.pid);
-            }
-            let cured = infected
-                .cure()
-                .and_then(Tracee::detach)
-                .context(|| format!("letting process {} go", process.pid));
-            result = result.and(cured);
-            let threads = Tracee::detach_all(process.threads.borrow_mut().drain(..));
-            result =
-                result.and(threads.context(|| format!("letting the threads of process {} go", process.pid)));
+    /// Removes the parasites. All tasks are still stopped.
+    pub(crate) fn cure(self, dump: &Dump) -> Cured {
+        let leaders = self
+            .processes
+            .iter()
+            .map(|process| {
+                let infected = dump.infected.borrow_mut().remove(&process.pid)?;
+                Some(
+                    infected
+                        .cure()
+                        .context(|| format!("letting process {} go", process.pid)),
+                )
+            })
+            .collect();
+        Cured {
+            infection: self,
+            leaders,
         }
-        result
     }
 
     /// Kills the tree, parents first so that none of them sees a child die, and waits for the end.
@@ -157,6 +153,40 @@ impl Infection {
             }
         }
         Ok(())
+    }
+}
+
+/// A stopped tree without parasites. Dropping it lets every task go on as it was.
+#[derive(Debug)]
+pub(crate) struct Cured {
+    infection: Infection,
+    /// Of each process, unless it is a zombie.
+    leaders: Vec<Option<Result<Tracee>>>,
+}
+
+impl Cured {
+    /// Lets every task go on as it was, or stopped.
+    ///
+    /// # Errors
+    /// The first process that could not be cured or let go; the others are, all the same.
+    pub(crate) fn release(self, stopped: bool) -> Result<()> {
+        let mut result = Ok(());
+        for (process, leader) in self.infection.processes.iter().zip(self.leaders) {
+            let Some(leader) = leader else { continue };
+            if stopped && process.state == State::Alive {
+                stop(process.pid);
+            }
+            let released = leader.and_then(|leader| {
+                leader
+                    .detach()
+                    .context(|| format!("letting process {} go", process.pid))
+            });
+            result = result.and(released);
+            let threads = Tracee::detach_all(process.threads.borrow_mut().drain(..));
+            result =
+                result.and(threads.context(|| format!("letting the threads of process {} go", process.pid)));
+        }
+        result
     }
 }
 

@@ -1,5 +1,7 @@
 //! The state of a process and of its threads: `core-TID.img`, `mm-PID.img`, `fs-PID.img`.
 
+use std::collections::HashMap;
+
 use criu_infect::{Infected, ProcessInfo, Queue, ThreadInfo, ThreadState, Tracee};
 use criu_proto::images::core_entry::March;
 use criu_proto::images::{
@@ -60,8 +62,19 @@ pub(crate) struct Subject<'a> {
     pub(crate) info: &'a ProcessInfo,
     /// Of all its threads, the leader first.
     pub(crate) statuses: &'a [Status],
-    /// Fields of its `core_entry` that kinds added.
-    pub(crate) core_fields: &'a [u8],
+    /// Fields of `core_entry` that kinds added, by thread.
+    pub(crate) fields: &'a HashMap<i32, Vec<u8>>,
+}
+
+impl Subject<'_> {
+    /// Adds what kinds have to say of a thread.
+    fn add_fields(&self, tid: i32, core: &mut CoreEntry) -> Result<()> {
+        let Some(fields) = self.fields.get(&tid) else {
+            return Ok(());
+        };
+        core.merge(fields.as_slice())
+            .map_err(|e| Error::malformed(format!("what kinds added to thread {tid}"), e.to_string()))
+    }
 }
 
 /// Writes the leader's `core-PID.img`.
@@ -115,8 +128,7 @@ pub(crate) fn dump_leader(
         // The leader's mask stands in the task's part.
         thread_core.blk_sigset = None;
     }
-    core.merge(subject.core_fields)
-        .map_err(|e| Error::malformed(format!("what kinds added to process {pid}"), e.to_string()))?;
+    subject.add_fields(pid, &mut core)?;
     dump.images
         .write_one(&magic::CORE, pid.cast_unsigned().into(), &core)?;
     Ok(())
@@ -135,8 +147,9 @@ pub(crate) fn dump_threads(
 ) -> Result<()> {
     let pid = subject.pid;
     for ((tracee, state), status) in threads.iter().zip(states).zip(subject.statuses.iter().skip(1)) {
-        let core = thread_core(pid, tracee, state, status, seccomp)
+        let mut core = thread_core(pid, tracee, state, status, seccomp)
             .context(|| format!("dumping thread {} of process {pid}", tracee.tid()))?;
+        subject.add_fields(tracee.tid(), &mut core)?;
         dump.images
             .write_one(&magic::CORE, tracee.tid().cast_unsigned().into(), &core)?;
     }

@@ -111,6 +111,7 @@ fn live_task(
     live: &Live,
 ) -> Result<Never> {
     let mut counts = pages::Counts::default();
+    at_point(restore, node, TaskPoint::Born)?;
     prepare_inheritance(restore, node, world, live, &mut counts)?;
     be_born(restore, node, places, world)?;
     at_point(restore, node, TaskPoint::BeforeFiles)?;
