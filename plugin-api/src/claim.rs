@@ -147,7 +147,7 @@ const FILE_TYPES: [(&str, u32); 7] = [
     ("blk", libc::S_IFBLK),
 ];
 
-const STAGES: [(&str, crate::Stage); 10] = [
+const STAGES: [(&str, crate::Stage); 11] = [
     ("before-freeze", crate::Stage::BeforeFreeze),
     ("frozen", crate::Stage::Frozen),
     ("dumped", crate::Stage::Dumped),
@@ -158,6 +158,7 @@ const STAGES: [(&str, crate::Stage); 10] = [
     ("restore-failed", crate::Stage::RestoreFailed),
     ("interrupted", crate::Stage::Interrupted),
     ("cured", crate::Stage::Cured),
+    ("complete", crate::Stage::Complete),
 ];
 
 /// Whether the text begins as a claim does; for the check at compile time.

@@ -225,6 +225,9 @@ pub enum Stage {
     /// Dump: nothing of it is left in the tasks, and they have yet to go on, except after a failure before
     /// all were stopped; or they are gone.
     Cured = 9,
+    /// Restore: every task stands at its first instruction, with nothing of the restore left in it; calls inside of
+    /// it are not possible any more.
+    Complete = 10,
 }
 
 /// Work that belongs to a point in time and not to an object.

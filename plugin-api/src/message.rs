@@ -288,7 +288,7 @@ pub struct RemoteArg {
 /// A system call inside a target.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct RemoteCall {
-    /// The process.
+    /// The process; on restore any of its threads.
     #[prost(int32, tag = "1")]
     pub pid: i32,
     /// The number of the call on this architecture.

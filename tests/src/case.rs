@@ -22,6 +22,8 @@ pub struct Case {
     program: Option<PathBuf>,
     /// Folders with more plugins.
     plugins: Vec<PathBuf>,
+    /// What happens to the machine between dump and restore.
+    between: Option<fn(&Lab)>,
     /// Names of fields that the comparison of /proc before and after leaves out.
     except: Vec<&'static str>,
 }
@@ -36,6 +38,7 @@ impl Case {
             needs: Vec::new(),
             program: None,
             plugins: Vec::new(),
+            between: None,
             except: Vec::new(),
         }
     }
@@ -67,6 +70,12 @@ impl Case {
     /// Something that the machine has to give.
     pub fn need(mut self, need: Need) -> Self {
         self.needs.push(need);
+        self
+    }
+
+    /// Something that happens once the tree is dumped and gone, before it is restored.
+    pub fn between(mut self, what: fn(&Lab)) -> Self {
+        self.between = Some(what);
         self
     }
 
@@ -131,6 +140,9 @@ impl Case {
         dumped.expect_ok();
         let end = reaper::wait(pid, Duration::from_secs(10));
         assert!(end.is_some(), "process {pid} is alive after its dump\n{dumped}");
+        if let Some(what) = self.between {
+            what(lab);
+        }
         let pidfile = lab.path().join(format!("pid-{round}"));
         let restored = self
             .place(Criu::restore(lab, &images))

@@ -174,6 +174,7 @@ impl Default for Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         leftovers::kill_all(self.path());
+        crate::remove_groups(self);
     }
 }
 

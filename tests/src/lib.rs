@@ -7,6 +7,7 @@
 #![allow(clippy::panic, reason = "a test helper reports by panicking")]
 
 mod case;
+mod cgroups;
 mod criu;
 mod killing;
 mod lab;
@@ -17,6 +18,7 @@ mod requirements;
 mod snapshot;
 
 pub use case::Case;
+pub use cgroups::{groups, remove_groups};
 pub use criu::{Criu, Outcome, build_folder};
 pub use killing::kill_dumps;
 pub use lab::{Lab, Verdict, until};

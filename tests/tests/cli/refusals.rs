@@ -86,15 +86,7 @@ fn options_of_later_work() {
         ("--status-fd 2", "--status-fd"),
         ("--force-irmap", ""),
         ("--irmap-scan-path /tmp", "--irmap-scan-path"),
-        ("--freeze-cgroup /sys/fs/cgroup/x", "--freeze-cgroup"),
-        ("--cgroup-props x", "--cgroup-props"),
-        ("--cgroup-props-file x", "--cgroup-props-file"),
-        ("--cgroup-dump-controller cpu", "--cgroup-dump-controller"),
-        ("--cgroup-yard /x", "--cgroup-yard"),
         ("--allow-uprobes", ""),
-        ("--manage-cgroups=full", "--manage-cgroups"),
-        ("--manage-cgroups", ""),
-        ("--cgroup-root /x", "--cgroup-root"),
         ("-M a:b", "--ext-mount-map"),
         ("--ext-mount-map auto", "--ext-mount-map"),
         ("--skip-mnt /x", "--skip-mnt"),
@@ -161,12 +153,7 @@ fn the_line_of_lxc() {
                   --enable-external-sharing --enable-external-masters --enable-fs hugetlbfs --enable-fs tracefs \
                   -D im -v4";
     let log = lab.path().join("im/dump.log");
-    let named = [
-        "--manage-cgroups",
-        "--ext-mount-map",
-        "--enable-external-sharing",
-        "--enable-fs",
-    ];
+    let named = ["--ext-mount-map", "--enable-external-sharing", "--enable-fs"];
     let ran = criu(
         &lab,
         &format!(
@@ -176,7 +163,7 @@ fn the_line_of_lxc() {
     )
     .refused(&named);
     assert!(
-        ran.err.contains("--freeze-cgroup") && !ran.err.contains("--ghost-limit"),
+        !ran.err.contains("cgroup") && !ran.err.contains("--ghost-limit"),
         "{ran}"
     );
     let ran = criu(
@@ -191,7 +178,7 @@ fn the_line_of_lxc() {
     no_tracer(pid);
     // The same without what is of later work.
     let line = format!(
-        "--tcp-established --file-locks --link-remap -D im -v4 -o {}",
+        "--tcp-established --file-locks --link-remap --manage-cgroups=full -D im -v4 -o {}",
         log.display()
     );
     criu(
@@ -235,7 +222,9 @@ fn plugins_as_json() {
         .iter()
         .filter_map(|plugin| plugin["name"].as_str())
         .collect();
-    for name in ["aio", "events", "files", "memfd", "pipes", "sockets", "tty"] {
+    for name in [
+        "aio", "cgroup", "events", "files", "memfd", "pipes", "sockets", "task", "tty",
+    ] {
         assert!(names.contains(&name), "{names:?}");
     }
     let file = build_folder().join("libcriu_plugin_files.so");

@@ -89,7 +89,7 @@ fn run(dump: &Rc<Dump>, notify: &dyn Notify, root: i32, survey: &Survey) -> Resu
     told(notify, "pre-dump", root)?;
     let mut room = Room::default();
     room.reserve(dump, &survey.pids)?;
-    at_stage(dump, Stage::BeforeFreeze)?;
+    at_stage(dump, Stage::BeforeFreeze).inspect_err(|_| cured(dump))?;
 
     dump.stats.freezing_began();
     let mut infection = None;

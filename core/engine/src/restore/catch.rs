@@ -26,20 +26,26 @@ pub(crate) struct Caught {
 }
 
 impl Caught {
-    /// Has the leader run a call and returns its result.
-    fn syscall(&mut self, nr: i64, args: [u64; 6]) -> Result<i64> {
-        let leader = self
+    /// Whether a thread is one of this process.
+    pub(crate) fn has_thread(&self, tid: i32) -> bool {
+        self.threads.iter().any(|thread| thread.tid() == tid)
+    }
+
+    /// Has a thread run a call and returns its result.
+    fn syscall(&mut self, tid: i32, nr: i64, args: [u64; 6]) -> Result<i64> {
+        let thread = self
             .threads
-            .first_mut()
-            .ok_or_else(|| Error::Task("a process without threads".into()))?;
-        let mut regs = leader.regs()?;
+            .iter_mut()
+            .find(|thread| thread.tid() == tid)
+            .ok_or_else(|| Error::Task(format!("process {} has no thread {tid}", self.pid)))?;
+        let mut regs = thread.regs()?;
         (regs.rip, regs.rax, regs.orig_rax) = (self.code, nr.cast_unsigned(), u64::MAX);
         [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
-        leader.set_regs(&regs)?;
+        thread.set_regs(&regs)?;
         for doing in ["entering a system call", "in a system call"] {
-            leader.resume_until(Resume::ToSyscall, doing, |stop| stop == Stop::Syscall)?;
+            thread.resume_until(Resume::ToSyscall, doing, |stop| stop == Stop::Syscall)?;
         }
-        Ok(leader.regs()?.rax.cast_signed())
+        Ok(thread.regs()?.rax.cast_signed())
     }
 
     /// Runs a plugin's call, its buffers in the scratch memory.
@@ -73,7 +79,7 @@ impl Caught {
             *slot = next;
             next = (next + bytes.len() as u64).next_multiple_of(16).min(end);
         }
-        let value = self.syscall(call.nr, args)?;
+        let value = self.syscall(call.pid, call.nr, args)?;
         let mut data = Vec::new();
         for (at, length) in rooms {
             let mut bytes = vec![0; length];
@@ -90,7 +96,7 @@ impl Caught {
     /// Takes the restorer out and gives every thread its registers.
     pub(crate) fn complete(&mut self, task: &TaskImages, live: &Live, restorer: (u64, u64)) -> Result<()> {
         let args = [restorer.0, restorer.1 - restorer.0, 0, 0, 0, 0];
-        let result = self.syscall(libc::SYS_munmap, args)?;
+        let result = self.syscall(self.pid, libc::SYS_munmap, args)?;
         if result < 0 {
             return Err(Error::Task(format!(
                 "unmapping the restorer of process {}: {}",

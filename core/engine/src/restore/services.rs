@@ -134,7 +134,14 @@ impl Services for Restore {
 
     fn remote_call(&self, call: &RemoteCall) -> Result<RemoteResult> {
         let mut caught = self.caught.borrow_mut();
-        let target = caught.get_mut(&call.pid);
+        // The leader, which has the number of the process, is found at once.
+        let process = match caught.contains_key(&call.pid) {
+            true => Some(call.pid),
+            false => caught
+                .iter()
+                .find_map(|(&pid, target)| target.has_thread(call.pid).then_some(pid)),
+        };
+        let target = process.and_then(|pid| caught.get_mut(&pid));
         let target = target.ok_or_else(|| {
             ApiError::new(format!(
                 "process {} cannot run calls now: it is not caught",

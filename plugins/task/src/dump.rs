@@ -1,0 +1,253 @@
+//! Looks at tasks from outside.
+
+use std::collections::HashSet;
+
+use criu_plugin_api::message::{TaskImage, TaskInfo};
+use criu_plugin_api::{Context, Error, Host, Result, Verdict, image};
+
+use crate::entry::{Attributes, IMAGE, Policy, Range, Thread};
+use crate::{affinity, numa, sys};
+
+/// What the kernel gives the first process (`MMF_DUMP_FILTER_DEFAULT`; with huge pages).
+const DUMP_FILTER: u32 = 0x33;
+/// Nanoseconds.
+const TIMER_SLACK: u64 = 50_000;
+/// Utilization is not clamped.
+const NO_CLAMPS: (u32, u32) = (0, 1024);
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Dump {
+    found: Vec<Attributes>,
+    unrestricted: Option<Vec<u8>>,
+}
+
+impl Dump {
+    /// Looks at a process.
+    pub(crate) fn task(&mut self, host: &Host<'_>, task: &TaskInfo) -> Result<Verdict<TaskImage>> {
+        let pid = task.host_pid;
+        let mut found = Attributes {
+            pid: task.pid,
+            dump_filter: dump_filter(pid)?.filter(|&filter| filter != DUMP_FILTER),
+            autogroup: autogroup(host, task)?.filter(|&nice| nice != 0),
+            ..Attributes::default()
+        };
+        for &tid in &task.threads {
+            if sys::core_cookie(tid) != 0 {
+                return Ok(Verdict::refused(
+                    format!("thread {tid} of process {pid}"),
+                    "is in a group of core scheduling (PR_SCHED_CORE), which is not supported",
+                ));
+            }
+            let (mut thread, maps) = self.thread(pid, tid)?;
+            let own = task_policy(host, pid, tid, &maps)?;
+            if tid == task.pid {
+                found.ranges = ranges(pid, &maps, &own)?;
+            }
+            thread.policy = (own.mode != numa::DEFAULT).then_some(own);
+            if !thread.is_plain() {
+                found.threads.push(thread);
+            }
+        }
+        let plain = Attributes {
+            pid: found.pid,
+            ..Attributes::default()
+        };
+        if found != plain {
+            self.found.push(found);
+        }
+        Ok(Verdict::NotMine)
+    }
+
+    /// What a thread has, but its memory policy; and the mappings with the policies that it sees.
+    fn thread(&mut self, pid: i32, tid: i32) -> Result<(Thread, Vec<(u64, Policy)>)> {
+        let object = || format!("thread {tid} of process {pid}");
+        let unrestricted = match &self.unrestricted {
+            Some(mask) => mask,
+            None => self.unrestricted.insert(affinity::unrestricted()?),
+        };
+        let processors = sys::affinity(tid).context(|| format!("reading the processors of {}", object()))?;
+        let io_priority =
+            sys::io_priority(tid).context(|| format!("reading the I/O priority of {}", object()))?;
+        let clamps = sys::clamps(tid).filter(|&clamps| clamps != NO_CLAMPS && clamps != (0, 0));
+        let restricted = !affinity::same(&processors, unrestricted)
+            && !affinity::of_group(tid).is_some_and(|group| affinity::same(&processors, &group));
+        let thread = Thread {
+            tid,
+            processors: restricted.then_some(processors),
+            io_priority: (io_priority != 0).then_some(io_priority),
+            // Real-time tasks have none.
+            timer_slack: number(&format!("/proc/{tid}/timerslack_ns"))?
+                .filter(|&slack| slack != TIMER_SLACK && slack != 0),
+            policy: None,
+            clamp_min: clamps.map(|(min, _)| min),
+            clamp_max: clamps.map(|(_, max)| max),
+        };
+        let path = format!("/proc/{pid}/task/{tid}/numa_maps");
+        // Not there without CONFIG_NUMA.
+        let text = std::fs::read(&path).unwrap_or_default();
+        let lines = text.split(|&byte| byte == b'\n');
+        let lines = lines.map(String::from_utf8_lossy).filter(|line| !line.is_empty());
+        let maps = lines
+            .map(|line| {
+                numa::line(&line).ok_or_else(|| Error::new(format!("{path}: {line:?} does not parse")))
+            })
+            .collect::<Result<_>>()?;
+        Ok((thread, maps))
+    }
+
+    /// Writes the image, if there is anything to say.
+    pub(crate) fn finish(self, host: &Host<'_>) -> Result<()> {
+        if self.found.is_empty() {
+            return Ok(());
+        }
+        let mut writer = image::create(host, &IMAGE)?;
+        for attributes in &self.found {
+            writer.entry(attributes)?;
+        }
+        writer.finish()?;
+        Ok(())
+    }
+}
+
+/// The policy of the thread itself: that of mappings without one of their own. The leader can be asked; of the
+/// others the kernel shows no more than what their mappings have, where most have none.
+fn task_policy(host: &Host<'_>, pid: i32, tid: i32, maps: &[(u64, Policy)]) -> Result<Policy> {
+    let first = maps.iter().map(|(_, policy)| policy);
+    if maps.iter().all(|(_, policy)| policy.mode == numa::DEFAULT) {
+        return Ok(Policy::default());
+    }
+    if tid == pid {
+        return leader_policy(host, pid);
+    }
+    let mut best: (usize, Policy) = (0, Policy::default());
+    let mut seen = HashSet::new();
+    for policy in first.filter(|policy| seen.insert((policy.mode, policy.flags, policy.nodes.clone()))) {
+        let count = maps.iter().filter(|(_, other)| other == policy).count();
+        if count > best.0 {
+            best = (count, policy.clone());
+        }
+    }
+    Ok(best.1)
+}
+
+/// get_mempolicy(2) of the leading thread.
+fn leader_policy(host: &Host<'_>, pid: i32) -> Result<Policy> {
+    use criu_plugin_api::message::{RemoteArg, RemoteCall};
+    /// Bits of the mask; more than any kernel has.
+    const BITS: u64 = 1024;
+    let room = |room| RemoteArg {
+        room,
+        ..RemoteArg::default()
+    };
+    let value = |value| RemoteArg {
+        value,
+        ..RemoteArg::default()
+    };
+    let result = host.remote_call(&RemoteCall {
+        pid,
+        nr: libc::SYS_get_mempolicy,
+        args: vec![room(4), room((BITS / 8) as u32), value(BITS), value(0), value(0)],
+    })?;
+    if result.value < 0 || result.data.len() != 2 {
+        let errno = nix::errno::Errno::from_raw(i32::try_from(-result.value).unwrap_or(0));
+        return Err(Error::new(format!(
+            "asking process {pid} for its memory policy: {}",
+            errno.desc()
+        )));
+    }
+    let bytes = |chunk: &[u8]| std::array::from_fn(|i| chunk.get(i).copied().unwrap_or(0));
+    let mode = u32::from_ne_bytes(std::array::from_fn(|i| {
+        result.data[0].get(i).copied().unwrap_or(0)
+    }));
+    let mut nodes: Vec<u64> = result.data[1]
+        .chunks(8)
+        .map(|chunk| u64::from_ne_bytes(bytes(chunk)))
+        .collect();
+    while nodes.last() == Some(&0) {
+        nodes.pop();
+    }
+    Ok(Policy {
+        mode: mode & 0xfff,
+        flags: mode & !0xfff,
+        nodes,
+    })
+}
+
+/// The mappings whose policy is not that of the thread.
+fn ranges(pid: i32, maps: &[(u64, Policy)], own: &Policy) -> Result<Vec<Range>> {
+    let mut differing = maps.iter().filter(|(_, policy)| policy != own).peekable();
+    if differing.peek().is_none() {
+        return Ok(Vec::new());
+    }
+    let path = format!("/proc/{pid}/maps");
+    let text = std::fs::read(&path).context(|| format!("reading {path}"))?;
+    let mut ends = std::collections::HashMap::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        let line = String::from_utf8_lossy(line);
+        let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        if let Some((start, end)) = range
+            && let (Ok(start), Ok(end)) = (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16))
+        {
+            ends.insert(start, end);
+        }
+    }
+    differing
+        .map(|(start, policy)| {
+            let end = ends.get(start).copied();
+            let end = end.ok_or_else(|| Error::new(format!("{path} has no mapping at {start:#x}")))?;
+            Ok(Range {
+                start: *start,
+                end,
+                policy: policy.clone(),
+            })
+        })
+        .collect()
+}
+
+fn dump_filter(pid: i32) -> Result<Option<u32>> {
+    // Not there without CONFIG_ELF_CORE.
+    let path = format!("/proc/{pid}/coredump_filter");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return Ok(None);
+    };
+    let value = u32::from_str_radix(text.trim(), 16);
+    value
+        .map(Some)
+        .map_err(|error| Error::new(format!("{path}: {error}")))
+}
+
+/// The nice value of the autogroup of a session that begins with this process, see sched(7).
+fn autogroup(host: &Host<'_>, task: &TaskInfo) -> Result<Option<i32>> {
+    let leads = task.sid == task.pid;
+    // Whoever comes first speaks for a session whose leader is dead.
+    let first = || -> Result<bool> {
+        let tasks = host.tasks()?;
+        let alive = tasks.iter().filter(|other| !other.dead && other.sid == task.sid);
+        let led = tasks.iter().any(|other| other.pid == task.sid);
+        Ok(led && alive.map(|other| other.pid).next() == Some(task.pid))
+    };
+    if !leads && !first()? {
+        return Ok(None);
+    }
+    // Not there without CONFIG_SCHED_AUTOGROUP.
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{}/autogroup", task.host_pid)) else {
+        return Ok(None);
+    };
+    // `/autogroup-25 nice 0`
+    Ok(text
+        .trim()
+        .rsplit_once("nice ")
+        .and_then(|(_, nice)| nice.parse().ok()))
+}
+
+/// A number; nothing where the file is not there.
+fn number(path: &str) -> Result<Option<u64>> {
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return Ok(None);
+    };
+    let value = text.trim().parse::<u64>();
+    value
+        .map(Some)
+        .map_err(|error| Error::new(format!("{path}: {error}")))
+}
