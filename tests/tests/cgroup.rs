@@ -41,6 +41,7 @@ mod guests {
         v1_memory_tight
         v1_named
         v1_pids
+        v1_realtime
         v1_threads
         v2_freeze
         v2_plain

@@ -85,6 +85,12 @@ impl Dump {
     }
 }
 
+/// Finds what is wrong with the options before anything is stopped.
+pub(crate) fn check_options(host: &Host<'_>) -> Result<()> {
+    Properties::of(host)?;
+    Roots::of(host).map(drop)
+}
+
 /// `thread_core.cg_set` alone: a whole entry would carry its required fields along.
 fn fields(set: u32) -> Vec<u8> {
     let mut inner = Vec::new();

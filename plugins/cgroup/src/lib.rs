@@ -107,6 +107,9 @@ impl StageHook for Cgroup {
         let placement = self.restore.borrow().clone();
         match (stage, placement) {
             (Stage::BeforeFreeze, _) => {
+                if Mode::of(host)? != Mode::Ignore {
+                    dump::check_options(host)?;
+                }
                 *self.freezer.borrow_mut() = Freezer::freeze(host)?;
                 Ok(())
             }

@@ -19,6 +19,8 @@ pub(crate) const EARLY: &[&str] = &[
     "cgroup.subtree_control",
     "cpuset.cpus",
     "cpuset.mems",
+    "cpu.rt_period_us",
+    "cpu.rt_runtime_us",
 ];
 /// What would stop tasks that have yet to be completed.
 pub(crate) const FREEZERS: &[&str] = &["freezer.state", "cgroup.freeze"];

@@ -80,6 +80,34 @@ fn frozen_before() {
     }
 }
 
+/// A tree that was frozen is restored so, in a group that is made anew and in one that is still frozen.
+#[test]
+fn restored_frozen() {
+    for (hierarchy, file, run, stop) in VERSIONS {
+        let mut lab = Lab::new();
+        let Some((pid, group)) = frozen_by(&lab, hierarchy, TREE) else {
+            continue;
+        };
+        put(&group, file, stop);
+        let options = format!("{} --manage-cgroups", option(&group));
+        dump(&lab, pid, &options).expect_ok();
+        assert_eq!(get(&group, file), stop);
+        criu_tests::remove_groups(&lab);
+        restore(&lab, "--manage-cgroups").expect_ok();
+        assert_eq!(get(&group, file), stop);
+        assert!(inside(&group, pid));
+        dump(&lab, pid, &options).expect_ok();
+        let outcome = restore(&lab, "--manage-cgroups");
+        outcome.expect_ok();
+        assert_eq!(get(&group, file), stop, "{outcome}");
+        lab.go();
+        assert_eq!(lab.verdict(), None);
+        put(&group, file, run);
+        assert_eq!(lab.conclude(pid), Verdict::Pass);
+        lab.assert_clean(&[pid]);
+    }
+}
+
 /// What is said about a tree that stands in a freezer, without the option.
 #[test]
 fn frozen_without_the_option() {
