@@ -43,6 +43,7 @@ mod guests {
         v1_pids
         v1_realtime
         v1_threads
+        v2_controllers
         v2_freeze
         v2_plain
         v2_threaded

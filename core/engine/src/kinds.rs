@@ -174,6 +174,7 @@ impl Kinds {
             })
             .collect();
         let options = PluginOptions::new(&loader, &given).map_err(load_error)?;
+        check_settings(opts, &loader)?;
         Ok(Self {
             loader: Rc::new(loader),
             options,
@@ -330,6 +331,29 @@ impl Kinds {
     }
 }
 
+/// What the user asks for is not passed over because the plugin that would do it is not there.
+fn check_settings(opts: &Options, loader: &Loader) -> Result<()> {
+    for (setting, default, plugin) in shipped::SETTINGS {
+        let asked = opts
+            .setting(setting)
+            .is_some_and(|value| Some(value.as_str()) != *default);
+        if asked && !loader.plugins().any(|found| found.name == *plugin) {
+            return Err(Error::Refused {
+                object: format!("--{setting}"),
+                what: format!("is done by plugin {plugin}, which was not found"),
+                remedy: Some(install(plugin)),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn install(plugin: &str) -> String {
+    format!(
+        "install plugin {plugin} or name its directory with --plugin-dir; `criu plugin list` shows what is found"
+    )
+}
+
 fn missing(shipped: Option<shipped::Shipped>) -> (String, Option<String>) {
     match shipped {
         Some(shipped) => (
@@ -337,10 +361,7 @@ fn missing(shipped: Option<shipped::Shipped>) -> (String, Option<String>) {
                 "its kind, {}, is served by plugin {}, which was not found",
                 shipped.kind, shipped.plugin
             ),
-            Some(format!(
-                "install plugin {0} or name its directory with --plugin-dir; `criu plugin list` shows what is found",
-                shipped.plugin
-            )),
+            Some(install(shipped.plugin)),
         ),
         None => (
             "no plugin serves its kind".to_owned(),

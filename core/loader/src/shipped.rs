@@ -68,6 +68,12 @@ const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
     ),
 ];
 
+/// Settings that ask for something, unless they have the value given here, and the plugin that does it.
+pub const SETTINGS: &[(&str, Option<&str>, &str)] = &[
+    ("manage-cgroups", Some("ignore"), "cgroup"),
+    ("freeze-cgroup", None, "cgroup"),
+];
+
 /// A shipped kind and the plugin it comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shipped {

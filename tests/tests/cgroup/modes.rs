@@ -311,3 +311,29 @@ fn a_yard() {
     assert!(inside(&pids, pid));
     goes_on(lab, pid);
 }
+
+/// What was asked for is not passed over in silence.
+#[test]
+fn without_the_plugin() {
+    let lab = Lab::new();
+    let pid = ready(&lab, GUEST, &[]);
+    let folder = tempfile::Builder::new()
+        .prefix("criu-test-bin-")
+        .tempdir()
+        .expect("make the folder");
+    for name in ["criu", "libcriu_plugin_files.so"] {
+        fs::copy(criu_tests::build_folder().join(name), folder.path().join(name)).expect("copy");
+    }
+    for option in ["--manage-cgroups", "--freeze-cgroup=/sys/fs/cgroup/x"] {
+        let outcome = criu_tests::Criu::dump(&lab, "images", pid)
+            .installed_in(folder.path())
+            .args([option])
+            .run();
+        outcome.expect_error();
+        let name = option.split('=').next().unwrap_or_default();
+        for word in [name, "plugin cgroup, which was not found"] {
+            assert!(outcome.output.contains(word), "no {word:?} in\n{outcome}");
+        }
+    }
+    goes_on(lab, pid);
+}
