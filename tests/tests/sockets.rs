@@ -1,6 +1,21 @@
-//! Sockets: unix, TCP, UDP.
+//! Sockets: unix, TCP, UDP, netlink, packet.
 criu_tests::guests! {
     sockets {
+        netlink_bound,
+        netlink_connected,
+        netlink_groups,
+        netlink_options,
+        netlink_shared,
+        netlink_unbound,
+        packet_bound,
+        packet_fanout,
+        packet_members,
+        packet_old,
+        packet_options,
+        packet_ring,
+        packet_ring_blocks,
+        packet_ring_both,
+        packet_ring_shared,
         tcp_bound (.option("--tcp-established")),
         tcp_close (.option("--tcp-close")),
         tcp_ended (.option("--tcp-established")),

@@ -50,6 +50,14 @@ const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
         Point::File,
         &["socket:2:*:*", "socket:10:*:*", "image:4"],
     ),
+    ("sockets", "netlink", Point::File, &["socket:16:*:*", "image:13"]),
+    ("sockets", "packet", Point::File, &["socket:17:*:*", "image:10"]),
+    (
+        "sockets",
+        "packet-ring",
+        Point::Mapping,
+        &["map:socket:[*", "vma-status:11"],
+    ),
     ("sockets", "unix", Point::File, &["socket:1:*:*", "image:5"]),
     (
         "tty",

@@ -1,6 +1,6 @@
 //! What a socket has and the common image format has no field for: options of the network layers, the
 //! senders of queued datagrams. Written only when there is something, into images of our own
-//! (`sk-extra-unix.img`, `sk-extra-inet.img`); a set without them restores as well.
+//! (`sk-extra-unix.img`, `sk-extra-inet.img` and so on); a set without them restores as well.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,6 +14,9 @@ use crate::sys;
 
 pub(crate) static UNIX: ImageKind = image::own_kind("SK_EXTRA_UNIX", "sk-extra-unix.img", 0x534b_5855);
 pub(crate) static INET: ImageKind = image::own_kind("SK_EXTRA_INET", "sk-extra-inet.img", 0x534b_5849);
+pub(crate) static NETLINK: ImageKind =
+    image::own_kind("SK_EXTRA_NETLINK", "sk-extra-netlink.img", 0x534b_584e);
+pub(crate) static PACKET: ImageKind = image::own_kind("SK_EXTRA_PACKET", "sk-extra-packet.img", 0x534b_5850);
 
 /// All of one socket.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -30,6 +33,9 @@ pub(crate) struct Extra {
     /// `SO_PEERCRED`, unless it is root.
     #[prost(message, optional, tag = "4")]
     pub(crate) peer: Option<Credentials>,
+    /// Its type (`SOCK_DGRAM`), where the entry has no field for it and it is not the usual one.
+    #[prost(uint32, optional, tag = "5")]
+    pub(crate) kind: Option<u32>,
 }
 
 /// An option as setsockopt(2) takes it.
@@ -61,7 +67,7 @@ pub(crate) struct PacketExtra {
 }
 
 /// `struct ucred`.
-#[derive(Clone, Copy, PartialEq, prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub(crate) struct Credentials {
     /// The process.
     #[prost(int32, tag = "1")]
@@ -97,11 +103,23 @@ macro_rules! known {
 
 static ALL: &[Known] = known! { SOL_SOCKET SO_TIMESTAMP SO_TIMESTAMPNS SO_PEEK_OFF; };
 static NETWORK: &[Known] = known! { SOL_SOCKET SO_TIMESTAMPING SO_RXQ_OVFL SO_ZEROCOPY; };
-static UNIX_ONLY: &[Known] = &[Known {
-    level: libc::SOL_SOCKET,
-    option: 76,
-    name: "SO_PASSPIDFD",
-}];
+static UNIX_ONLY: &[Known] = &[
+    Known {
+        level: libc::SOL_SOCKET,
+        option: 76,
+        name: "SO_PASSPIDFD",
+    },
+    Known {
+        level: libc::SOL_SOCKET,
+        option: 83,
+        name: "SO_PASSRIGHTS",
+    },
+    Known {
+        level: libc::SOL_SOCKET,
+        option: 84,
+        name: "SO_INQ",
+    },
+];
 static TCP: &[Known] = known! {
     IPPROTO_TCP TCP_CONGESTION TCP_SYNCNT TCP_LINGER2 TCP_DEFER_ACCEPT TCP_USER_TIMEOUT TCP_NOTSENT_LOWAT;
 };
@@ -117,6 +135,32 @@ static IPV6: &[Known] = known! {
     IPPROTO_IPV6 IPV6_UNICAST_HOPS IPV6_MTU_DISCOVER IPV6_RECVERR IPV6_RECVHOPLIMIT IPV6_RECVTCLASS
         IPV6_TRANSPARENT;
 };
+static NETLINK_ONLY: &[Known] = known! {
+    SOL_NETLINK NETLINK_PKTINFO NETLINK_BROADCAST_ERROR NETLINK_NO_ENOBUFS NETLINK_LISTEN_ALL_NSID
+        NETLINK_CAP_ACK NETLINK_EXT_ACK NETLINK_GET_STRICT_CHK;
+};
+static PACKET_ONLY: &[Known] = &[
+    Known {
+        level: libc::SOL_PACKET,
+        option: 19,
+        name: "PACKET_TX_HAS_OFF",
+    },
+    Known {
+        level: libc::SOL_PACKET,
+        option: 20,
+        name: "PACKET_QDISC_BYPASS",
+    },
+    Known {
+        level: libc::SOL_PACKET,
+        option: 23,
+        name: "PACKET_IGNORE_OUTGOING",
+    },
+    Known {
+        level: libc::SOL_PACKET,
+        option: 24,
+        name: "PACKET_VNET_HDR_SZ",
+    },
+];
 
 /// Room for a value; the name of a congestion control is the longest.
 const ROOM: usize = 16;
@@ -125,12 +169,15 @@ impl Sort {
     fn known(self) -> impl Iterator<Item = &'static Known> {
         let network = match self.family {
             libc::AF_UNIX => UNIX_ONLY,
+            libc::AF_NETLINK => NETLINK_ONLY,
+            libc::AF_PACKET => PACKET_ONLY,
             libc::AF_INET => IP,
             _ => IPV6,
         };
+        let internet = [libc::AF_INET, libc::AF_INET6].contains(&self.family);
         let transport = match self.protocol {
-            libc::IPPROTO_TCP => TCP,
-            libc::IPPROTO_UDP => UDP,
+            libc::IPPROTO_TCP if internet => TCP,
+            libc::IPPROTO_UDP if internet => UDP,
             _ => &[],
         };
         let multicast = match (self.family, self.kind) {
@@ -138,7 +185,7 @@ impl Sort {
             (libc::AF_INET6, libc::SOCK_DGRAM) => MULTICAST6,
             _ => &[],
         };
-        let common = if self.family == libc::AF_UNIX {
+        let common = if [libc::AF_UNIX, libc::AF_NETLINK].contains(&self.family) {
             &[]
         } else {
             NETWORK

@@ -1,4 +1,4 @@
-//! Sockets: unix, TCP and UDP.
+//! Sockets: unix, TCP, UDP, netlink, packet.
 //!
 //! One module a family, each with its dump and its restore; [`tcp`] knows how to take a connection
 //! apart and put it together again, and nothing of images or plugins.
@@ -6,11 +6,14 @@
 mod descriptor;
 mod external;
 mod extra;
+mod families;
 mod features;
 mod inet;
 mod lock;
 mod netlink;
+mod netlinksk;
 mod netns;
+mod packet;
 mod sockopt;
 mod sys;
 pub mod tcp;
@@ -21,5 +24,5 @@ mod unix;
 
 criu_plugin_api::export_plugin! {
     name: "sockets",
-    description: "Unix, TCP and UDP sockets, and the lock of the network",
+    description: "Unix, TCP, UDP, netlink and packet sockets, and the lock of the network",
 }

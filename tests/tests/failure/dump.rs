@@ -47,7 +47,15 @@ fn plugins_without(missing: &str) -> tempfile::TempDir {
 /// State that cannot be saved is refused by name, and stays as it was.
 fn refused_for(guest: &str, object: &str, reason: &str) {
     let lab = Lab::new();
-    let pid = ready(&lab, guest);
+    let pid = lab.start_guest(guest);
+    match lab.wait_ready(pid) {
+        None => {}
+        Some(Verdict::Skip(why)) => {
+            println!("skipped: {guest}: {why}");
+            return;
+        }
+        Some(early) => panic!("{guest} before its checkpoint: {early:?}"),
+    }
     let before = Snapshot::settled(pid);
     let outcome = Criu::dump(&lab, "images", pid).run();
     outcome.expect_error();
@@ -76,6 +84,29 @@ fn refused_circle_of_descriptors() {
 #[test]
 fn refused_renamed_socket() {
     refused_for("refused/unix_renamed", "fd 3", "where its name old does not lead");
+}
+
+#[test]
+fn refused_unread_netlink_message() {
+    refused_for(
+        "refused/netlink_unread",
+        "netlink socket",
+        "messages that were not read yet",
+    );
+}
+
+#[test]
+fn refused_family_of_sockets() {
+    refused_for(
+        "refused/vsock",
+        "fd 3: socket",
+        "virtual machines (vsock) (AF_VSOCK",
+    );
+}
+
+#[test]
+fn refused_protocol_of_sockets() {
+    refused_for("refused/mptcp", "fd 3: socket", "multipath TCP (MPTCP) (AF_INET");
 }
 
 #[test]

@@ -85,8 +85,7 @@ pub(super) fn dump(
     let extra = Extra {
         id: file.id,
         options,
-        packets: Vec::new(),
-        peer: None,
+        ..Extra::default()
     };
     let result = if socket.is_tcp() {
         dump_tcp(host, held, socket)

@@ -125,8 +125,8 @@ impl Unix {
         let mut extra = Extra {
             id: file.id,
             options: extra::options(fd, sort(entry.r#type))?,
-            packets: Vec::new(),
             peer: peer_of(file, &socket)?,
+            ..Extra::default()
         };
         if socket.state != LISTEN {
             extra.packets = self
