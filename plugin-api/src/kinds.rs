@@ -226,7 +226,7 @@ pub enum Stage {
     /// all were stopped; or they are gone.
     Cured = 9,
     /// Restore: every task stands at its first instruction, with nothing of the restore left in it; calls inside of
-    /// it are not possible any more.
+    /// it are not possible any more. The kinds have finished, and all that is left is to let the tasks go.
     Complete = 10,
 }
 

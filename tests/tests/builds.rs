@@ -149,6 +149,11 @@ fn self_contained_connections() {
 }
 
 #[test]
+fn self_contained_inotify() {
+    self_contained("inotify/watches").checkpoint();
+}
+
+#[test]
 fn self_contained_memfd() {
     self_contained("memfd/plain").checkpoint();
 }

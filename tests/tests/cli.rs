@@ -16,4 +16,5 @@ mod cli {
     mod refusals;
     mod scripts;
     mod terminal;
+    mod watched;
 }

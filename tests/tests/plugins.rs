@@ -124,6 +124,8 @@ kinds! {
     sockets unix "sockets/unix_pairs" "descriptor 3",
     sockets inet "sockets/tcp_listen" "descriptor 3",
     tty tty "tty/pair" "descriptor 3",
+    inotify inotify "inotify/watches" "descriptor 3",
+    inotify fanotify "inotify/fan_ids" "descriptor 3",
     memfd memfd "memfd/plain" "descriptor 3",
     aio aio "aio/empty" "mapping",
 }

@@ -32,6 +32,18 @@ const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
         ],
     ),
     (
+        "inotify",
+        "fanotify",
+        Point::File,
+        &["anon:[fanotify]", "image:12"],
+    ),
+    (
+        "inotify",
+        "inotify",
+        Point::File,
+        &["anon:inotify", "anon:[inotify]", "image:8"],
+    ),
+    (
         "memfd",
         "memfd",
         Point::File,

@@ -84,8 +84,6 @@ fn options_of_later_work() {
         ("--daemon", ""),
         ("--unprivileged", ""),
         ("--status-fd 2", "--status-fd"),
-        ("--force-irmap", ""),
-        ("--irmap-scan-path /tmp", "--irmap-scan-path"),
         ("--allow-uprobes", ""),
         ("-M a:b", "--ext-mount-map"),
         ("--ext-mount-map auto", "--ext-mount-map"),
@@ -223,7 +221,7 @@ fn plugins_as_json() {
         .filter_map(|plugin| plugin["name"].as_str())
         .collect();
     for name in [
-        "aio", "cgroup", "events", "files", "memfd", "pipes", "sockets", "task", "tty",
+        "aio", "cgroup", "events", "files", "inotify", "memfd", "pipes", "sockets", "task", "tty",
     ] {
         assert!(names.contains(&name), "{names:?}");
     }

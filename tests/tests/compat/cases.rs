@@ -177,5 +177,5 @@ macro_rules! cases {
 }
 
 cases![
-    events, files, memory, pipes, plain, signals, tcp, threads, timers, tree, tty, unixsk
+    events, files, memory, notify, pipes, plain, signals, tcp, threads, timers, tree, tty, unixsk
 ];

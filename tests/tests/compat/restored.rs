@@ -29,6 +29,7 @@ cd "/srv/golden/$case"
 # The files that the guest had made and kept.
 case $case in
 files)  printf hello >a.txt; : >lock.txt; chmod 600 a.txt lock.txt ;;
+notify) mkdir -m 700 watched ;;
 pipes)  mkfifo -m 600 fifo ;;
 memory) truncate -s 32768 map.bin; chmod 600 map.bin; printf f | dd of=map.bin conv=notrunc status=none ;;
 esac

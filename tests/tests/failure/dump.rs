@@ -114,6 +114,21 @@ fn refused_owner_that_is_a_thread() {
     refused_for("refused/owner_thread", "descriptor 3", "F_OWNER_TID");
 }
 
+#[test]
+fn refused_unread_question() {
+    refused_for("refused/fan_unread", "fd 3", "permission events wait to be read");
+}
+
+#[test]
+fn refused_unanswered_question() {
+    refused_for("refused/fan_unanswered", "fd 3", "waits for the answer");
+}
+
+#[test]
+fn refused_listener_that_guards_what_is_dumped() {
+    refused_for("refused/fan_guards", "fd 3", "decides on accesses");
+}
+
 /// Without its plugin a kind is refused by name: the process, the descriptor, the kind, the plugin.
 fn refused_without(plugin: &str, guest: &str, kind: &str, object: &str) {
     let lab = Lab::new();
@@ -162,6 +177,11 @@ fn without_plugin_tty() {
 #[test]
 fn without_plugin_memfd() {
     refused_without("memfd", "memfd/plain", "memfd", "descriptor 3");
+}
+
+#[test]
+fn without_plugin_inotify() {
+    refused_without("inotify", "inotify/watches", "inotify", "descriptor 3");
 }
 
 #[test]

@@ -127,10 +127,10 @@ fn create(restore: &Rc<Restore>, notify: &dyn Notify, begun: Instant) -> Result<
     tell(notify, "network-unlock", Some(root))?;
     finish_files(restore, Outcome::Success)?;
     end::complete(restore)?;
-    restore.kinds.hooks(&**restore, Stage::Complete)?;
     end::write_pidfile(&restore.opts, root)?;
     stats::write(&restore.opts, shared, forking, begun.elapsed())?;
     tell(notify, "pre-resume", Some(root))?;
+    restore.kinds.hooks(&**restore, Stage::Complete)?;
     end::release(restore)?;
     if let Err(error) = restore.kinds.hooks(&**restore, Stage::Resumed) {
         tracing::warn!("{error}");
