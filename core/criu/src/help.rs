@@ -383,7 +383,7 @@ mod tests {
         for (name, shell) in [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)] {
             let text = completions(shell);
             assert!(
-                text.contains("tcp-established") && !text.contains("manage-cgroups"),
+                text.contains("tcp-established") && !text.contains("mntns-compat-mode"),
                 "{name}"
             );
             let dir = tempfile::tempdir().unwrap();

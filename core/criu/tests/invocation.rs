@@ -133,8 +133,8 @@ fn what_is_not_done_yet_is_refused_by_name() {
     let place = Place::new();
     for (args, why) in [
         (
-            &["dump", "-t", "1", "--manage-cgroups"][..],
-            "not implemented yet: --manage-cgroups",
+            &["dump", "-t", "1", "--mntns-compat-mode"][..],
+            "not implemented yet: --mntns-compat-mode",
         ),
         (
             &["restore", "--root", "/x", "--tls"],

@@ -77,9 +77,9 @@ fn what_is_wrong_in_a_file_is_told_with_its_line() {
     let pid = sleeper(&lab);
     write(&lab, "bad.conf", "leave-running\n\nno-such-option 3\n");
     criu(&lab, &format!("dump -D im -t {pid} --config bad.conf")).refused(&["bad.conf:3", "no-such-option"]);
-    write(&lab, "later.conf", "manage-cgroups\n");
+    write(&lab, "later.conf", "mntns-compat-mode\n");
     criu(&lab, &format!("dump -D im -t {pid} --config later.conf"))
-        .refused(&["not implemented yet: --manage-cgroups"]);
+        .refused(&["not implemented yet: --mntns-compat-mode"]);
     criu(&lab, &format!("dump -D im -t {pid} --config none.conf")).refused(&["none.conf"]);
     no_tracer(pid);
     end(pid);
