@@ -77,4 +77,53 @@ static inline void read_all(int fd, char *to, size_t n)
 		got += k;
 	}
 }
+#include <linux/filter.h>
+/* Has a socket drop all that arrives, or take it again: a peer that does not answer. */
+static inline void deaf(int fd, bool yes)
+{
+	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog p = { 1, &nothing };
+	int none = 0;
+	if (yes)
+		OK(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof p));
+	else
+		OK(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof none));
+}
+static inline int tcp_state(int fd)
+{
+	struct tcp_info i;
+	socklen_t n = sizeof i;
+	OK(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &i, &n));
+	return i.tcpi_state;
+}
+/* Waits until packets have had their effect. */
+static inline void until_state(int fd, int state)
+{
+	for (double end = now(CLOCK_MONOTONIC) + 30; tcp_state(fd) != state;)
+		if (now(CLOCK_MONOTONIC) > end)
+			EQ(tcp_state(fd), state);
+}
+static inline void write_all(int fd, const char *from, size_t n)
+{
+	while (n) {
+		ssize_t k = OK(send(fd, from, n, MSG_NOSIGNAL));
+		from += k;
+		n -= k;
+	}
+}
+/* Both ends talk. */
+static inline void talk(int a, int b)
+{
+	char buf[8];
+	write_all(a, "ask", 3);
+	read_all(b, buf, 3);
+	write_all(b, "tell", 4);
+	read_all(a, buf, 4);
+}
+/* The peer has ended its direction. */
+static inline void at_end(int fd)
+{
+	char byte;
+	EQ(read(fd, &byte, 1), 0);
+}
 static const int families[] = { AF_INET, AF_INET6 };

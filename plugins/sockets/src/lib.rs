@@ -1,7 +1,7 @@
 //! Sockets: unix, TCP, UDP, netlink, packet.
 //!
-//! One module a family, each with its dump and its restore; [`tcp`] knows how to take a connection
-//! apart and put it together again, and nothing of images or plugins.
+//! One module a family, each with its dump and its restore. How a TCP connection is taken apart and put
+//! together again is known by the crate `criu-tcp-repair`.
 
 mod descriptor;
 mod external;
@@ -16,7 +16,6 @@ mod netns;
 mod packet;
 mod sockopt;
 mod sys;
-pub mod tcp;
 #[cfg(test)]
 mod testing;
 mod undo;

@@ -37,10 +37,12 @@ const NF_INET_LOCAL_OUT: u32 = 3;
 const PRIORITY: i32 = -450;
 const TABLE_OWNED: u32 = 2;
 const NF_DROP: u32 = 0;
+const NF_ACCEPT: u32 = 1;
 
 const REG_VERDICT: u32 = 0;
 const REG_1: u32 = 1;
 const REG32_00: u32 = 8;
+const META_MARK: u32 = 3;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
 const NETWORK_HEADER: u32 = 1;
@@ -186,10 +188,23 @@ impl Batch {
                     b.number(1, hook).number(2, PRIORITY.cast_unsigned());
                 })
                 .text(7, "filter");
+            self.pass(table, chain);
             for version in &VERSIONS {
                 self.rule(table, chain, version, hook == NF_INET_LOCAL_IN);
             }
         }
+    }
+
+    /// What the restore itself sends, in the name of peers: let it through.
+    fn pass(&mut self, table: &str, chain: &str) {
+        let append = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
+        self.message(NEWRULE, append)
+            .text(1, table)
+            .text(2, chain)
+            .nest(4, |rule| {
+                meta_is(rule, META_MARK, &criu_tcp_repair::MARK.to_ne_bytes());
+                verdict(rule, NF_ACCEPT);
+            });
     }
 
     /// TCP of this version whose addresses and ports are in the set: drop.
@@ -199,8 +214,8 @@ impl Batch {
             .text(1, table)
             .text(2, chain)
             .nest(4, |rule| {
-                meta_is(rule, META_NFPROTO, version.protocol);
-                meta_is(rule, META_L4PROTO, libc::IPPROTO_TCP as u8);
+                meta_is(rule, META_NFPROTO, &[version.protocol]);
+                meta_is(rule, META_L4PROTO, &[libc::IPPROTO_TCP as u8]);
                 // The set has the other side first.
                 let (source, destination) = ((version.source, 0), (version.destination, 2));
                 let order = if incoming {
@@ -218,13 +233,7 @@ impl Batch {
                 expression(rule, "lookup", |b| {
                     b.text(1, version.set).number(2, REG32_00);
                 });
-                expression(rule, "immediate", |b| {
-                    b.number(1, REG_VERDICT).nest(2, |b| {
-                        b.nest(2, |b| {
-                            b.number(1, NF_DROP);
-                        });
-                    });
-                });
+                verdict(rule, NF_DROP);
             });
     }
 
@@ -340,6 +349,16 @@ fn expression(rule: &mut Builder, name: &str, fill: impl FnOnce(&mut Builder)) {
     });
 }
 
+fn verdict(rule: &mut Builder, code: u32) {
+    expression(rule, "immediate", |b| {
+        b.number(1, REG_VERDICT).nest(2, |b| {
+            b.nest(2, |b| {
+                b.number(1, code);
+            });
+        });
+    });
+}
+
 fn load(rule: &mut Builder, register: u32, header: u32, offset: u32, length: u32) {
     expression(rule, "payload", |b| {
         b.number(1, register)
@@ -349,13 +368,13 @@ fn load(rule: &mut Builder, register: u32, header: u32, offset: u32, length: u32
     });
 }
 
-fn meta_is(rule: &mut Builder, key: u32, value: u8) {
+fn meta_is(rule: &mut Builder, key: u32, value: &[u8]) {
     expression(rule, "meta", |b| {
         b.number(1, REG_1).number(2, key);
     });
     expression(rule, "cmp", |b| {
         b.number(1, REG_1).number(2, 0).nest(3, |b| {
-            b.attribute(1, &[value]);
+            b.attribute(1, value);
         });
     });
 }

@@ -99,6 +99,27 @@ pub(crate) fn device(fd: RawFd) -> Result<Option<String>> {
 /// # Errors
 /// An option could not be set.
 pub(crate) fn restore(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
+    restore_plain(fd, opts)?;
+    restore_filter(fd, opts)
+}
+
+/// Attaches the filter.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn restore_filter(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
+    if opts.so_filter.is_empty() {
+        return Ok(());
+    }
+    sys::attach_filter(fd, &opts.so_filter)
+        .context(|| format!("attaching a filter of {} instructions", opts.so_filter.len()))
+}
+
+/// The same as [`restore`] without the filter.
+///
+/// # Errors
+/// An option could not be set.
+pub(crate) fn restore_plain(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
     let set = |option: i32, name: &str, value: u32| {
         sys::set(fd, SOL_SOCKET, option, value).context(|| format!("setting {name} to {value}"))
     };
@@ -159,10 +180,6 @@ pub(crate) fn restore(fd: RawFd, opts: &SkOptsEntry) -> Result<()> {
             sys::set(fd, SOL_SOCKET, option, value)
                 .context(|| format!("setting {name} to {seconds}.{micros:06} s"))?;
         }
-    }
-    if !opts.so_filter.is_empty() {
-        sys::attach_filter(fd, &opts.so_filter)
-            .context(|| format!("attaching a filter of {} instructions", opts.so_filter.len()))?;
     }
     Ok(())
 }

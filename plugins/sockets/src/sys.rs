@@ -31,10 +31,6 @@ unsafe impl Plain for u64 {}
 unsafe impl Plain for libc::linger {}
 // SAFETY: two integers of the same size.
 unsafe impl Plain for libc::timeval {}
-// SAFETY: five integers of the same size.
-unsafe impl Plain for crate::tcp::RepairWindow {}
-// SAFETY: two integers of the same size.
-unsafe impl Plain for crate::tcp::RepairOption {}
 
 /// `getsockopt(2)` of a fixed-size value.
 pub(crate) fn get<T: Plain>(fd: RawFd, level: i32, name: i32) -> io::Result<T> {
@@ -154,6 +150,13 @@ pub(crate) fn set_bytes(fd: RawFd, level: i32, name: i32, value: &[u8]) -> io::R
 fn own(fd: libc::c_int) -> OwnedFd {
     // SAFETY: only called with a descriptor that a system call has just returned.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// The descriptor behind a number.
+pub(crate) fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: only called with the number of a descriptor that the caller holds while it uses the result: that of
+    // the file that is being dumped, or one of its own.
+    unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 /// `socket(2)` with `SOCK_CLOEXEC`.

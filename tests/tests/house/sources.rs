@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Crates beside the plugins that are none: what a plugin is built on, usable alone.
+pub(super) const LIBRARIES: &[&str] = &["plugins/tcp"];
+
 /// The root of the repository.
 pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

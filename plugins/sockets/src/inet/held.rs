@@ -11,7 +11,7 @@ use criu_plugin_api::{Context, Host, Result};
 
 use crate::lock::{self, Connection, Lock};
 use crate::netns::Namespace;
-use crate::{sys, tcp, undo};
+use crate::{sys, undo};
 
 /// How the packets are held back (`--network-lock`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,13 @@ impl Held {
         if reuse {
             undo::set_option(host, file, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
         }
-        undo::set_option(host, file, libc::IPPROTO_TCP, tcp::TCP_REPAIR, tcp::OFF_NO_PROBE);
+        undo::set_option(
+            host,
+            file,
+            libc::IPPROTO_TCP,
+            criu_tcp_repair::TCP_REPAIR,
+            criu_tcp_repair::OFF_NO_PROBE,
+        );
         let copy = if file.fd < 0 {
             Some(sys::dup(file.local_fd).context(|| "dup")?)
         } else {
@@ -87,7 +93,9 @@ impl Held {
             copy,
             reuse,
         });
-        tcp::enter(file.local_fd).context(|| "entering repair mode (TCP_REPAIR)")
+        criu_tcp_repair::enter(sys::borrow(file.local_fd))
+            .map_err(io::Error::from)
+            .context(|| "entering repair mode (TCP_REPAIR)")
     }
 
     fn lock(&mut self, host: &Host<'_>, namespace: Namespace, connection: Connection) -> io::Result<()> {
@@ -179,10 +187,15 @@ impl Socket {
                 fetched.as_raw_fd()
             }
         };
-        if !tcp::in_repair(fd).context(|| "TCP_REPAIR")? {
+        if !criu_tcp_repair::in_repair(sys::borrow(fd))
+            .map_err(io::Error::from)
+            .context(|| "TCP_REPAIR")?
+        {
             return Ok(());
         }
-        tcp::leave_quietly(fd).context(|| "TCP_REPAIR")?;
+        criu_tcp_repair::leave_quietly(sys::borrow(fd))
+            .map_err(io::Error::from)
+            .context(|| "TCP_REPAIR")?;
         sys::set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, i32::from(self.reuse)).context(|| "SO_REUSEADDR")
     }
 }

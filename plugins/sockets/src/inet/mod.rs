@@ -8,14 +8,18 @@
 pub(crate) mod address;
 mod diag;
 mod dump;
+mod extra;
 mod held;
 mod multicast;
 mod options;
 mod plan;
 mod restore;
 mod resume;
+mod stream;
+mod tcp;
 #[cfg(test)]
 mod tests;
+mod udp;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,37 +27,11 @@ use std::rc::Rc;
 use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
 use criu_plugin_api::{FileKind, Host, Opened, Outcome, Progress, Result, Stage, StageHook, Verdict};
 
-/// States as the kernel numbers them (`tcp_states.h`); UDP knows the first two alone.
+/// The states of UDP, and those of TCP without a connection, as the kernel numbers them (`tcp_states.h`).
 mod state {
     pub(super) const ESTABLISHED: u8 = 1;
-    pub(super) const SYN_SENT: u8 = 2;
-    pub(super) const SYN_RECV: u8 = 3;
-    pub(super) const FIN_WAIT1: u8 = 4;
-    pub(super) const FIN_WAIT2: u8 = 5;
     pub(super) const CLOSE: u8 = 7;
-    pub(super) const CLOSE_WAIT: u8 = 8;
-    pub(super) const LAST_ACK: u8 = 9;
     pub(super) const LISTEN: u8 = 10;
-    pub(super) const CLOSING: u8 = 11;
-
-    /// Any other state.
-    pub(super) const UNKNOWN: &str = "an unknown state";
-
-    pub(super) fn name(state: u8) -> &'static str {
-        match state {
-            ESTABLISHED => "ESTABLISHED",
-            SYN_SENT => "SYN_SENT",
-            SYN_RECV => "SYN_RECV",
-            FIN_WAIT1 => "FIN_WAIT1",
-            FIN_WAIT2 => "FIN_WAIT2",
-            CLOSE => "CLOSE",
-            CLOSE_WAIT => "CLOSE_WAIT",
-            LAST_ACK => "LAST_ACK",
-            LISTEN => "LISTEN",
-            CLOSING => "CLOSING",
-            _ => UNKNOWN,
-        }
-    }
 }
 
 /// The kind, and what it does at the ends of a dump and of a restore.
@@ -63,10 +41,8 @@ struct Inet {
     held: RefCell<held::Held>,
     plan: RefCell<plan::Plan>,
     /// What has no place in the other images.
-    extras: RefCell<Vec<Extra>>,
+    extras: RefCell<Vec<extra::Extra>>,
 }
-
-use crate::extra::{self, Extra};
 
 thread_local! {
     static INET: Rc<Inet> = Rc::default();
@@ -85,7 +61,7 @@ impl FileKind for Inet {
 
     fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
         crate::netns::forget();
-        extra::write(host, &extra::INET, &self.extras.take())
+        extra::write(host, &self.extras.take())
     }
 
     fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {

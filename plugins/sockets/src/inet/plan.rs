@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use criu_plugin_api::image::ImageReader;
 use criu_plugin_api::message::FileRecord;
 use criu_plugin_api::{Context, Error, Host, Result};
-use criu_proto::images::{FileEntry, InetSkEntry, TcpStreamEntry};
-use criu_proto::{Message, magic};
+use criu_proto::Message;
+use criu_proto::images::{FileEntry, InetSkEntry};
+use criu_tcp_repair::{State, Stream};
 
-use super::dump::connected;
+use super::extra::{self, Extra};
 use super::held::{LOCK_REMEDY, Method, root};
-use super::{address, state};
-use crate::extra::{self, OptionValue};
+use super::{address, stream};
 use crate::lock::{Connection, Lock, lasting_table};
-use crate::tcp::{Queue, RepairWindow, Stream};
 
 /// All sockets of the image set, by id.
 #[derive(Default)]
@@ -33,15 +31,15 @@ pub(super) struct Planned {
     pub(super) stream: Option<Stream>,
     pub(super) cork: bool,
     pub(super) nodelay: bool,
-    /// Options that the entry has no field for.
-    pub(super) options: Vec<OptionValue>,
+    /// What the entry has no field for.
+    pub(super) extra: Extra,
 }
 
 impl Planned {
     /// Whether the dump held the packets of this socket back, also if it is not restored as it was.
     pub(super) fn was_connection(&self) -> bool {
         self.entry.proto == libc::IPPROTO_TCP.cast_unsigned()
-            && u8::try_from(self.entry.state).is_ok_and(connected)
+            && state_of(&self.entry).is_some_and(State::is_movable)
     }
 }
 
@@ -57,9 +55,9 @@ impl Plan {
                 planned(host, file).context(|| format!("the TCP or UDP socket with id {:#x}", file.id))?;
             plan.sockets.insert(file.id, planned);
         }
-        for (id, extra) in extra::read(host, &extra::INET)? {
+        for (id, extra) in extra::read(host)? {
             if let Some(planned) = plan.sockets.get_mut(&id) {
-                planned.options = extra.options;
+                planned.extra = extra;
             }
         }
         let connections: Vec<Connection> = plan
@@ -97,15 +95,15 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
     let scope = scope(&entry)?;
     let local = address::from_words(family, &entry.src_addr, entry.src_port, scope)?;
     let remote = address::from_words(family, &entry.dst_addr, entry.dst_port, scope)?;
-    let state = u8::try_from(entry.state).unwrap_or(0);
-    if entry.proto == libc::IPPROTO_TCP.cast_unsigned() && state::name(state) == state::UNKNOWN {
+    let tcp = entry.proto == libc::IPPROTO_TCP.cast_unsigned();
+    let state = state_of(&entry).filter(|_| tcp);
+    if tcp && state.is_none() {
         return Err(Error::new(format!(
             "the TCP socket {local} is in state {}: damaged",
             entry.state
         )));
     }
-    let tcp = entry.proto == libc::IPPROTO_TCP.cast_unsigned();
-    if tcp && connected(state) && (local.port() == 0 || remote.port() == 0) {
+    if state.is_some_and(State::is_movable) && (local.port() == 0 || remote.port() == 0) {
         return Err(Error::new(format!(
             "a connection from {local} to {remote}: damaged"
         )));
@@ -113,24 +111,23 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
     let opts = entry.tcp_opts.unwrap_or_default();
     let (mut cork, mut nodelay) = (opts.cork == Some(true), opts.nodelay == Some(true));
     let mut stream = None;
-    let closed = [state::CLOSE, state::LISTEN]
-        .map(u32::from)
-        .contains(&entry.state);
-    if tcp && !closed && !host.flag("tcp-close")? {
+    let connection = state.filter(|s| ![State::Close, State::Listen].contains(s));
+    if let Some(state) = connection
+        && !host.flag("tcp-close")?
+    {
         if !host.flag("tcp-established")? {
-            return Err(
-                Error::new(format!("an established TCP connection from {local} to {remote}"))
-                    .with_remedy("--tcp-established restores it with its state, --tcp-close as a closed one"),
-            );
-        }
-        if !connected(state) {
             return Err(Error::new(format!(
-                "the TCP connection from {local} to {remote} is in state {}: not implemented yet",
-                state::name(state)
+                "a TCP connection in state {state} from {local} to {remote}"
+            ))
+            .with_remedy("--tcp-established restores it with its state, --tcp-close as a closed one"));
+        }
+        if !state.is_movable() {
+            return Err(Error::new(format!(
+                "the TCP connection from {local} to {remote} is in state {state}: not supported"
             ))
             .with_remedy("--tcp-close restores it as a closed one"));
         }
-        let (read, old) = read_stream(host, entry.ino, state)?;
+        let (read, old) = stream::read(host, entry.ino, state)?;
         cork |= old.cork == Some(true);
         nodelay |= old.nodelay == Some(true);
         stream = Some(read);
@@ -142,8 +139,15 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
         stream,
         cork,
         nodelay,
-        options: Vec::new(),
+        extra: Extra::default(),
     })
+}
+
+/// The state of a TCP socket.
+fn state_of(entry: &InetSkEntry) -> Option<State> {
+    u8::try_from(entry.state)
+        .ok()
+        .and_then(|s| State::try_from(s).ok())
 }
 
 fn check(entry: &InetSkEntry) -> Result<()> {
@@ -169,62 +173,4 @@ fn scope(entry: &InetSkEntry) -> Result<u32> {
     let Some(name) = &entry.ifname else { return Ok(0) };
     let name = String::from_utf8_lossy(name.as_ref());
     nix::net::if_::if_nametoindex(name.as_ref()).context(|| format!("looking for the device {name}"))
-}
-
-fn read_stream(host: &Host<'_>, ino: u32, state: u8) -> Result<(Stream, TcpStreamEntry)> {
-    let kind = &magic::TCP_STREAM;
-    let name = kind.file_name(ino.into());
-    let file = host
-        .open_image(&name)?
-        .ok_or_else(|| Error::new(format!("image {name}, which holds its connection, is missing")))?;
-    let size = file.metadata().map(|m| m.len()).ok();
-    let mut image = ImageReader::new(std::io::BufReader::new(file), name, size, kind)?;
-    let entry: TcpStreamEntry = image.entry()?;
-    let ended = ![state::ESTABLISHED, state::CLOSE_WAIT].contains(&state);
-    let peer_ended = [state::CLOSE_WAIT, state::LAST_ACK, state::CLOSING].contains(&state);
-    let receive = Queue {
-        end: entry.inq_seq.wrapping_sub(peer_ended.into()),
-        data: image.payload(entry.inq_len.into())?,
-    };
-    let send = Queue {
-        end: entry.outq_seq.wrapping_sub(ended.into()),
-        data: image.payload(entry.outq_len.into())?,
-    };
-    let unsent = entry.unsq_len.unwrap_or(0);
-    if unsent > entry.outq_len || entry.snd_wscale > 14 || entry.rcv_wscale.is_some_and(|s| s > 14) {
-        return Err(Error::new(format!("{} is damaged: {entry:?}", image.file())));
-    }
-    image.finish()?;
-    let window = match (
-        entry.snd_wl1,
-        entry.snd_wnd,
-        entry.max_window,
-        entry.rcv_wnd,
-        entry.rcv_wup,
-    ) {
-        (Some(snd_wl1), Some(snd_wnd), Some(max_window), Some(rcv_wnd), Some(rcv_wup)) => {
-            Some(RepairWindow {
-                snd_wl1,
-                snd_wnd,
-                max_window,
-                rcv_wnd,
-                rcv_wup,
-            })
-        }
-        _ => None,
-    };
-    let stream = Stream {
-        receive,
-        send,
-        unsent,
-        ended,
-        peer_ended,
-        options: entry.opt_mask,
-        snd_wscale: entry.snd_wscale as u8,
-        rcv_wscale: entry.rcv_wscale.unwrap_or(0) as u8,
-        mss_clamp: entry.mss_clamp,
-        timestamp: entry.timestamp,
-        window,
-    };
-    Ok((stream, entry))
 }

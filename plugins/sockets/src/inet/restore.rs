@@ -4,10 +4,10 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use criu_plugin_api::message::{OpenRequest, Purpose};
 use criu_plugin_api::{Context, Error, Host, Opened, Result};
+use criu_tcp_repair::{Remains, Stream};
 
 use super::plan::{Plan, Planned};
 use super::{address, options, resume, state};
-use crate::tcp::{self, Stream};
 use crate::{descriptor, extra, sockopt, sys};
 
 /// Opens a socket.
@@ -47,11 +47,13 @@ fn make(planned: &Planned) -> Result<OwnedFd> {
     )
     .context(|| "socket")?;
     let raw = fd.as_raw_fd();
-    sockopt::restore_device(raw, &entry.opts)?;
+    if planned.stream.is_none() {
+        sockopt::restore_device(raw, &entry.opts)?;
+    }
     options::before_bind(raw, entry)?;
     // IP_TOS sets the priority, which comes later.
     options::restore(raw, entry)?;
-    extra::set(raw, super::dump::sort(entry), &planned.options)?;
+    extra::set(raw, super::dump::sort(entry), &planned.extra.options)?;
     match &planned.stream {
         Some(stream) => connection(raw, planned, stream)?,
         None => plain(raw, planned)?,
@@ -62,18 +64,17 @@ fn make(planned: &Planned) -> Result<OwnedFd> {
 
 fn connection(fd: RawFd, planned: &Planned, stream: &Stream) -> Result<()> {
     sockopt::widen_buffers(fd, stream.receive.data.len().max(stream.send.data.len()))?;
-    let (local, remote) = (address::encode(&planned.local), address::encode(&planned.remote));
-    tcp::rebuild(fd, &local, &remote, stream).context(|| "rebuilding the connection (TCP_REPAIR)")?;
-    sockopt::restore(fd, &planned.entry.opts)
+    criu_tcp_repair::rebuild(sys::borrow(fd), planned.local, planned.remote, stream)
+        .map_err(std::io::Error::from)
+        .context(|| "rebuilding the connection (TCP_REPAIR)")?;
+    // Filter and device would keep away what brings it into its state: see `resume`.
+    sockopt::restore_plain(fd, &planned.entry.opts)
 }
 
 fn plain(fd: RawFd, planned: &Planned) -> Result<()> {
     let entry = &planned.entry;
     let tcp = tcp(planned);
-    let lost = tcp
-        && ![state::CLOSE, state::LISTEN]
-            .map(u32::from)
-            .contains(&entry.state);
+    let lost = planned.was_connection();
     sockopt::before_bind(fd, &entry.opts, tcp)?;
     if !lost && (entry.src_port != 0 || entry.src_addr.iter().any(|&w| w != 0)) {
         let ended = tcp && entry.state == u32::from(state::CLOSE) && entry.shutdown == Some(3);
@@ -82,6 +83,9 @@ fn plain(fd: RawFd, planned: &Planned) -> Result<()> {
             Err(e) if ended && e.raw_os_error() == Some(libc::EADDRINUSE) => {}
             result => result.context(|| format!("binding to {}", planned.local))?,
         }
+    }
+    if let Some(remains) = planned.extra.remains.as_ref().filter(|_| tcp && !lost) {
+        leave(fd, remains)?;
     }
     if tcp && entry.state == u32::from(state::LISTEN) {
         let backlog = entry.backlog.cast_signed();
@@ -106,4 +110,16 @@ fn plain(fd: RawFd, planned: &Planned) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Leaves what an ended connection still holds.
+fn leave(fd: RawFd, remains: &super::extra::Remains) -> Result<()> {
+    sockopt::widen_buffers(fd, remains.data.len())?;
+    let remains = Remains {
+        data: remains.data.clone(),
+        error: Some(remains.error).filter(|&e| e != 0),
+    };
+    criu_tcp_repair::remain(sys::borrow(fd), &remains)
+        .map_err(std::io::Error::from)
+        .context(|| "restoring what an ended connection had left")
 }

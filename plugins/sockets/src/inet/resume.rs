@@ -9,7 +9,6 @@ use super::held::root;
 use super::options;
 use super::plan::{Plan, Planned};
 use crate::lock;
-use crate::tcp::{self, Unsent};
 use crate::{sockopt, sys};
 
 /// Lets all connections of the tree go on.
@@ -24,26 +23,23 @@ pub(super) fn resume(host: &Host<'_>, plan: &mut Plan) -> Result<()> {
         return Ok(());
     }
     let sockets = collect(host, &connections)?;
+    let each = |work: fn(RawFd, &Planned) -> Result<()>| {
+        for (id, fd) in &sockets {
+            if let Some(planned) = connections.get(id) {
+                work(fd.as_raw_fd(), planned)?;
+            }
+        }
+        Ok(())
+    };
+    // Nothing of this gets out yet.
+    each(settle)?;
     let table = lock::lasting_table(root(host));
     lock::remove(&table).context(|| format!("removing the nf_tables table {table}"))?;
     if let Some(lock) = plan.lock.take() {
         lock.release()
             .context(|| "letting the packets of the connections through")?;
     }
-    for (id, fd) in &sockets {
-        if let Some(planned) = connections.get(id) {
-            go_on(fd.as_raw_fd(), planned)?;
-        }
-    }
-    // All hear of each other by now: those that had ended a direction end it again.
-    for work in [end_sending, end_receiving] {
-        for (id, fd) in &sockets {
-            if let Some(planned) = connections.get(id) {
-                work(fd.as_raw_fd(), planned)?;
-            }
-        }
-    }
-    Ok(())
+    each(go_on)
 }
 
 /// Copies of the sockets, out of the processes that have them.
@@ -71,29 +67,23 @@ fn collect(host: &Host<'_>, connections: &BTreeMap<u32, &Planned>) -> Result<Vec
 
 /// Does all of this for one connection that no process has.
 pub(super) fn complete(fd: RawFd, planned: &Planned) -> Result<()> {
-    go_on(fd, planned)?;
-    end_sending(fd, planned)?;
-    end_receiving(fd, planned)
+    settle(fd, planned)?;
+    go_on(fd, planned)
 }
 
-fn end_sending(fd: RawFd, planned: &Planned) -> Result<()> {
-    if planned.stream.as_ref().is_some_and(|s| s.ended) {
-        tcp::end_sending(fd).context(|| {
-            format!(
-                "ending what {} sends to {} (shutdown)",
-                planned.local, planned.remote
-            )
-        })?;
-    }
-    Ok(())
-}
-
-fn end_receiving(fd: RawFd, planned: &Planned) -> Result<()> {
-    let Some(stream) = planned.stream.as_ref().filter(|s| s.peer_ended) else {
+/// Brings a connection into its state.
+fn settle(fd: RawFd, planned: &Planned) -> Result<()> {
+    let Some(stream) = &planned.stream else {
         return Ok(());
     };
-    tcp::end_receiving(fd, planned.local, planned.remote, stream)
-        .context(|| format!("ending what {} receives from {}", planned.local, planned.remote))
+    criu_tcp_repair::settle(sys::borrow(fd), planned.local, planned.remote, stream)
+        .map_err(std::io::Error::from)
+        .context(|| {
+            format!(
+                "bringing the TCP connection from {} to {} into state {}",
+                planned.local, planned.remote, stream.state
+            )
+        })
 }
 
 /// Lets one connection go on.
@@ -110,11 +100,15 @@ fn go_on(fd: RawFd, planned: &Planned) -> Result<()> {
         .ok_or_else(|| Error::new("no connection"))?;
     let entry = &planned.entry;
     let finish = || {
-        tcp::finish(fd, &Unsent::of(stream)).context(|| "leaving repair mode (TCP_REPAIR)")?;
+        sockopt::restore_device(fd, &entry.opts)?;
+        sockopt::restore_filter(fd, &entry.opts)?;
+        criu_tcp_repair::resume(sys::borrow(fd), planned.remote, stream)
+            .map_err(std::io::Error::from)
+            .context(|| "leaving repair mode (TCP_REPAIR)")?;
         sockopt::buffers(fd, &entry.opts)?;
         sockopt::restore_reuse(fd, &entry.opts)?;
         // What the FINs of both sides do not shut down by themselves.
-        if entry.shutdown.unwrap_or(0) & 1 != 0 && !stream.peer_ended {
+        if entry.shutdown.unwrap_or(0) & 1 != 0 && !stream.state.peer_has_ended() {
             sys::shutdown(fd, libc::SHUT_RD).context(|| "shutdown")?;
         }
         options::restore_sending(fd, planned.cork, planned.nodelay)

@@ -9,6 +9,7 @@ use criu_plugin_api::testing::{MockHost, file_target};
 use criu_plugin_api::{Error, FileKind, Host, Outcome, Progress, Stage, StageHook, Verdict};
 use criu_proto::Message;
 use criu_proto::images::{FileEntry, InetSkEntry};
+use criu_tcp_repair::State;
 use libc::{IPPROTO_TCP, SOL_SOCKET};
 
 use super::{Inet, address, state};
@@ -254,9 +255,9 @@ fn a_dump_that_goes_on_leaves_no_trace() {
         ] {
             let set = dump(flags, &[&client, &server]).unwrap();
             assert!(set.entry(1).opts.reuseaddr.unwrap());
-            assert!(crate::tcp::in_repair(server.as_raw_fd()).unwrap());
+            assert!(criu_tcp_repair::in_repair(&server).unwrap());
             set.at(Stage::Dumped);
-            assert!(!crate::tcp::in_repair(server.as_raw_fd()).unwrap());
+            assert!(!criu_tcp_repair::in_repair(&server).unwrap());
             assert_eq!(
                 sys::get::<i32>(server.as_raw_fd(), SOL_SOCKET, libc::SO_REUSEADDR).unwrap(),
                 1
@@ -317,13 +318,13 @@ fn ended_directions_stay_ended() {
                 let mut set = dump(&["tcp-established"], &sockets[..1 + usize::from(both)]).unwrap();
                 assert_eq!(
                     (set.entry(0).state, set.entry(0).shutdown),
-                    (u32::from(state::CLOSE_WAIT), Some(1))
+                    (State::CloseWait as u32, Some(1))
                 );
                 set.at(Stage::Dumped);
                 drop((server, listening));
                 let (server, client) = if both {
                     // The acknowledgement of its FIN may be delayed.
-                    let waits = [state::FIN_WAIT1, state::FIN_WAIT2].map(u32::from);
+                    let waits = [State::FinWait1, State::FinWait2].map(|s| s as u32);
                     assert!(waits.contains(&set.entry(1).state));
                     assert_eq!(set.entry(1).shutdown, Some(2));
                     drop(client);
@@ -361,7 +362,7 @@ fn an_end_that_was_not_heard_is_told_again() {
         write(&server, b"never arrived");
         sys::shutdown(server.as_raw_fd(), libc::SHUT_WR).unwrap();
         let mut set = dump(&["tcp-established"], &[&server]).unwrap();
-        assert_eq!(set.entry(0).state, u32::from(state::FIN_WAIT1));
+        assert_eq!(set.entry(0).state, State::FinWait1 as u32);
         set.at(Stage::Dumped);
         drop((server, away));
         let server = set.restore().unwrap().remove(0);
