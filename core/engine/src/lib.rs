@@ -14,6 +14,7 @@ mod dump;
 mod error;
 mod kinds;
 mod limits;
+mod parallel;
 mod remote;
 mod restore;
 mod seize;

@@ -3,11 +3,15 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Read;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use crate::arch::{Gadgets, LONGEST_GADGET, TASK_SIZE};
 use crate::error::{Error, Result};
 use crate::sys;
+
+/// What the text of most processes fits into.
+const ROOM: usize = 16 << 10;
 
 /// One mapping.
 #[derive(Debug, Clone)]
@@ -55,7 +59,10 @@ pub(crate) struct Maps(Vec<Vma>);
 impl Maps {
     pub(crate) fn read(tid: i32) -> Result<Maps> {
         let path = format!("/proc/{tid}/maps");
-        let text = fs::read(&path).map_err(|e| Error::Proc {
+        // With room from the start: the kernel hands out a page at a time, and nothing tells the length.
+        let mut text = Vec::with_capacity(ROOM);
+        let read = fs::File::open(&path).and_then(|file| file.take(u64::MAX).read_to_end(&mut text));
+        read.map_err(|e| Error::Proc {
             path: path.clone(),
             why: e.to_string(),
         })?;
@@ -153,10 +160,13 @@ static KNOWN: LazyLock<Mutex<HashMap<FileRange, Gadgets>>> = LazyLock::new(Mutex
 
 /// The gadgets of one mapping; those of a file's are remembered, as offsets, and checked on use.
 fn cached(tid: i32, vma: &Vma) -> Gadgets {
-    let Some((device, inode)) = &vma.file else {
-        return scan(tid, vma);
+    let (device, inode) = match &vma.file {
+        Some((device, inode)) => (device.clone(), *inode),
+        // The kernel's own code is the same everywhere.
+        None if vma.name == "[vdso]" => (vma.name.clone(), 0),
+        None => return scan(tid, vma),
     };
-    let key = (device.clone(), *inode, vma.offset, vma.end - vma.start);
+    let key = (device, inode, vma.offset, vma.end - vma.start);
     let shift = |g: Gadgets, by: u64| Gadgets {
         syscall: g.syscall.map(|a| a.wrapping_add(by)),
         syscall_ret: g.syscall_ret.map(|a| a.wrapping_add(by)),

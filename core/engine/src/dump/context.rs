@@ -8,16 +8,22 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use criu_images::{ImageDir, PagesWriter};
+use criu_images::ImageDir;
 use criu_infect::{Call, Infected};
 use criu_plugin_api::message::{FileRecord, FileTarget, RemoteCall, RemoteResult, Slot, TaskInfo};
 use criu_plugin_api::{Error as ApiError, Host, Result as ApiResult, Services};
 
+use super::background::Background;
 use super::files::Files;
 use super::ids::Namespaces;
+use super::pages::Left;
 use super::shared;
 use super::stats::Stats;
+use criu_proto::Described;
+use criu_proto::magic::ImageKind;
+
 use crate::error::{Error, Result};
 use crate::kinds::{Kind, Kinds};
 use crate::options::Options;
@@ -36,8 +42,10 @@ pub(crate) struct Context {
     pub(crate) stats: Stats,
     /// The processes, the root first; empty before the seizure.
     pub(crate) tasks: RefCell<Vec<TaskInfo>>,
-    /// Pages files that are complete: their mappings are taken down when the tree is free again.
-    pub(crate) spent: RefCell<Vec<PagesWriter>>,
+    /// What is left of the work on the memories.
+    pub(crate) left: Arc<Left>,
+    /// What need not be done at once.
+    pub(crate) background: RefCell<Background>,
     /// The parasites by pid.
     pub(crate) infected: RefCell<HashMap<i32, Infected>>,
     /// Whether tasks are held by a means of a kind's, see [`Services::tasks_are_held`].
@@ -63,7 +71,8 @@ impl Context {
             namespaces: Namespaces::of_this_process()?,
             stats: Stats::default(),
             tasks: RefCell::default(),
-            spent: RefCell::default(),
+            left: Arc::default(),
+            background: RefCell::default(),
             infected: RefCell::default(),
             held: Cell::new(false),
             pidfds: RefCell::default(),
@@ -80,6 +89,22 @@ impl Context {
     /// The host as a kind sees it.
     pub(crate) fn host<'a>(&'a self, kind: &'a Kind) -> Host<'a> {
         Host::new(self, kind.plugin())
+    }
+
+    /// Writes an image of one entry, in the background.
+    ///
+    /// # Errors
+    /// This image, or what was put into the background before, cannot be written.
+    pub(crate) fn write<M: Described + Send + 'static>(
+        &self,
+        kind: &'static ImageKind,
+        id: u64,
+        message: M,
+    ) -> Result<()> {
+        let images = self.images.clone();
+        self.background
+            .borrow_mut()
+            .put(move || Ok(images.write_one(kind, id, &message)?))
     }
 
     /// The number of the next pages file.

@@ -64,6 +64,9 @@ impl Sighting {
     }
 }
 
+/// Device and inode of a mapped file.
+type Inode = ((u32, u32), u64);
+
 /// Everything known about the files of the tree so far.
 pub(crate) struct Files {
     state: RefCell<State>,
@@ -73,7 +76,9 @@ struct State {
     next_id: u32,
     /// Until the end of the dump.
     writer: Option<FileWriter>,
-    by_inode: HashMap<((u32, u32), u64), Known>,
+    by_inode: HashMap<Inode, Known>,
+    /// Whether files behind private mappings were opened for writing.
+    writable: HashMap<Inode, bool>,
     /// Sorted by the order that kcmp(2) imposes.
     sightings: HashMap<Likeness, Vec<Sighting>>,
     /// How many there are.
@@ -94,6 +99,7 @@ impl Files {
                 next_id: 1,
                 writer: Some(writer),
                 by_inode: HashMap::new(),
+                writable: HashMap::new(),
                 sightings: HashMap::new(),
                 seen: 0,
                 under_way: Vec::new(),
@@ -293,6 +299,19 @@ impl Files {
         }
     }
 
+    /// Whether the file behind a private mapping was opened for writing; asked once per inode.
+    ///
+    /// # Errors
+    /// Those of `look`.
+    pub(crate) fn opened_writable(&self, key: Inode, look: impl FnOnce() -> Result<bool>) -> Result<bool> {
+        if let Some(&known) = self.state.borrow().writable.get(&key) {
+            return Ok(known);
+        }
+        let writable = look()?;
+        self.state.borrow_mut().writable.insert(key, writable);
+        Ok(writable)
+    }
+
     /// Dumps the file behind a mapping, once per inode.
     ///
     /// # Errors
@@ -320,14 +339,7 @@ impl Files {
         }
     }
 
-    fn by_inode(
-        &self,
-        dump: &Dump,
-        pid: i32,
-        key: ((u32, u32), u64),
-        path: &str,
-        purpose: Purpose,
-    ) -> Result<Known> {
+    fn by_inode(&self, dump: &Dump, pid: i32, key: Inode, path: &str, purpose: Purpose) -> Result<Known> {
         if let Some(&known) = self.state.borrow().by_inode.get(&key) {
             return Ok(known);
         }

@@ -13,10 +13,13 @@ use crate::error::{Error, Result};
 /// The namespaces in the order in which the images number them; the names of `/proc/PID/ns`.
 const NAMESPACES: [&str; 8] = ["pid", "net", "ipc", "uts", "time", "mnt", "user", "cgroup"];
 
+/// Of one process, by kind; none where the kernel has no such namespace.
+pub(crate) type Inodes = [Option<u64>; 8];
+
 /// Numbers namespaces from 1, this process's own first.
 #[derive(Debug)]
 pub(crate) struct Namespaces {
-    own: [Option<u64>; 8],
+    own: Inodes,
     numbers: RefCell<HashMap<(usize, u64), u32>>,
 }
 
@@ -42,7 +45,14 @@ impl Namespaces {
     /// # Errors
     /// It lives in another one, named, or its namespaces cannot be read.
     pub(crate) fn of(&self, pid: i32) -> Result<TaskKobjIdsEntry> {
-        let inodes = read(&pid.to_string())?;
+        self.ids(pid, &read(&pid.to_string())?)
+    }
+
+    /// As [`Self::of`], of a process whose namespaces have been read.
+    ///
+    /// # Errors
+    /// It lives in another one, named.
+    pub(crate) fn ids(&self, pid: i32, inodes: &Inodes) -> Result<TaskKobjIdsEntry> {
         for (kind, name) in NAMESPACES.iter().enumerate() {
             if inodes[kind] != self.own[kind] {
                 return Err(Error::refused(
@@ -86,7 +96,11 @@ impl Namespaces {
     }
 }
 
-fn read(pid: &str) -> Result<[Option<u64>; 8]> {
+/// Reads the namespaces of a process (or `self`).
+///
+/// # Errors
+/// It is gone.
+pub(crate) fn read(pid: &str) -> Result<Inodes> {
     let path = format!("/proc/{pid}/ns");
     let dir = File::open(&path).map_err(|source| Error::Io {
         action: format!("opening {path}"),

@@ -11,9 +11,13 @@
 //! Whatever fails, the tree goes on as it was: every stopped task and every parasite is held by a value
 //! whose drop undoes it.
 
+mod background;
 mod context;
+mod facts;
 mod files;
 mod ids;
+mod limits;
+mod mappings;
 mod memory;
 mod pages;
 mod parasite;
@@ -37,9 +41,10 @@ use criu_proto::images::{
 use criu_proto::magic;
 
 use self::context::Context as Dump;
+use self::facts::Facts;
 use self::files::Files;
 use self::ids::Objects;
-use self::pages::{Job, Room};
+use self::pages::{Room, Saving};
 use self::parasite::Infection;
 use self::seccomp::Seccomp;
 use self::survey::Survey;
@@ -126,10 +131,11 @@ fn freeze_and_dump(
     let seized = seize::seize(root, dump.opts.timeout, let_go)?;
     dump.stats.frozen();
     check_session(dump, &seized)?;
-    let ids = number(dump, &seized)?;
+    let facts = facts::gather(&seized)?;
+    let ids = number(dump, &seized, &facts)?;
     told(notify, "network-lock", root)?;
     at_stage(dump, Stage::Frozen)?;
-    let infection = stopped.insert(parasite::infect(dump, seized)?);
+    let infection = stopped.insert(parasite::infect(dump, seized, facts)?);
     let seccomp = Seccomp::default();
     infection.read_seccomp(dump, &seccomp)?;
     dump_processes(dump, infection, &ids, &seccomp, room)?;
@@ -164,14 +170,14 @@ fn check_session(dump: &Dump, seized: &Seized) -> Result<()> {
 }
 
 /// Numbers what tasks share and tells the kinds of the tree.
-fn number(dump: &Dump, seized: &Seized) -> Result<Vec<TaskKobjIdsEntry>> {
+fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<TaskKobjIdsEntry>> {
     let mut objects = Objects::new();
     let mut all = Vec::with_capacity(seized.processes.len());
     let mut tasks = Vec::with_capacity(seized.processes.len());
-    for process in &seized.processes {
+    for (process, facts) in seized.processes.iter().zip(facts) {
         let mut ids = TaskKobjIdsEntry::default();
-        if process.leader.is_some() {
-            ids = dump.namespaces.of(process.pid)?;
+        if let Some(facts) = facts {
+            ids = dump.namespaces.ids(process.pid, &facts.namespaces)?;
             objects.number(process.pid, &mut ids)?;
         }
         tasks.push(TaskInfo {
@@ -190,6 +196,9 @@ fn number(dump: &Dump, seized: &Seized) -> Result<Vec<TaskKobjIdsEntry>> {
     Ok(all)
 }
 
+/// From this many threads in the tree on a thread is worth starting for what can be done beside.
+const WORTH_A_THREAD: usize = 8;
+
 /// Step 5 for every process.
 fn dump_processes(
     dump: &Dump,
@@ -198,18 +207,22 @@ fn dump_processes(
     seccomp: &Seccomp,
     room: &mut Room,
 ) -> Result<()> {
-    let mut jobs = Vec::new();
-    let mut buffer = Vec::new();
+    let threads: usize = infection.processes.iter().map(|p| 1 + p.ns_tids.len()).sum();
+    if threads >= WORTH_A_THREAD {
+        dump.background.borrow_mut().start();
+    }
+    let mut mappings = mappings::Stream::of(infection);
     for (process, ids) in infection.processes.iter().zip(ids) {
         let pid = process.pid;
         match process.state {
             State::Dead(code) => task::dump_zombie(dump, pid, code),
-            _ => dump_process(dump, process, ids, seccomp, room, &mut jobs, &mut buffer),
+            _ => dump_process(dump, process, ids, seccomp, room, mappings.next(pid)?),
         }
         .context(|| format!("dumping process {pid}"))?;
         dump.forget_pidfd(pid);
     }
-    pages::copy(dump, jobs)
+    dump.background.borrow_mut().finish()?;
+    pages::copy_large(dump)
 }
 
 fn dump_process(
@@ -218,10 +231,13 @@ fn dump_process(
     ids: &TaskKobjIdsEntry,
     seccomp: &Seccomp,
     room: &mut Room,
-    jobs: &mut Vec<Job>,
-    buffer: &mut Vec<u8>,
+    mut mappings: Vec<proc::Mapping>,
 ) -> Result<()> {
     let pid = process.pid;
+    let facts = process
+        .facts
+        .as_ref()
+        .ok_or_else(|| Error::malformed(format!("process {pid}"), "was not looked at"))?;
     let info = dump
         .infected
         .borrow_mut()
@@ -237,23 +253,14 @@ fn dump_process(
         .get(&pid)
         .map(|i| i.mapping())
         .unwrap_or(0..0);
-    let mut mappings = proc::read_mappings(pid, buffer)?;
     mappings.retain(|m| m.start != parasite.start);
-    let mut vmas = vmas::collect(dump, pid, &mappings)?;
-    let scan = memory::scan(pid, &vmas.regions)?;
-    vmas::add_guards(&mut vmas.entries, &scan.guards);
-    let job = Job::new(dump, room, pid, scan)?;
-    if job.is_small() {
-        pages::copy(dump, vec![job])?;
-    } else {
-        jobs.push(job);
-    }
+    let vmas = vmas::collect(dump, pid, &mappings)?;
     let exe = dump.files.executable(dump, pid, &mappings)?;
 
     if dump.table_owner(ids.files_id, pid) == pid {
         dump.files.dump_table(dump, pid, process.parent, ids.files_id)?;
     }
-    let umask = process.statuses.first().map_or(0, |status| status.umask);
+    let umask = facts.statuses.first().map_or(0, |status| status.umask);
     task::dump_fs(dump, pid, ids, umask)?;
     let fields = dump_task_kinds(dump, pid)?;
     let subject = Subject {
@@ -261,10 +268,12 @@ fn dump_process(
         stat: &process.stat,
         state: process.state,
         info: &info,
-        statuses: &process.statuses,
+        facts,
         fields: &fields,
     };
-    task::dump_mm(dump, &subject, exe.id, vmas)?;
+    let mm = task::mm_entry(&subject, exe.id, vmas.entries, &vmas.mm_fields)?;
+    let saving = Saving::new(dump, room, pid, vmas.regions, mm);
+    dump.background.borrow_mut().put(move || saving.run())?;
     let mut infected = dump.infected.borrow_mut();
     let Some(infected) = infected.get_mut(&pid) else {
         return Err(Error::malformed(format!("process {pid}"), "lost its parasite"));
@@ -429,6 +438,10 @@ fn give_up(dump: &Dump, notify: &dyn Notify, root: i32, infection: Option<Infect
     }
     if let Err(error) = told(notify, "network-unlock", root) {
         tracing::warn!("undoing after a failure: {error}");
+    }
+    // Whatever is still being read of the tree or written of it is of no use any more.
+    if let Err(second) = dump.background.borrow_mut().finish() {
+        tracing::debug!("{second}");
     }
     let tree = infection.map(|infection| infection.cure(dump));
     // Those of processes that were not all entered.

@@ -1,17 +1,20 @@
 //! The memory of all processes of the tree: room made before the freeze, filled during it.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use criu_images::{PagemapWriter, PagesWriter};
+use criu_images::{ImageDir, PagemapWriter, PagesWriter};
+use criu_proto::images::MmEntry;
 use criu_proto::magic;
 
 use super::context::Context as Dump;
-use super::memory::{self, PAGE, Run, Scan};
-use super::vmas::pagemap;
-use crate::error::{Error, Result};
+use super::memory::{self, PAGE, Region, Run, Scan};
+use super::stats::Counters;
+use super::vmas::{self, pagemap};
+use crate::error::{Context, Error, Result};
+use crate::parallel;
 use crate::proc::Status;
 
 /// Memory below this is not worth making room for ahead: a freeze is over sooner.
@@ -22,8 +25,6 @@ const SLACK: u64 = 2 << 20;
 const PART: u64 = 16 << 20;
 /// Below this, one thread is done before a second would have begun.
 const WORTH_SHARING: u64 = 8 << 20;
-/// More writers than this get into each other's way.
-const MAX_THREADS: usize = 8;
 
 /// Pages files with room, by pid.
 #[derive(Debug, Default)]
@@ -48,20 +49,96 @@ impl Room {
                 self.0.insert(pid, writer);
             }
         }
-        dump.stats.room_took(began.elapsed());
+        dump.stats.counters.room_took(began.elapsed());
         Ok(())
     }
 
-    fn take(&mut self, dump: &Dump, pid: i32, bytes: u64) -> Result<PagesWriter> {
+    fn take(&mut self, dump: &Dump, pid: i32) -> Destination {
         match self.0.remove(&pid) {
-            Some(writer) => Ok(writer),
-            None => Ok(PagesWriter::create(&dump.images, dump.next_pages_id(), bytes)?),
+            Some(writer) => Destination::Made(writer),
+            None => Destination::New(dump.next_pages_id()),
         }
     }
 }
 
+/// Where pages go.
+enum Destination {
+    /// A pages file with room.
+    Made(PagesWriter),
+    /// The one of this number, which does not exist yet.
+    New(u32),
+}
+
+/// What outlasts the work on one process.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Memory that is large enough to be copied by several threads.
+    large: Mutex<Vec<Job>>,
+    /// Pages files that are complete: their mappings are taken down when the tree is free again.
+    spent: Mutex<Vec<PagesWriter>>,
+}
+
+/// Saving the memory of one process: all of it that needs neither its tracer nor a kind.
+pub(crate) struct Saving {
+    images: ImageDir,
+    counters: Arc<Counters>,
+    left: Arc<Left>,
+    pid: i32,
+    regions: Vec<Region>,
+    mm: MmEntry,
+    to: Destination,
+}
+
+impl Saving {
+    /// `mm` lacks the guard ranges.
+    pub(crate) fn new(dump: &Dump, room: &mut Room, pid: i32, regions: Vec<Region>, mm: MmEntry) -> Self {
+        Self {
+            images: dump.images.clone(),
+            counters: Arc::clone(&dump.stats.counters),
+            left: Arc::clone(&dump.left),
+            pid,
+            regions,
+            mm,
+            to: room.take(dump, pid),
+        }
+    }
+
+    /// Looks for the pages, writes `mm-PID.img`, and copies what is not worth sharing out.
+    ///
+    /// # Errors
+    /// The memory cannot be read, named by process and address, or the disk is full.
+    pub(crate) fn run(mut self) -> Result<()> {
+        let pid = self.pid;
+        self.save()
+            .context(|| format!("dumping the memory of process {pid}"))
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let scan = memory::scan(self.pid, &self.regions)?;
+        vmas::add_guards(&mut self.mm.vmas, &scan.guards);
+        self.images
+            .write_one(&magic::MM, self.pid.cast_unsigned().into(), &self.mm)?;
+        let writer = match std::mem::replace(&mut self.to, Destination::New(0)) {
+            Destination::Made(writer) => writer,
+            Destination::New(id) => PagesWriter::create(&self.images, id, scan.bytes())?,
+        };
+        let job = Job::new(self.pid, scan, writer);
+        if job.scan.bytes() < WORTH_SHARING / 2 {
+            return copy_all(&self.images, &self.counters, &self.left, vec![job]);
+        }
+        lock(&self.left.large).push(job);
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is kept there is complete at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The pages of one process that wait to be copied.
-pub(crate) struct Job {
+#[derive(Debug)]
+struct Job {
     pid: i32,
     scan: Scan,
     writer: PagesWriter,
@@ -70,23 +147,14 @@ pub(crate) struct Job {
 
 impl Job {
     /// Prepares the copy of what a scan of a process found.
-    ///
-    /// # Errors
-    /// The disk is full.
-    pub(crate) fn new(dump: &Dump, room: &mut Room, pid: i32, scan: Scan) -> Result<Self> {
-        let writer = room.take(dump, pid, scan.bytes())?;
+    fn new(pid: i32, scan: Scan, writer: PagesWriter) -> Self {
         let parts = split(&scan.runs);
-        Ok(Self {
+        Self {
             pid,
             scan,
             writer,
             parts,
-        })
-    }
-
-    /// Whether it is done at once rather than kept until there is enough to share out.
-    pub(crate) fn is_small(&self) -> bool {
-        self.scan.bytes() < WORTH_SHARING / 2
+        }
     }
 }
 
@@ -114,11 +182,17 @@ fn split(runs: &[Run]) -> Vec<Vec<Run>> {
     parts
 }
 
-/// Copies all pages and writes the page maps.
+/// Copies the memory that was worth sharing out.
 ///
 /// # Errors
 /// A page cannot be read, named by process and address, or the disk is full.
-pub(crate) fn copy(dump: &Dump, jobs: Vec<Job>) -> Result<()> {
+pub(crate) fn copy_large(dump: &Dump) -> Result<()> {
+    let jobs = std::mem::take(&mut *lock(&dump.left.large));
+    copy_all(&dump.images, &dump.stats.counters, &dump.left, jobs)
+}
+
+/// Copies all pages and writes the page maps.
+fn copy_all(images: &ImageDir, counters: &Counters, left: &Left, jobs: Vec<Job>) -> Result<()> {
     let began = Instant::now();
     // Windows are handed out in the order of the runs: the n-th page of the map is the n-th of the file.
     let mut work = Vec::new();
@@ -131,15 +205,13 @@ pub(crate) fn copy(dump: &Dump, jobs: Vec<Job>) -> Result<()> {
     let threads = if total < WORTH_SHARING {
         1
     } else {
-        // The standard library reads a few files of control groups for this.
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        cores.min(MAX_THREADS).min(work.len())
+        parallel::threads().min(work.len())
     };
     share_out(work, threads)?;
     for job in jobs {
-        finish(dump, job)?;
+        finish(images, counters, left, job)?;
     }
-    dump.stats.memory_took(began.elapsed());
+    counters.memory_took(began.elapsed());
     Ok(())
 }
 
@@ -186,9 +258,9 @@ fn share_out(work: Vec<Work<'_>>, threads: usize) -> Result<()> {
     })
 }
 
-fn finish(dump: &Dump, job: Job) -> Result<()> {
+fn finish(images: &ImageDir, counters: &Counters, left: &Left, job: Job) -> Result<()> {
     let mut map = PagemapWriter::create(
-        &dump.images,
+        images,
         &magic::PAGEMAP,
         job.pid.cast_unsigned().into(),
         job.writer.id(),
@@ -205,12 +277,12 @@ fn finish(dump: &Dump, job: Job) -> Result<()> {
     map.finish()?;
     job.writer.complete()?;
     if job.scan.bytes() >= WORTH_RESERVING {
-        dump.spent.borrow_mut().push(job.writer);
+        lock(&left.spent).push(job.writer);
     }
-    dump.stats
+    counters
         .pages_scanned
         .fetch_add(job.scan.scanned, Ordering::Relaxed);
-    dump.stats.pages_written.fetch_add(written, Ordering::Relaxed);
+    counters.pages_written.fetch_add(written, Ordering::Relaxed);
     // Without --lazy-pages no page is left out for later.
     tracing::debug!(pid = job.pid, written, lazy, "memory saved");
     Ok(())

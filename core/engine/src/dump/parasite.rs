@@ -7,9 +7,10 @@ use std::os::fd::AsRawFd;
 use criu_infect::Tracee;
 
 use super::context::Context as Dump;
+use super::facts::Facts;
 use super::seccomp::Seccomp;
 use crate::error::{Context, Error, Result};
-use crate::proc::{Stat, Status};
+use crate::proc::Stat;
 use crate::seize::{Seized, State};
 
 /// A stopped process whose leader stands in the parasite (held by the context, by pid).
@@ -24,8 +25,8 @@ pub(crate) struct Process {
     pub(crate) threads: RefCell<Vec<Tracee>>,
     /// Their ids as the process itself sees them.
     pub(crate) ns_tids: Vec<i32>,
-    /// What `/proc` says of all threads, the leader first; nothing for a zombie.
-    pub(crate) statuses: Vec<Status>,
+    /// What `/proc` says of it; nothing for a zombie.
+    pub(crate) facts: Option<Facts>,
 }
 
 /// A tree with parasites. Dropping it lets the further threads go; the leaders are cured when the
@@ -39,22 +40,16 @@ pub(crate) struct Infection {
 ///
 /// # Errors
 /// A process that cannot be entered, named; those entered before are cured when `dump` drops them.
-pub(crate) fn infect(dump: &Dump, seized: Seized) -> Result<Infection> {
+pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> Result<Infection> {
     let mut processes: Vec<Process> = Vec::with_capacity(seized.processes.len());
     let mut known = HashSet::with_capacity(seized.processes.len());
-    let mut buffer = Vec::new();
-    for process in seized.processes {
+    for (process, facts) in seized.processes.into_iter().zip(facts) {
         let pid = process.pid;
-        let mut ns_tids = Vec::with_capacity(process.threads.len());
-        let mut statuses = Vec::with_capacity(process.threads.len() + 1);
-        if process.leader.is_some() {
-            statuses.push(Status::read(pid, pid, &mut buffer)?);
-        }
-        for thread in &process.threads {
-            let status = Status::read(pid, thread.tid(), &mut buffer)?;
-            ns_tids.push(status.ns_pids.last().copied().unwrap_or(thread.tid()));
-            statuses.push(status);
-        }
+        let statuses = facts.as_ref().map_or(&[][..], |facts| &facts.statuses);
+        let others = process.threads.iter().zip(statuses.iter().skip(1));
+        let ns_tids = others
+            .map(|(thread, status)| status.ns_pids.last().copied().unwrap_or(thread.tid()))
+            .collect();
         if let Some(leader) = process.leader {
             let infected = leader
                 .infect()
@@ -69,7 +64,7 @@ pub(crate) fn infect(dump: &Dump, seized: Seized) -> Result<Infection> {
             state: process.state,
             threads: RefCell::new(process.threads),
             ns_tids,
-            statuses,
+            facts,
         });
         known.insert(pid);
     }
@@ -83,7 +78,8 @@ impl Infection {
     /// The kernel will not tell.
     pub(crate) fn read_seccomp(&self, dump: &Dump, seccomp: &Seccomp) -> Result<()> {
         for process in &self.processes {
-            let Some((leader, others)) = process.statuses.split_first() else {
+            let statuses = process.facts.as_ref().map_or(&[][..], |facts| &facts.statuses);
+            let Some((leader, others)) = statuses.split_first() else {
                 continue;
             };
             if let Some(infected) = dump.infected.borrow().get(&process.pid) {

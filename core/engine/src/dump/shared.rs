@@ -41,9 +41,11 @@ pub(crate) fn dump(dump: &Dump, id: u64, object: &File, size: u64) -> Result<()>
     map.finish()?;
     pages.finish()?;
     dump.stats
+        .counters
         .shared_scanned
         .fetch_add(size.div_ceil(PAGE), Ordering::Relaxed);
     dump.stats
+        .counters
         .shared_written
         .fetch_add(bytes / PAGE, Ordering::Relaxed);
     Ok(())

@@ -1,6 +1,7 @@
 //! What the dump took and did: `stats-dump`.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,18 +11,41 @@ use criu_proto::magic;
 
 use crate::error::Result;
 
-/// Counters and times of one dump. The counters may be touched by the threads that copy memory.
+/// What the threads that copy memory count.
 #[derive(Debug, Default)]
-pub(crate) struct Stats {
+pub(crate) struct Counters {
     pub(crate) pages_scanned: AtomicU64,
     pub(crate) pages_written: AtomicU64,
     pub(crate) pages_lazy: AtomicU64,
     pub(crate) shared_scanned: AtomicU64,
     pub(crate) shared_written: AtomicU64,
+    /// Time that went into making room for memory and into copying it, and of that into copying, in
+    /// nanoseconds.
+    memory: AtomicU64,
+    writing: AtomicU64,
+}
+
+impl Counters {
+    /// Time that went into making room for memory.
+    pub(crate) fn room_took(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.memory.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Time that went into copying memory.
+    pub(crate) fn memory_took(&self, time: Duration) {
+        self.room_took(time);
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.writing.fetch_add(nanos, Ordering::Relaxed);
+    }
+}
+
+/// Counters and times of one dump.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) counters: Arc<Counters>,
     freezing: Cell<Duration>,
     frozen: Cell<Duration>,
-    memory: Cell<Duration>,
-    writing: Cell<Duration>,
     frozen_since: Cell<Option<Instant>>,
 }
 
@@ -36,17 +60,6 @@ impl Stats {
         }
     }
 
-    /// Time that went into making room for memory, before the freeze.
-    pub(crate) fn room_took(&self, time: Duration) {
-        self.memory.set(self.memory.get() + time);
-    }
-
-    /// Time that went into copying memory.
-    pub(crate) fn memory_took(&self, time: Duration) {
-        self.memory.set(self.memory.get() + time);
-        self.writing.set(self.writing.get() + time);
-    }
-
     pub(crate) fn thawed(&self) {
         if let Some(since) = self.frozen_since.take() {
             self.frozen.set(since.elapsed());
@@ -56,22 +69,24 @@ impl Stats {
     fn entry(&self) -> DumpStatsEntry {
         let micros = |time: &Cell<Duration>| u32::try_from(time.get().as_micros()).unwrap_or(u32::MAX);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counted = |nanos: &AtomicU64| u32::try_from(count(nanos) / 1000).unwrap_or(u32::MAX);
+        let counters = &*self.counters;
         DumpStatsEntry {
             freezing_time: micros(&self.freezing),
             frozen_time: micros(&self.frozen),
-            memdump_time: micros(&self.memory),
+            memdump_time: counted(&counters.memory),
             // Pages are read straight into their file.
-            memwrite_time: micros(&self.writing),
-            pages_scanned: count(&self.pages_scanned),
+            memwrite_time: counted(&counters.writing),
+            pages_scanned: count(&counters.pages_scanned),
             pages_skipped_parent: 0,
-            pages_written: count(&self.pages_written),
+            pages_written: count(&counters.pages_written),
             irmap_resolve: Some(0),
-            pages_lazy: count(&self.pages_lazy),
+            pages_lazy: count(&counters.pages_lazy),
             page_pipes: Some(0),
             page_pipe_bufs: Some(0),
-            shpages_scanned: Some(count(&self.shared_scanned)),
+            shpages_scanned: Some(count(&counters.shared_scanned)),
             shpages_skipped_parent: Some(0),
-            shpages_written: Some(count(&self.shared_written)),
+            shpages_written: Some(count(&counters.shared_written)),
         }
     }
 

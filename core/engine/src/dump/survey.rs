@@ -2,7 +2,7 @@
 //!
 //! Nothing here is relied upon: what changes until the freeze is only found later.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
 
@@ -11,7 +11,11 @@ use nix::sys::stat::fstatat;
 
 use crate::error::Result;
 use crate::kinds::FileQuery;
+use crate::parallel;
 use crate::proc;
+
+/// A thread is worth starting for so many processes.
+const WORTH: usize = 4;
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -29,21 +33,46 @@ pub(crate) struct Survey {
 /// # Errors
 /// The root does not exist. Of the others, those that end meanwhile are left out.
 pub(crate) fn look(root: i32) -> Result<Survey> {
-    let mut survey = Survey::default();
-    let mut sorts = HashSet::new();
     proc::Stat::read(root)?;
+    let mut pids = Vec::new();
     let mut queue = vec![root];
     while let Some(pid) = queue.pop() {
-        survey.pids.push(pid);
+        pids.push(pid);
         let Ok(threads) = proc::threads(pid) else { continue };
         queue.extend(proc::children(pid, &threads).unwrap_or_default());
-        files(pid, &mut sorts, &mut survey.queries);
-        mapping_names(pid, &mut survey);
     }
+    let mut survey = Survey::default();
+    let mut sorts = HashSet::new();
+    for seen in parallel::map(&pids, WORTH, |&pid| of_process(pid)) {
+        for (key, query) in seen.sorts {
+            if sorts.insert(key) {
+                survey.queries.push(query);
+            }
+        }
+        survey.mappings.extend(seen.mappings);
+    }
+    survey.pids = pids;
     Ok(survey)
 }
 
-fn files(pid: i32, sorts: &mut HashSet<(u32, u64, Vec<u8>)>, queries: &mut Vec<FileQuery>) {
+/// What tells one sort of file from another.
+type Sort = (u32, u64, Vec<u8>);
+
+/// What was seen of one process.
+#[derive(Default)]
+struct Seen {
+    sorts: HashMap<Sort, FileQuery>,
+    mappings: HashSet<Vec<u8>>,
+}
+
+fn of_process(pid: i32) -> Seen {
+    let mut seen = Seen::default();
+    files(pid, &mut seen.sorts);
+    mapping_names(pid, &mut seen.mappings);
+    seen
+}
+
+fn files(pid: i32, sorts: &mut HashMap<Sort, FileQuery>) {
     let Ok(dir) = File::open(format!("/proc/{pid}/fd")) else {
         return;
     };
@@ -64,7 +93,7 @@ fn files(pid: i32, sorts: &mut HashSet<(u32, u64, Vec<u8>)>, queries: &mut Vec<F
         } else {
             link.iter().copied().take_while(|b| !b.is_ascii_digit()).collect()
         };
-        if !is_path && sorts.contains(&(0, 0, text.clone())) && !link.starts_with(b"socket:") {
+        if !is_path && sorts.contains_key(&(0, 0, text.clone())) && !link.starts_with(b"socket:") {
             continue;
         }
         let Ok(stat) = fstatat(&dir, name.as_str(), AtFlags::empty()) else {
@@ -74,13 +103,13 @@ fn files(pid: i32, sorts: &mut HashSet<(u32, u64, Vec<u8>)>, queries: &mut Vec<F
         let device = mode == libc::S_IFCHR || mode == libc::S_IFBLK;
         let rdev = if device { stat.st_rdev } else { 0 };
         let key = if is_path { (mode, rdev, text) } else { (0, 0, text) };
-        if sorts.insert(key) {
-            queries.push(FileQuery::seen(pid, fd, link, mode, rdev));
-        }
+        sorts
+            .entry(key)
+            .or_insert_with(|| FileQuery::seen(pid, fd, link, mode, rdev));
     }
 }
 
-fn mapping_names(pid: i32, survey: &mut Survey) {
+fn mapping_names(pid: i32, names: &mut HashSet<Vec<u8>>) {
     let mut buffer = Vec::new();
     if proc::read_into(&format!("/proc/{pid}/maps"), &mut buffer).is_err() {
         return;
@@ -92,8 +121,8 @@ fn mapping_names(pid: i32, survey: &mut Survey) {
         };
         let name = &line[at..];
         let special = name.ends_with(b" (deleted)") || name.starts_with(b"/[") || name.starts_with(b"/dev/");
-        if special && !survey.mappings.contains(name) {
-            survey.mappings.insert(name.to_vec());
+        if special && !names.contains(name) {
+            names.insert(name.to_vec());
         }
     }
 }

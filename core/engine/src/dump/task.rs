@@ -5,19 +5,19 @@ use std::collections::HashMap;
 use criu_infect::{Infected, ProcessInfo, Queue, ThreadInfo, ThreadState, Tracee};
 use criu_proto::images::core_entry::March;
 use criu_proto::images::{
-    CoreEntry, CredsEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, RlimitEntry, RseqEntry, SaEntry,
-    SiginfoEntry, SignalQueueEntry, TaskCoreEntry, TaskKobjIdsEntry, TaskRlimitsEntry, TaskTimersEntry,
-    ThreadCoreEntry, ThreadInfoX86, ThreadSasEntry,
+    CoreEntry, CredsEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, RseqEntry, SaEntry, SiginfoEntry,
+    SignalQueueEntry, TaskCoreEntry, TaskKobjIdsEntry, TaskRlimitsEntry, TaskTimersEntry, ThreadCoreEntry,
+    ThreadInfoX86, ThreadSasEntry, VmaEntry,
 };
 use criu_proto::{Message, magic};
 
 use super::context::Context as Dump;
+use super::facts::Facts;
 use super::memory;
 use super::seccomp::Seccomp;
-use super::vmas::Vmas;
 use crate::arch;
 use crate::error::{Context, Error, Result};
-use crate::proc::{self, Stat, Status};
+use crate::proc::{Stat, Status};
 use crate::seize::State;
 
 /// `task_core_entry.task_state`.
@@ -49,9 +49,7 @@ pub(crate) fn dump_zombie(dump: &Dump, pid: i32, exit_code: u32) -> Result<()> {
         }),
         ..CoreEntry::default()
     };
-    dump.images
-        .write_one(&magic::CORE, pid.cast_unsigned().into(), &core)?;
-    Ok(())
+    dump.write(&magic::CORE, pid.cast_unsigned().into(), core)
 }
 
 /// A process in the middle of its dump.
@@ -60,8 +58,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) stat: &'a Stat,
     pub(crate) state: State,
     pub(crate) info: &'a ProcessInfo,
-    /// Of all its threads, the leader first.
-    pub(crate) statuses: &'a [Status],
+    pub(crate) facts: &'a Facts,
     /// Fields of `core_entry` that kinds added, by thread.
     pub(crate) fields: &'a HashMap<i32, Vec<u8>>,
 }
@@ -77,7 +74,7 @@ impl Subject<'_> {
     }
 }
 
-/// Writes the leader's `core-PID.img`.
+/// Writes the leader's `core-PID.img`, with the fields that kinds add.
 ///
 /// # Errors
 /// Something of its state cannot be read or saved.
@@ -90,6 +87,7 @@ pub(crate) fn dump_leader(
     let pid = subject.pid;
     let thread = infected.leader()?;
     let status = subject
+        .facts
         .statuses
         .first()
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no status"))?;
@@ -101,17 +99,17 @@ pub(crate) fn dump_leader(
             task_state::ALIVE
         },
         exit_code: 0,
-        personality: personality(pid)?,
+        personality: subject.facts.personality,
         flags: subject.stat.flags,
         blk_sigset: thread.sigmask,
         comm: status.name.clone(),
-        timers: Some(timers(pid, subject.info, infected)?),
+        timers: Some(timers(pid, subject, infected)?),
         rlimits: Some(TaskRlimitsEntry {
-            rlimits: limits(pid)?,
+            rlimits: subject.facts.limits.clone(),
         }),
         signals_s: Some(queue(infected.tracee(), Queue::Process)?),
-        loginuid: optional_number(&format!("/proc/{pid}/loginuid"))?,
-        oom_score_adj: Some(proc::read_number(&format!("/proc/{pid}/oom_score_adj"))?),
+        loginuid: subject.facts.loginuid,
+        oom_score_adj: Some(subject.facts.oom_score_adj),
         sigactions: actions(subject.info),
         child_subreaper: Some(checked(subject.info.child_subreaper, "PR_GET_CHILD_SUBREAPER", pid)? != 0),
         stop_signo: match subject.state {
@@ -129,9 +127,7 @@ pub(crate) fn dump_leader(
         thread_core.blk_sigset = None;
     }
     subject.add_fields(pid, &mut core)?;
-    dump.images
-        .write_one(&magic::CORE, pid.cast_unsigned().into(), &core)?;
-    Ok(())
+    dump.write(&magic::CORE, pid.cast_unsigned().into(), core)
 }
 
 /// Writes the `core-TID.img` of each further thread.
@@ -146,12 +142,15 @@ pub(crate) fn dump_threads(
     seccomp: &Seccomp,
 ) -> Result<()> {
     let pid = subject.pid;
-    for ((tracee, state), status) in threads.iter().zip(states).zip(subject.statuses.iter().skip(1)) {
+    for ((tracee, state), status) in threads
+        .iter()
+        .zip(states)
+        .zip(subject.facts.statuses.iter().skip(1))
+    {
         let mut core = thread_core(pid, tracee, state, status, seccomp)
             .context(|| format!("dumping thread {} of process {pid}", tracee.tid()))?;
         subject.add_fields(tracee.tid(), &mut core)?;
-        dump.images
-            .write_one(&magic::CORE, tracee.tid().cast_unsigned().into(), &core)?;
+        dump.write(&magic::CORE, tracee.tid().cast_unsigned().into(), core)?;
     }
     Ok(())
 }
@@ -278,7 +277,8 @@ fn actions(info: &ProcessInfo) -> Vec<SaEntry> {
         .collect()
 }
 
-fn timers(pid: i32, info: &ProcessInfo, infected: &mut Infected) -> Result<TaskTimersEntry> {
+fn timers(pid: i32, subject: &Subject<'_>, infected: &mut Infected) -> Result<TaskTimersEntry> {
+    let info = subject.info;
     let interval = |which: usize| -> ItimerEntry {
         let [isec, iusec, vsec, vusec] = info.itimers[which].map(i64::cast_unsigned);
         ItimerEntry {
@@ -292,16 +292,15 @@ fn timers(pid: i32, info: &ProcessInfo, infected: &mut Infected) -> Result<TaskT
         real: interval(0),
         virt: interval(1),
         prof: interval(2),
-        posix: posix_timers(pid, infected)?,
+        posix: posix_timers(pid, &subject.facts.timers, infected)?,
     })
 }
 
 /// The POSIX timers: what they are from `/proc/PID/timers` (CONFIG_CHECKPOINT_RESTORE), how they stand
 /// from the process itself.
-fn posix_timers(pid: i32, infected: &mut Infected) -> Result<Vec<PosixTimerEntry>> {
-    let path = format!("/proc/{pid}/timers");
-    let text = proc::read(&path)?;
-    let mut timers = parse_timers(&text).ok_or_else(|| Error::malformed(&path, "does not parse"))?;
+fn posix_timers(pid: i32, text: &[u8], infected: &mut Infected) -> Result<Vec<PosixTimerEntry>> {
+    let mut timers = parse_timers(text)
+        .ok_or_else(|| Error::malformed(format!("/proc/{pid}/timers"), "does not parse"))?;
     if timers.is_empty() {
         return Ok(timers);
     }
@@ -354,89 +353,6 @@ fn parse_timers(text: &[u8]) -> Option<Vec<PosixTimerEntry>> {
         }
     }
     Some(timers)
-}
-
-/// All limits: by prlimit(2), or as text where that is not permitted (another user's process, without
-/// CAP_SYS_RESOURCE).
-fn limits(pid: i32) -> Result<Vec<RlimitEntry>> {
-    (0..16u32)
-        .map(|resource| {
-            let mut limit = libc::rlimit64 {
-                rlim_cur: 0,
-                rlim_max: 0,
-            };
-            // SAFETY: prlimit64 writes one rlimit64 to `old`, which is one; nothing is set.
-            let ret = unsafe {
-                libc::syscall(
-                    libc::SYS_prlimit64,
-                    pid,
-                    resource,
-                    std::ptr::null::<libc::rlimit64>(),
-                    &raw mut limit,
-                )
-            };
-            if ret == 0 {
-                return Ok(RlimitEntry {
-                    cur: limit.rlim_cur,
-                    max: limit.rlim_max,
-                });
-            }
-            let error = std::io::Error::last_os_error();
-            if error.raw_os_error() == Some(libc::EPERM) {
-                return limit_from_text(pid, resource as usize);
-            }
-            Err(error).context(|| format!("reading limit {resource} of process {pid}"))
-        })
-        .collect()
-}
-
-/// The lines of `/proc/PID/limits`, in the order of the resource numbers.
-const LIMIT_NAMES: [&str; 16] = [
-    "Max cpu time",
-    "Max file size",
-    "Max data size",
-    "Max stack size",
-    "Max core file size",
-    "Max resident set",
-    "Max processes",
-    "Max open files",
-    "Max locked memory",
-    "Max address space",
-    "Max file locks",
-    "Max pending signals",
-    "Max msgqueue size",
-    "Max nice priority",
-    "Max realtime priority",
-    "Max realtime timeout",
-];
-
-fn limit_from_text(pid: i32, resource: usize) -> Result<RlimitEntry> {
-    let path = format!("/proc/{pid}/limits");
-    let text = proc::read(&path)?;
-    let find = || {
-        let text = std::str::from_utf8(&text).ok()?;
-        let rest = text
-            .lines()
-            .find_map(|line| line.strip_prefix(LIMIT_NAMES[resource]))?;
-        let mut words = rest.split_whitespace();
-        let mut value = || match words.next()? {
-            "unlimited" => Some(u64::MAX),
-            number => number.parse().ok(),
-        };
-        Some(RlimitEntry {
-            cur: value()?,
-            max: value()?,
-        })
-    };
-    find().ok_or_else(|| Error::malformed(&path, format!("has no line {:?}", LIMIT_NAMES[resource])))
-}
-
-fn personality(pid: i32) -> Result<u32> {
-    let path = format!("/proc/{pid}/personality");
-    let text = proc::read(&path)?;
-    proc::parse_hex(text.trim_ascii())
-        .and_then(|value| u32::try_from(value).ok())
-        .ok_or_else(|| Error::malformed(path, "is not a number"))
 }
 
 fn robust_list(tid: i32) -> Result<u64> {
@@ -504,15 +420,6 @@ impl Scheduling {
     }
 }
 
-/// A number that newer or differently built kernels have; none where the file does not exist.
-fn optional_number(path: &str) -> Result<Option<u32>> {
-    match proc::read_number(path) {
-        Ok(number) => Ok(Some(number)),
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// A result of a call that the parasite made.
 fn checked(value: i64, call: &str, pid: i32) -> Result<i64> {
     if value >= 0 {
@@ -525,14 +432,20 @@ fn checked(value: i64, call: &str, pid: i32) -> Result<i64> {
     })
 }
 
-/// Writes `mm-PID.img`.
+/// What is to be written as `mm-PID.img`, the guard ranges aside.
 ///
 /// # Errors
-/// Something cannot be read, or the image cannot be written.
-pub(crate) fn dump_mm(dump: &Dump, subject: &Subject<'_>, exe: u32, vmas: Vmas) -> Result<()> {
+/// The process could not tell, or what kinds added does not fit.
+pub(crate) fn mm_entry(
+    subject: &Subject<'_>,
+    exe: u32,
+    entries: Vec<VmaEntry>,
+    kinds_fields: &[u8],
+) -> Result<MmEntry> {
     let (pid, stat) = (subject.pid, subject.stat);
-    let auxv = proc::read(&format!("/proc/{pid}/auxv"))?;
-    let mut words: Vec<u64> = auxv
+    let mut words: Vec<u64> = subject
+        .facts
+        .auxv
         .chunks_exact(8)
         .map(|bytes| u64::from_le_bytes(std::array::from_fn(|i| bytes[i])))
         .collect();
@@ -554,20 +467,18 @@ pub(crate) fn dump_mm(dump: &Dump, subject: &Subject<'_>, exe: u32, vmas: Vmas) 
         mm_env_end: stat.env_end,
         exe_file_id: exe,
         mm_saved_auxv: words,
-        vmas: vmas.entries,
+        vmas: entries,
         dumpable: Some(i32::try_from(checked(subject.info.dumpable, "PR_GET_DUMPABLE", pid)?).unwrap_or(0)),
         aios: Vec::new(),
         thp_disabled: Some(subject.info.thp_disable > 0),
     };
-    mm.merge(vmas.mm_fields.as_slice()).map_err(|e| {
+    mm.merge(kinds_fields).map_err(|e| {
         Error::malformed(
             format!("what kinds added to the memory of process {pid}"),
             e.to_string(),
         )
     })?;
-    dump.images
-        .write_one(&magic::MM, pid.cast_unsigned().into(), &mm)?;
-    Ok(())
+    Ok(mm)
 }
 
 /// Writes `fs-PID.img` and `ids-PID.img`.
@@ -587,11 +498,8 @@ pub(crate) fn dump_fs(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry, umask: u32)
         root_id: root.id,
         umask: Some(umask),
     };
-    dump.images
-        .write_one(&magic::FS, pid.cast_unsigned().into(), &fs)?;
-    dump.images
-        .write_one(&magic::IDS, pid.cast_unsigned().into(), ids)?;
-    Ok(())
+    dump.write(&magic::FS, pid.cast_unsigned().into(), fs)?;
+    dump.write(&magic::IDS, pid.cast_unsigned().into(), *ids)
 }
 
 #[cfg(test)]
@@ -615,14 +523,6 @@ mod tests {
         assert_eq!(timers[1].clock_id.cast_signed(), -6);
         assert!(parse_timers(b"signal: 1/2\n").is_none());
         assert_eq!(parse_timers(b"").unwrap(), []);
-    }
-
-    #[test]
-    fn limits_read_both_ways_agree() {
-        let me = std::process::id() as i32;
-        for (resource, limit) in limits(me).unwrap().iter().enumerate() {
-            assert_eq!(&limit_from_text(me, resource).unwrap(), limit);
-        }
     }
 
     #[test]

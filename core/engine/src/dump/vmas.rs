@@ -145,14 +145,16 @@ fn file(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas: &m
         .map_err(|error| unclaimed(dump, mapping).unwrap_or(error))?;
     entry.shmid = u64::from(file.id);
     entry.status |= file.vma_status;
-    // A shared mapping that may become writable needs a descriptor that can write. Of a private one only the link
-    // tells how its file was opened.
+    // A shared mapping that may become writable needs a descriptor that can write. Of a private one, which needs
+    // none, only the link tells how its file was opened; one answer a file will do.
     let writable = if mapping.shared {
         mapping.flags.has("mw")
     } else {
-        let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
-        let link = std::fs::symlink_metadata(&link).context(|| format!("looking at {link}"))?;
-        link.permissions().mode() & libc::S_IWUSR != 0
+        dump.files.opened_writable((mapping.dev, mapping.ino), || {
+            let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+            let link = std::fs::symlink_metadata(&link).context(|| format!("looking at {link}"))?;
+            Ok(link.permissions().mode() & libc::S_IWUSR != 0)
+        })?
     };
     entry.fdflags = Some(if writable {
         libc::O_RDWR as u32
@@ -321,7 +323,9 @@ fn refuse_unsupported(mapping: &Mapping) -> Result<()> {
 pub(crate) fn add_guards(entries: &mut Vec<VmaEntry>, guards: &[(u64, u64)]) {
     let mut additions: Vec<VmaEntry> = Vec::new();
     for &(start, end) in guards {
-        for entry in entries.iter().filter(|e| e.start < end && start < e.end) {
+        // Both ascend.
+        let first = entries.partition_point(|e| e.end <= start);
+        for entry in entries[first..].iter().take_while(|e| e.start < end) {
             additions.push(VmaEntry {
                 start: start.max(entry.start),
                 end: end.min(entry.end),

@@ -22,6 +22,9 @@ pub use status::{Credentials, Status};
 /// What most files fit into; the kernel hands out about a page at a time anyway.
 const ROOM: usize = 8 << 10;
 
+/// From this many threads of one process on it is worth counting the processes.
+const MANY_THREADS: usize = 64;
+
 /// Reads a whole file of `/proc` into `buffer`, which is cleared first.
 ///
 /// # Errors
@@ -118,11 +121,18 @@ pub fn descriptors(pid: i32) -> Result<Vec<i32>> {
 
 /// The children of a process in the order of their birth, zombies included.
 ///
-/// Read from `/proc/PID/task/TID/children` (CONFIG_PROC_CHILDREN) of each thread.
+/// Read from `/proc/PID/task/TID/children` (CONFIG_PROC_CHILDREN) of each thread, or, where there are fewer
+/// processes than threads, from what each process says of its parent.
 ///
 /// # Errors
 /// The process is gone, or the kernel lacks these files.
 pub fn children(pid: i32, threads: &[i32]) -> Result<Vec<i32>> {
+    if threads.len() >= MANY_THREADS {
+        let all = numbered_entries("/proc")?;
+        if all.len() < threads.len() {
+            return Ok(children_among(pid, &all));
+        }
+    }
     let mut children = Vec::new();
     for tid in threads {
         let path = format!("/proc/{pid}/task/{tid}/children");
@@ -132,6 +142,18 @@ pub fn children(pid: i32, threads: &[i32]) -> Result<Vec<i32>> {
         }
     }
     Ok(children)
+}
+
+/// Those of the processes given that are children of one, the oldest first.
+fn children_among(parent: i32, all: &[i32]) -> Vec<i32> {
+    // One that ends meanwhile is no child any more.
+    let stats = all.iter().filter_map(|&pid| Some((pid, Stat::read(pid).ok()?)));
+    let mut children: Vec<(u64, i32)> = stats
+        .filter(|(_, stat)| stat.ppid == parent)
+        .map(|(pid, stat)| (stat.start_time, pid))
+        .collect();
+    children.sort_unstable();
+    children.into_iter().map(|(_, pid)| pid).collect()
 }
 
 fn numbered_entries(path: &str) -> Result<Vec<i32>> {
@@ -161,4 +183,30 @@ pub(crate) fn parse_hex(word: &[u8]) -> Option<u64> {
         value = value << 4 | u64::from(digit);
     }
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_are_found_both_ways() {
+        let mut spawn = || {
+            std::process::Command::new("/bin/sleep")
+                .arg("100")
+                .spawn()
+                .unwrap()
+        };
+        let mut born = [spawn(), spawn()];
+        let me = std::process::id().cast_signed();
+        let all = numbered_entries("/proc").unwrap();
+        let among = children_among(me, &all);
+        let listed = children(me, &threads(me).unwrap()).unwrap();
+        for child in &mut born {
+            let pid = child.id().cast_signed();
+            assert!(among.contains(&pid) && listed.contains(&pid));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
 }

@@ -16,6 +16,8 @@ pub struct Stat {
     pub sid: i32,
     /// The `PF_*` flags of the kernel.
     pub flags: u32,
+    /// When it began, in clock ticks after the boot.
+    pub start_time: u64,
     /// Start of the text.
     pub start_code: u64,
     /// End of the text.
@@ -69,6 +71,7 @@ impl Stat {
             pgid: parse(field(5)?)?,
             sid: parse(field(6)?)?,
             flags: parse(field(9)?)?,
+            start_time: parse(field(22)?)?,
             start_code: address(26)?,
             end_code: address(27)?,
             start_stack: address(28)?,

@@ -1,0 +1,93 @@
+//! What `/proc` tells of a stopped tree, read before the parasites are there and by several threads.
+
+use criu_proto::images::RlimitEntry;
+
+use super::ids::{self, Inodes};
+use super::limits;
+use crate::error::{Context, Error, Result};
+use crate::parallel;
+use crate::proc::{self, Status};
+use crate::seize::Seized;
+
+/// A thread is worth starting for so many files of `/proc`.
+const WORTH: usize = 16;
+
+/// Of one process.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Of its threads, the leader first.
+    pub(crate) statuses: Vec<Status>,
+    /// Its namespaces.
+    pub(crate) namespaces: Inodes,
+    /// `/proc/PID/auxv`.
+    pub(crate) auxv: Vec<u8>,
+    /// `/proc/PID/timers`.
+    pub(crate) timers: Vec<u8>,
+    pub(crate) personality: u32,
+    /// None where the kernel does not know it (CONFIG_AUDIT).
+    pub(crate) loginuid: Option<u32>,
+    pub(crate) oom_score_adj: i32,
+    pub(crate) limits: Vec<RlimitEntry>,
+}
+
+/// Reads it of all processes, in their order; nothing of a zombie.
+///
+/// # Errors
+/// A file that cannot be read or does not parse, named.
+pub(crate) fn gather(seized: &Seized) -> Result<Vec<Option<Facts>>> {
+    let living = seized.processes.iter().filter(|p| p.leader.is_some());
+    let pids: Vec<i32> = living.clone().map(|p| p.pid).collect();
+    let threads: Vec<(i32, i32)> = living
+        .clone()
+        .flat_map(|p| p.tids().into_iter().map(|tid| (p.pid, tid)))
+        .collect();
+    let mut statuses = parallel::map(&threads, WORTH, |&(pid, tid)| {
+        Status::read(pid, tid, &mut Vec::new())
+    })
+    .into_iter();
+    let mut processes = parallel::map(&pids, WORTH / 4, |&pid| of_process(pid)).into_iter();
+    let missing = || Error::malformed("the facts of a process", "are missing");
+    seized
+        .processes
+        .iter()
+        .map(|process| {
+            if process.leader.is_none() {
+                return Ok(None);
+            }
+            let mut facts = processes.next().ok_or_else(missing)??;
+            let count = 1 + process.threads.len();
+            facts.statuses = statuses.by_ref().take(count).collect::<Result<_>>()?;
+            Ok(Some(facts))
+        })
+        .collect()
+}
+
+fn of_process(pid: i32) -> Result<Facts> {
+    Ok(Facts {
+        statuses: Vec::new(),
+        namespaces: ids::read(&pid.to_string())?,
+        auxv: proc::read(&format!("/proc/{pid}/auxv"))?,
+        timers: proc::read(&format!("/proc/{pid}/timers"))?,
+        personality: personality(pid)?,
+        loginuid: optional_number(&format!("/proc/{pid}/loginuid"))?,
+        oom_score_adj: proc::read_number(&format!("/proc/{pid}/oom_score_adj"))?,
+        limits: limits::of(pid).context(|| format!("reading the limits of process {pid}"))?,
+    })
+}
+
+fn personality(pid: i32) -> Result<u32> {
+    let path = format!("/proc/{pid}/personality");
+    let text = proc::read(&path)?;
+    proc::parse_hex(text.trim_ascii())
+        .and_then(|value| u32::try_from(value).ok())
+        .ok_or_else(|| Error::malformed(path, "is not a number"))
+}
+
+/// A number that newer or differently built kernels have; none where the file does not exist.
+fn optional_number(path: &str) -> Result<Option<u32>> {
+    match proc::read_number(path) {
+        Ok(number) => Ok(Some(number)),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
