@@ -17,9 +17,10 @@ pub(crate) fn threads() -> usize {
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes at most the size given to the set.
     let known = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) } == 0;
-    // SAFETY: counts the bits of the set.
     let cores = if known {
-        usize::try_from(unsafe { libc::CPU_COUNT(&set) }).unwrap_or(1)
+        // SAFETY: counts the bits of the set.
+        let count = unsafe { libc::CPU_COUNT(&set) };
+        usize::try_from(count).unwrap_or(1)
     } else {
         1
     };

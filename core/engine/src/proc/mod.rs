@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn children_are_found_both_ways() {
-        let mut spawn = || {
+        let spawn = || {
             std::process::Command::new("/bin/sleep")
                 .arg("100")
                 .spawn()
