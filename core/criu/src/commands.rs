@@ -8,6 +8,7 @@ use criu_engine::options::Options;
 use crate::cpuinfo::{self, CpuinfoError};
 use crate::help;
 use crate::plugin_cmd::{self, PluginError};
+use crate::preflight;
 use crate::scripts::ActionScripts;
 
 /// Why a command failed.
@@ -23,6 +24,8 @@ pub(crate) enum CommandError {
     NoProgram { program: String },
     #[error("comparing processors")]
     Cpuinfo(#[from] CpuinfoError),
+    #[error("{0}")]
+    Blocked(String),
     #[error(transparent)]
     Plugin(#[from] Box<PluginError>),
     #[error("printing")]
@@ -43,6 +46,7 @@ impl CommandError {
             CommandError::Engine(_)
             | CommandError::Plugin(_)
             | CommandError::Later { .. }
+            | CommandError::Blocked(_)
             | CommandError::Print(_) => None,
         }
     }
@@ -56,6 +60,7 @@ pub(crate) fn run(command: &str, operands: &[OsString], options: &Options) -> Re
     match command {
         "dump" => dump(options),
         "restore" => restore(options),
+        "check" if options.tree.is_some() => preflight::run(options),
         "check" => Ok(criu_engine::check(options).map_err(Box::new)?),
         "cpuinfo" => match word.as_deref() {
             Some("dump") => Ok(cpuinfo::dump(options)?),

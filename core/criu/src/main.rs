@@ -10,6 +10,7 @@ mod help;
 mod logging;
 mod parser;
 mod plugin_cmd;
+mod preflight;
 mod progress;
 mod scripts;
 mod table;

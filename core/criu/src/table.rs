@@ -86,7 +86,8 @@ impl Scope {
 
     /// Whether the option is worth offering with `command`.
     pub(crate) fn serves(self, command: &str) -> bool {
-        let dump = matches!(command, "dump" | "pre-dump");
+        // With --tree a check walks like a dump.
+        let dump = matches!(command, "dump" | "pre-dump" | "check");
         match self {
             Scope::Any => true,
             Scope::Dump => dump,

@@ -96,6 +96,20 @@ impl Error {
         }
     }
 
+    /// Whether the cause is something that cannot be saved or restored, and not a failure on the way.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::While { source, .. } => source.is_refusal(),
+            Self::Refused { .. } => true,
+            Self::Plugin(error) => error.code == criu_plugin_api::ErrorCode::Refused,
+            Self::Infect(error) => matches!(
+                error,
+                criu_infect::Error::Unsupported { .. } | criu_infect::Error::Traced { .. }
+            ),
+            _ => false,
+        }
+    }
+
     /// Something that was read makes no sense.
     pub fn malformed(object: impl Into<String>, what: impl Into<String>) -> Self {
         Self::Malformed {

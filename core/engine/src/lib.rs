@@ -20,6 +20,6 @@ mod restore;
 mod seize;
 
 pub use check::check;
-pub use dump::dump;
+pub use dump::{Blocker, dump, preflight};
 pub use error::{Error, Result};
 pub use restore::restore;

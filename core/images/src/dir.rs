@@ -12,6 +12,7 @@ use criu_proto::images::InventoryEntry;
 use criu_proto::magic::{self, ImageKind};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
@@ -35,6 +36,7 @@ pub type FileWriter = ImageWriter<BufWriter<File>>;
 pub struct ImageDir {
     fd: Arc<OwnedFd>,
     path: PathBuf,
+    kept: bool,
 }
 
 impl ImageDir {
@@ -54,7 +56,23 @@ impl ImageDir {
         Ok(Self {
             fd: Arc::new(fd),
             path,
+            kept: true,
         })
+    }
+
+    /// A directory of which nothing is kept: its files live in memory, each as long as it is open, and none is
+    /// found again.
+    pub fn unkept() -> Result<Self> {
+        let path = Path::new("/");
+        let mut dir = Self::open_at(AT_FDCWD, path, path.to_owned())?;
+        dir.kept = false;
+        Ok(dir)
+    }
+
+    /// Whether what is written is kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.kept
     }
 
     fn open_at(at: impl AsFd, name: &Path, path: PathBuf) -> Result<Self> {
@@ -63,6 +81,7 @@ impl ImageDir {
             Ok(fd) => Ok(Self {
                 fd: Arc::new(fd),
                 path,
+                kept: true,
             }),
             Err(e) => Err(io_error("open image directory", &path, e)),
         }
@@ -94,6 +113,10 @@ impl ImageDir {
     /// is replaced, not overwritten: whoever has it open, or another link to it, keeps the old content.
     pub fn create_raw(&self, name: &str) -> Result<File> {
         plain(name)?;
+        if !self.kept {
+            let made = memfd_create(name, MFdFlags::MFD_CLOEXEC);
+            return made.map(File::from).map_err(|e| self.io_error("create", name, e));
+        }
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o644);
         let mut made = openat(&*self.fd, name, flags, mode);
@@ -107,6 +130,9 @@ impl ImageDir {
     /// Opens a file of the set for reading; `None` when there is none of that name.
     pub fn open_raw_if_exists(&self, name: &str) -> Result<Option<File>> {
         plain(name)?;
+        if !self.kept {
+            return Ok(None);
+        }
         // Without O_NONBLOCK a FIFO of that name would hang the open.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = match openat(&*self.fd, name, flags, Mode::empty()) {
@@ -132,6 +158,9 @@ impl ImageDir {
     /// Whether the set has a file of that name.
     pub fn exists(&self, name: &str) -> Result<bool> {
         plain(name)?;
+        if !self.kept {
+            return Ok(false);
+        }
         match fstatat(&*self.fd, name, AtFlags::empty()) {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
@@ -142,6 +171,9 @@ impl ImageDir {
     /// Removes a file of the set, if it is there.
     pub fn remove(&self, name: &str) -> Result<()> {
         plain(name)?;
+        if !self.kept {
+            return Ok(());
+        }
         match unlinkat(&*self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(e) => Err(self.io_error("remove", name, e)),

@@ -84,3 +84,43 @@ fn without_privilege() {
     assert!(told.contains("Error"), "{told}");
     lab.assert_clean(&[]);
 }
+
+/// Everything that is in the way of a dump is told at once, with what removes it; nothing is written, and the tree
+/// goes on.
+#[test]
+fn all_that_is_in_the_way_of_a_dump() {
+    let lab = Lab::new();
+    let pid = super::support::guest(&lab, "cli/blocked");
+    let ran = criu(&lab, &format!("check --tree {pid} --json")).refused(&["3 things are in the way"]);
+    let report: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!(report["ok"], false, "{ran}");
+    let blockers = report["blockers"].as_array().expect("a list");
+    for option in ["--file-locks", "--tcp-established"] {
+        let remedied = |blocker: &&serde_json::Value| {
+            blocker["remedy"]
+                .as_str()
+                .is_some_and(|remedy| remedy.contains(option))
+                && blocker["object"]
+                    .as_str()
+                    .is_some_and(|object| object.contains(&pid.to_string()))
+        };
+        assert!(
+            blockers.iter().any(|blocker| remedied(&blocker)),
+            "{option}: {ran}"
+        );
+    }
+    criu(&lab, &format!("check --tree {pid} --tcp-established")).refused(&["one thing is in the way"]);
+    let all = "--tcp-established --file-locks";
+    let ran = criu(&lab, &format!("check --tree {pid} {all}")).ok();
+    assert!(ran.out.contains("can be dumped"), "{ran}");
+    let written = std::fs::read_dir(lab.path().join("im")).expect("list the folder");
+    assert_eq!(written.count(), 0, "a check writes no image");
+    super::support::no_tracer(pid);
+    // A dump that fails tells the same list.
+    criu(&lab, &format!("dump -D im -t {pid}")).refused(&["--file-locks", "--tcp-established"]);
+    super::support::no_tracer(pid);
+    criu(&lab, &format!("dump -D im -t {pid} {all}")).ok();
+    criu(&lab, &format!("restore -D im -d {all}")).ok();
+    super::support::end(pid);
+    lab.assert_clean(&[pid]);
+}

@@ -16,6 +16,7 @@ use criu_plugin_api::message::{FileRecord, FileTarget, RemoteCall, RemoteResult,
 use criu_plugin_api::{Error as ApiError, Host, Result as ApiResult, Services};
 
 use super::background::Background;
+use super::blockers::Blockers;
 use super::files::Files;
 use super::ids::Namespaces;
 use super::pages::Left;
@@ -44,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) tasks: RefCell<Vec<TaskInfo>>,
     /// What is left of the work on the memories.
     pub(crate) left: Arc<Left>,
+    /// What cannot be saved.
+    pub(crate) blockers: Blockers,
     /// What need not be done at once.
     pub(crate) background: RefCell<Background>,
     /// The parasites by pid.
@@ -72,6 +75,7 @@ impl Context {
             stats: Stats::default(),
             tasks: RefCell::default(),
             left: Arc::default(),
+            blockers: Blockers::default(),
             background: RefCell::default(),
             infected: RefCell::default(),
             held: Cell::new(false),
@@ -89,6 +93,11 @@ impl Context {
     /// The host as a kind sees it.
     pub(crate) fn host<'a>(&'a self, kind: &'a Kind) -> Host<'a> {
         Host::new(self, kind.plugin())
+    }
+
+    /// Whether there will be a complete set, for which memory is worth copying.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.images.is_kept() && !self.blockers.any()
     }
 
     /// Writes an image of one entry, in the background.

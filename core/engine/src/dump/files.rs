@@ -171,7 +171,13 @@ impl Files {
             }
             let file = match known {
                 Some(file) => file,
-                None => self.descriptor(dump, pid, fd, flags)?,
+                None => {
+                    let dumped = self.descriptor(dump, pid, fd, flags);
+                    let Some(file) = dump.blockers.note(dumped)? else {
+                        continue;
+                    };
+                    file
+                }
             };
             let slot = Slot {
                 fd,

@@ -12,6 +12,7 @@
 //! whose drop undoes it.
 
 mod background;
+mod blockers;
 mod context;
 mod facts;
 mod files;
@@ -21,6 +22,7 @@ mod mappings;
 mod memory;
 mod pages;
 mod parasite;
+mod preflight;
 mod root;
 mod seccomp;
 mod shared;
@@ -40,12 +42,14 @@ use criu_proto::images::{
 };
 use criu_proto::magic;
 
+pub use self::blockers::Blocker;
 use self::context::Context as Dump;
 use self::facts::Facts;
 use self::files::Files;
 use self::ids::Objects;
 use self::pages::{Room, Saving};
 use self::parasite::Infection;
+pub use self::preflight::preflight;
 use self::seccomp::Seccomp;
 use self::survey::Survey;
 use self::task::Subject;
@@ -74,6 +78,16 @@ pub fn dump(opts: &Options, notify: &dyn Notify) -> Result<()> {
 
     let images = ImageDir::open(&opts.images_dir)?;
     images.begin_dump()?;
+    with_plugins(opts, images, root, |dump, survey| run(dump, notify, root, survey))
+}
+
+/// Steps 1 and 2: finds and loads the plugins that the tree needs, and does the work with them.
+fn with_plugins(
+    opts: &Options,
+    images: ImageDir,
+    root: i32,
+    work: impl FnOnce(&Rc<Dump>, &Survey) -> Result<()>,
+) -> Result<()> {
     let survey = survey::look(root)?;
     let kinds = Kinds::find(opts)?;
     let files = Files::new(images.create(&magic::FILES, 0)?);
@@ -82,7 +96,7 @@ pub fn dump(opts: &Options, notify: &dyn Notify) -> Result<()> {
     let result = dump
         .kinds
         .load_for(&survey.queries, &survey.mappings)
-        .and_then(|()| run(&dump, notify, root, &survey));
+        .and_then(|()| work(&dump, &survey));
     dump.kinds.disconnect();
     result
 }
@@ -126,26 +140,45 @@ fn freeze_and_dump(
     room: &mut Room,
     stopped: &mut Option<Infection>,
 ) -> Result<()> {
-    let let_go = || at_stage(dump, Stage::Interrupted);
-    let let_go: Option<&dyn Fn() -> Result<()>> = if dump.held.get() { Some(&let_go) } else { None };
-    let seized = seize::seize(root, dump.opts.timeout, let_go)?;
-    dump.stats.frozen();
-    check_session(dump, &seized)?;
-    let facts = facts::gather(&seized)?;
-    let ids = number(dump, &seized, &facts)?;
-    told(notify, "network-lock", root)?;
-    at_stage(dump, Stage::Frozen)?;
-    let infection = stopped.insert(parasite::infect(dump, seized, facts)?);
     let seccomp = Seccomp::default();
-    infection.read_seccomp(dump, &seccomp)?;
-    dump_processes(dump, infection, &ids, &seccomp, room)?;
-    finish_kinds(dump)?;
-    write_set(dump, infection, &seccomp)?;
+    walk(dump, notify, root, room, stopped, &seccomp)?;
+    dump.blockers.settle()?;
+    if let Some(infection) = stopped {
+        write_set(dump, infection, &seccomp)?;
+    }
     told(notify, "post-dump", root)?;
     match dump.opts.final_state() {
         FinalState::Kill => at_stage(dump, Stage::Dumped),
         FinalState::Stopped | FinalState::Running => Ok(()),
     }
+}
+
+/// Steps 3 to 6 but for the completion of the set. What cannot be saved is noted, and the walk goes on without
+/// it.
+fn walk(
+    dump: &Rc<Dump>,
+    notify: &dyn Notify,
+    root: i32,
+    room: &mut Room,
+    stopped: &mut Option<Infection>,
+    seccomp: &Seccomp,
+) -> Result<()> {
+    let let_go = || at_stage(dump, Stage::Interrupted);
+    let let_go: Option<&dyn Fn() -> Result<()>> = if dump.held.get() { Some(&let_go) } else { None };
+    let seized = seize::seize(root, dump.opts.timeout, let_go)?;
+    dump.stats.frozen();
+    dump.blockers.note(check_session(dump, &seized))?;
+    let facts = facts::gather(&seized)?;
+    let ids = number(dump, &seized, &facts)?;
+    told(notify, "network-lock", root)?;
+    at_stage(dump, Stage::Frozen)?;
+    let infection = stopped.insert(parasite::infect(dump, seized, facts)?);
+    infection.read_seccomp(dump, seccomp)?;
+    dump_processes(dump, infection, &ids, seccomp, room)?;
+    if dump.blockers.left_out_a_process() {
+        return Ok(());
+    }
+    finish_kinds(dump)
 }
 
 /// A tree whose root belongs to a session or group outside of it can only be saved as a shell job.
@@ -177,7 +210,8 @@ fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<T
     for (process, facts) in seized.processes.iter().zip(facts) {
         let mut ids = TaskKobjIdsEntry::default();
         if let Some(facts) = facts {
-            ids = dump.namespaces.ids(process.pid, &facts.namespaces)?;
+            let own = dump.namespaces.ids(process.pid, &facts.namespaces);
+            ids = dump.blockers.note(own)?.unwrap_or_default();
             objects.number(process.pid, &mut ids)?;
         }
         tasks.push(TaskInfo {
@@ -214,15 +248,19 @@ fn dump_processes(
     let mut mappings = mappings::Stream::of(infection);
     for (process, ids) in infection.processes.iter().zip(ids) {
         let pid = process.pid;
-        match process.state {
+        let dumped = match process.state {
             State::Dead(code) => task::dump_zombie(dump, pid, code),
             _ => dump_process(dump, process, ids, seccomp, room, mappings.next(pid)?),
         }
-        .context(|| format!("dumping process {pid}"))?;
+        .context(|| format!("dumping process {pid}"));
+        dump.blockers.note_process(dumped)?;
         dump.forget_pidfd(pid);
     }
     dump.background.borrow_mut().finish()?;
-    pages::copy_large(dump)
+    if dump.goes_on() {
+        pages::copy_large(dump)?;
+    }
+    Ok(())
 }
 
 fn dump_process(
@@ -234,6 +272,9 @@ fn dump_process(
     mut mappings: Vec<proc::Mapping>,
 ) -> Result<()> {
     let pid = process.pid;
+    if process.not_entered.is_some() {
+        return Ok(());
+    }
     let facts = process
         .facts
         .as_ref()
@@ -255,7 +296,8 @@ fn dump_process(
         .unwrap_or(0..0);
     mappings.retain(|m| m.start != parasite.start);
     let vmas = vmas::collect(dump, pid, &mappings)?;
-    let exe = dump.files.executable(dump, pid, &mappings)?;
+    let exe = dump.files.executable(dump, pid, &mappings);
+    let exe = dump.blockers.note(exe)?.map_or(0, |exe| exe.id);
 
     if dump.table_owner(ids.files_id, pid) == pid {
         dump.files.dump_table(dump, pid, process.parent, ids.files_id)?;
@@ -271,9 +313,11 @@ fn dump_process(
         facts,
         fields: &fields,
     };
-    let mm = task::mm_entry(&subject, exe.id, vmas.entries, &vmas.mm_fields)?;
-    let saving = Saving::new(dump, room, pid, vmas.regions, mm);
-    dump.background.borrow_mut().put(move || saving.run())?;
+    let mm = task::mm_entry(&subject, exe, vmas.entries, &vmas.mm_fields)?;
+    if dump.goes_on() {
+        let saving = Saving::new(dump, room, pid, vmas.regions, mm);
+        dump.background.borrow_mut().put(move || saving.run())?;
+    }
     let mut infected = dump.infected.borrow_mut();
     let Some(infected) = infected.get_mut(&pid) else {
         return Err(Error::malformed(format!("process {pid}"), "lost its parasite"));
@@ -298,12 +342,20 @@ fn refuse_shared_memory(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry) -> Result
     ))
 }
 
+fn of_task(pid: i32) -> String {
+    format!("dumping process {pid}")
+}
+
 /// What kinds add to the `core_entry` of each thread, by its id.
 fn dump_task_kinds(dump: &Dump, pid: i32) -> Result<HashMap<i32, Vec<u8>>> {
     let task = dump.task(pid).map(|task| task.clone()).unwrap_or_default();
     let mut fields: HashMap<i32, Vec<u8>> = HashMap::new();
     for kind in dump.kinds.tasks() {
-        match kind.task()?.dump(&dump.host(&kind), &task)? {
+        let verdict = kind.task()?.dump(&dump.host(&kind), &task).map_err(Error::Plugin);
+        let Some(verdict) = dump.blockers.note(verdict.context(|| of_task(pid)))? else {
+            continue;
+        };
+        match verdict {
             Verdict::Entry(image) => {
                 fields.entry(pid).or_default().extend(image.core_fields);
                 for thread in image.threads {
@@ -311,7 +363,10 @@ fn dump_task_kinds(dump: &Dump, pid: i32) -> Result<HashMap<i32, Vec<u8>>> {
                 }
             }
             Verdict::NotMine => {}
-            Verdict::Refused(refusal) => return Err(criu_plugin_api::Error::from(refusal).into()),
+            Verdict::Refused(refusal) => {
+                let refused: Result<()> = Err(criu_plugin_api::Error::from(refusal).into());
+                dump.blockers.note(refused.context(|| of_task(pid)))?;
+            }
         }
     }
     Ok(fields)
@@ -322,12 +377,14 @@ fn finish_kinds(dump: &Dump) -> Result<()> {
     for kind in dump.kinds.loaded() {
         let host = dump.host(&kind);
         if let Some(file) = kind.as_file() {
-            file.finish_dump(&host)
-                .context(|| format!("finishing kind {}", kind.name()))?;
+            let finished = file.finish_dump(&host);
+            dump.blockers
+                .note(finished.context(|| format!("finishing kind {}", kind.name())))?;
         }
         if let Some(task) = kind.as_task() {
-            task.finish_dump(&host)
-                .context(|| format!("finishing kind {}", kind.name()))?;
+            let finished = task.finish_dump(&host);
+            dump.blockers
+                .note(finished.context(|| format!("finishing kind {}", kind.name())))?;
         }
     }
     dump.files.finish(dump)

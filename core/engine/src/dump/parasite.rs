@@ -25,6 +25,8 @@ pub(crate) struct Process {
     pub(crate) threads: RefCell<Vec<Tracee>>,
     /// Their ids as the process itself sees them.
     pub(crate) ns_tids: Vec<i32>,
+    /// The leader of a process that cannot be entered, stopped like the others.
+    pub(crate) not_entered: Option<Tracee>,
     /// What `/proc` says of it; nothing for a zombie.
     pub(crate) facts: Option<Facts>,
 }
@@ -50,12 +52,16 @@ pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> 
         let ns_tids = others
             .map(|(thread, status)| status.ns_pids.last().copied().unwrap_or(thread.tid()))
             .collect();
+        let mut not_entered = None;
         if let Some(leader) = process.leader {
-            let infected = leader
-                .infect()
-                .map_err(|failed| failed.error)
-                .context(|| format!("entering process {pid}"))?;
-            dump.infected.borrow_mut().insert(pid, infected);
+            match leader.infect() {
+                Ok(infected) => _ = dump.infected.borrow_mut().insert(pid, infected),
+                Err(failed) => {
+                    let error = Err::<(), _>(failed.error).context(|| format!("entering process {pid}"));
+                    dump.blockers.note_process(error)?;
+                    not_entered = Some(failed.tracee);
+                }
+            }
         }
         processes.push(Process {
             pid,
@@ -64,6 +70,7 @@ pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> 
             state: process.state,
             threads: RefCell::new(process.threads),
             ns_tids,
+            not_entered,
             facts,
         });
         known.insert(pid);

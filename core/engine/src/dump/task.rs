@@ -147,8 +147,11 @@ pub(crate) fn dump_threads(
         .zip(states)
         .zip(subject.facts.statuses.iter().skip(1))
     {
-        let mut core = thread_core(pid, tracee, state, status, seccomp)
-            .context(|| format!("dumping thread {} of process {pid}", tracee.tid()))?;
+        let core = thread_core(pid, tracee, state, status, seccomp)
+            .context(|| format!("dumping thread {} of process {pid}", tracee.tid()));
+        let Some(mut core) = dump.blockers.note(core)? else {
+            continue;
+        };
         subject.add_fields(tracee.tid(), &mut core)?;
         dump.write(&magic::CORE, tracee.tid().cast_unsigned().into(), core)?;
     }
@@ -489,10 +492,13 @@ pub(crate) fn dump_fs(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry, umask: u32)
     use criu_plugin_api::message::Purpose;
     let cwd = dump
         .files
-        .path(dump, pid, &format!("/proc/{pid}/cwd"), Purpose::Cwd)?;
+        .path(dump, pid, &format!("/proc/{pid}/cwd"), Purpose::Cwd);
     let root = dump
         .files
-        .path(dump, pid, &format!("/proc/{pid}/root"), Purpose::Root)?;
+        .path(dump, pid, &format!("/proc/{pid}/root"), Purpose::Root);
+    let (Some(cwd), Some(root)) = (dump.blockers.note(cwd)?, dump.blockers.note(root)?) else {
+        return Ok(());
+    };
     let fs = FsEntry {
         cwd_id: cwd.id,
         root_id: root.id,

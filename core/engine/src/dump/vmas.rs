@@ -56,14 +56,15 @@ pub(crate) fn collect(dump: &Dump, pid: i32, mappings: &[Mapping]) -> Result<Vma
         ..Vmas::default()
     };
     for mapping in mappings {
-        describe(dump, pid, mapping, &mut vmas).context(|| {
+        let described = describe(dump, pid, mapping, &mut vmas).context(|| {
             format!(
                 "dumping mapping {:#x}-{:#x} {} of process {pid}",
                 mapping.start,
                 mapping.end,
                 String::from_utf8_lossy(&mapping.name)
             )
-        })?;
+        });
+        dump.blockers.note(described)?;
     }
     Ok(vmas)
 }
