@@ -10,10 +10,12 @@ fn main() {
     println!("cargo::rerun-if-changed=guests");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("guests");
     let sources = sources(Path::new("guests")).expect("the guests' folder is readable");
-    let header = ["guest.h", "aio.h", "cgroup.h", "inet.h", "unix.h"]
-        .iter()
-        .filter_map(|h| modified(&Path::new("guests").join(h)))
-        .max();
+    let header = [
+        "guest.h", "aio.h", "bpf.h", "cgroup.h", "inet.h", "shm.h", "unix.h",
+    ]
+    .iter()
+    .filter_map(|h| modified(&Path::new("guests").join(h)))
+    .max();
     let work = Mutex::new(sources.into_iter());
     let failures = Mutex::new(Vec::new());
     let workers = thread::available_parallelism().map_or(1, |n| n.get());

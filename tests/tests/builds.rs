@@ -159,6 +159,16 @@ fn self_contained_tty() {
 }
 
 #[test]
+fn self_contained_bpf() {
+    self_contained("bpf/array").checkpoint();
+}
+
+#[test]
+fn self_contained_ipc() {
+    self_contained("ipc/shm_removed").checkpoint();
+}
+
+#[test]
 fn self_contained_aio() {
     self_contained("aio/empty").checkpoint();
 }

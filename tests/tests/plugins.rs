@@ -126,4 +126,7 @@ kinds! {
     tty tty "tty/pair" "descriptor 3",
     memfd memfd "memfd/plain" "descriptor 3",
     aio aio "aio/empty" "mapping",
+    bpf bpfmap "bpf/array" "descriptor 3",
+    ipc sysvshm "ipc/shm_removed" "mapping",
+    ipc mqueue "ipc/mq_unlinked" "descriptor 3",
 }

@@ -223,7 +223,7 @@ fn plugins_as_json() {
         .filter_map(|plugin| plugin["name"].as_str())
         .collect();
     for name in [
-        "aio", "cgroup", "events", "files", "memfd", "pipes", "sockets", "task", "tty",
+        "aio", "bpf", "cgroup", "events", "files", "ipc", "memfd", "pipes", "sockets", "task", "tty",
     ] {
         assert!(names.contains(&name), "{names:?}");
     }

@@ -83,6 +83,34 @@ fn refused_owner_that_is_a_thread() {
     refused_for("refused/owner_thread", "descriptor 3", "F_OWNER_TID");
 }
 
+#[test]
+fn refused_performance_event() {
+    refused_for("refused/perf_event", "descriptor 3", "perf_event_open(2)");
+}
+
+#[test]
+fn refused_namespace() {
+    refused_for("refused/namespace", "descriptor 3", "a network namespace");
+}
+
+#[test]
+fn refused_notification() {
+    refused_for(
+        "refused/mq_notify",
+        "fd 3",
+        "waits for a notification (mq_notify)",
+    );
+}
+
+#[test]
+fn refused_segment_of_others() {
+    refused_for(
+        "refused/shm_outsider",
+        "System V shared memory segment",
+        "is attached 2 times, 1 of them in this tree",
+    );
+}
+
 /// Without its plugin a kind is refused by name: the process, the descriptor, the kind, the plugin.
 fn refused_without(plugin: &str, guest: &str, kind: &str, object: &str) {
     let lab = Lab::new();
@@ -131,6 +159,16 @@ fn without_plugin_tty() {
 #[test]
 fn without_plugin_memfd() {
     refused_without("memfd", "memfd/plain", "memfd", "descriptor 3");
+}
+
+#[test]
+fn without_plugin_ipc() {
+    refused_without("ipc", "ipc/shm_removed", "sysvshm", "mapping");
+}
+
+#[test]
+fn without_plugin_bpf() {
+    refused_without("bpf", "bpf/array", "bpfmap", "descriptor 3");
 }
 
 #[test]
