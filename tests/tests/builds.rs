@@ -169,6 +169,11 @@ fn self_contained_ipc() {
 }
 
 #[test]
+fn self_contained_tun() {
+    self_contained("tun/tap").checkpoint();
+}
+
+#[test]
 fn self_contained_aio() {
     self_contained("aio/empty").checkpoint();
 }

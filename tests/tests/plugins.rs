@@ -124,6 +124,7 @@ kinds! {
     sockets unix "sockets/unix_pairs" "descriptor 3",
     sockets inet "sockets/tcp_listen" "descriptor 3",
     tty tty "tty/pair" "descriptor 3",
+    tun tun "tun/tap" "descriptor 3",
     memfd memfd "memfd/plain" "descriptor 3",
     aio aio "aio/empty" "mapping",
     bpf bpfmap "bpf/array" "descriptor 3",

@@ -76,6 +76,7 @@ const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
             "image:11",
         ],
     ),
+    ("tun", "tun", Point::File, &["chr:10:200", "image:15"]),
 ];
 
 /// Settings that ask for something, unless they have the value given here, and the plugin that does it.

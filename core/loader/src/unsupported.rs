@@ -122,13 +122,6 @@ const DEVICES: &[(u32, u32, u32, &str, &str)] = &[
     ),
     (
         10,
-        200,
-        200,
-        "a network device of user space (/dev/net/tun)",
-        CLOSE,
-    ),
-    (
-        10,
         203,
         203,
         "a character device of user space (/dev/cuse)",

@@ -172,6 +172,11 @@ fn without_plugin_bpf() {
 }
 
 #[test]
+fn without_plugin_tun() {
+    refused_without("tun", "tun/tap", "tun", "descriptor 3");
+}
+
+#[test]
 fn without_plugin_aio() {
     refused_without("aio", "aio/empty", "aio", "mapping");
 }

@@ -21,6 +21,8 @@ use super::attach::{Attacher, together};
 use super::{CREATORS, Creator, SHM_DEST, SHM_HUGETLB, SHM_LOCKED, SYSVIPC, sys};
 
 const NEXT_ID: &str = "/proc/sys/kernel/shm_next_id";
+/// Attempts to get an id that another process gets first.
+const TRIES: usize = 16;
 /// Bytes of contents that are looked at together; no page is smaller than a part of it.
 const CHUNK: u64 = 64 << 10;
 
@@ -227,38 +229,45 @@ impl Planned {
         let by_creator = tasks
             .iter()
             .any(|task| task.pid == self.creator && !task.dead && self.creator != 0);
-        let mut made = None;
-        if by_creator {
-            reserve(id)?;
-            let args = [
-                u64::from(desc.key),
-                self.entry.size,
-                u64::from(flags.cast_unsigned()),
-            ];
-            // It may not be allowed to any more.
-            made = host
-                .remote_syscall(self.creator, libc::SYS_shmget, &args)
-                .ok()
-                .and_then(|result| i32::try_from(result).ok())
-                .filter(|id| *id >= 0);
-        }
-        let made = match made {
-            Some(made) => made,
-            None => {
-                reserve(id)?;
-                as_user(desc.cuid, desc.cgid, || {
-                    sys::get(desc.key, self.entry.size, flags)
-                })
-                .context(|| format!("shmget for {} bytes", self.entry.size))?
+        let _alone = Reservation::lock()?;
+        for _ in 0..TRIES {
+            let made = if by_creator {
+                self.get_by_creator(host, id, flags)?
+            } else {
+                None
+            };
+            let made = match made {
+                Some(made) => made,
+                None => {
+                    reserve(id)?;
+                    as_user(desc.cuid, desc.cgid, || {
+                        sys::get(desc.key, self.entry.size, flags)
+                    })
+                    .context(|| format!("shmget for {} bytes", self.entry.size))?
+                }
+            };
+            if made == id {
+                return Ok(());
             }
-        };
-        if made == id {
-            return Ok(());
+            sys::remove(made).context(|| format!("removing segment {made}, which is not it"))?;
+            // Another process was given the id that was reserved, and may have removed its segment again.
+            there(id, &self.entry)?;
         }
-        let removed = sys::remove(made);
-        let error = format!("it was given the id {made}: another process makes segments at this time");
-        removed.context(|| format!("removing segment {made}"))?;
-        Err(Error::new(error))
+        Err(Error::new(
+            "other processes make segments all the time, and get its id",
+        ))
+    }
+
+    /// `None` when the creator may not make it any more.
+    fn get_by_creator(&self, host: &Host<'_>, id: i32, flags: i32) -> Result<Option<i32>> {
+        reserve(id)?;
+        let args = [
+            u64::from(self.entry.desc.key),
+            self.entry.size,
+            u64::from(flags.cast_unsigned()),
+        ];
+        let result = host.remote_syscall(self.creator, libc::SYS_shmget, &args)?;
+        Ok(i32::try_from(result).ok().filter(|id| *id >= 0))
     }
 
     /// Gives it its contents.
@@ -290,6 +299,19 @@ impl Planned {
             sys::remove(id).context(|| "marking it to go with its last attachment")?;
         }
         Ok(())
+    }
+}
+
+/// Other restores of this machine wait: the kernel has one reservation, for whoever comes first.
+struct Reservation(#[expect(dead_code, reason = "its lock is held")] nix::fcntl::Flock<File>);
+
+impl Reservation {
+    fn lock() -> Result<Self> {
+        let file = File::open(NEXT_ID).context(|| format!("opening {NEXT_ID}"))?;
+        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive)
+            .map(Self)
+            .map_err(|(_, errno)| errno)
+            .context(|| format!("locking {NEXT_ID}"))
     }
 }
 
