@@ -5,6 +5,7 @@
 //! `tun-devices.img`. Packets that wait to be read are lost, as packets may be.
 
 mod dump;
+mod features;
 mod link;
 mod restore;
 mod rtnetlink;

@@ -47,7 +47,12 @@ fn plugins_without(missing: &str) -> tempfile::TempDir {
 /// State that cannot be saved is refused by name, and stays as it was.
 fn refused_for(guest: &str, object: &str, reason: &str) {
     let lab = Lab::new();
-    let pid = ready(&lab, guest);
+    let pid = lab.start_guest(guest);
+    match lab.wait_ready(pid) {
+        None => {}
+        Some(Verdict::Skip(why)) => return println!("skipped: {guest}: {why}"),
+        Some(early) => panic!("{guest} before its checkpoint: {early:?}"),
+    }
     let before = Snapshot::settled(pid);
     let outcome = Criu::dump(&lab, "images", pid).run();
     outcome.expect_error();
@@ -86,6 +91,49 @@ fn refused_owner_that_is_a_thread() {
 #[test]
 fn refused_performance_event() {
     refused_for("refused/perf_event", "descriptor 3", "perf_event_open(2)");
+}
+
+#[test]
+fn refused_listener_of_calls() {
+    refused_for(
+        "refused/seccomp_listener",
+        "descriptor 3",
+        "a listener of seccomp(2)",
+    );
+}
+
+#[test]
+fn refused_landlock_rules() {
+    refused_for("refused/landlock", "descriptor 3", "a set of Landlock rules");
+}
+
+#[test]
+fn refused_file_system_in_the_making() {
+    refused_for("refused/fscontext", "descriptor 3", "fsopen(2)");
+}
+
+#[test]
+fn refused_ring() {
+    refused_for("refused/io_uring", "descriptor 3", "a ring of io_uring_setup(2)");
+}
+
+#[test]
+fn refused_mapped_ring() {
+    refused_for(
+        "refused/io_uring_mapped",
+        "mapping",
+        "a ring of io_uring_setup(2)",
+    );
+}
+
+#[test]
+fn refused_map_per_processor() {
+    refused_for("refused/bpf_percpu", "fd 3", "an array per processor");
+}
+
+#[test]
+fn refused_cryptography() {
+    refused_for("refused/alg_socket", "descriptor 3", "(AF_ALG)");
 }
 
 #[test]
