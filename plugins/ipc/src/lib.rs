@@ -99,7 +99,7 @@ impl StageHook for shm::Shm {
             Stage::BeforeFreeze => drop(self.dump.take()),
             Stage::Frozen => return shm::dump::claim_numbers(host),
             Stage::BeforeRestore => *self.restore.borrow_mut() = shm::restore::Restore::prepare(host)?,
-            Stage::BeforeResume => return self.restore.take().complete(),
+            Stage::BeforeResume => return self.restore.borrow().complete(),
             Stage::RestoreFailed => self.restore.take().undo(),
             _ => {}
         }

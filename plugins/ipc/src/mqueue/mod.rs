@@ -102,7 +102,7 @@ impl FileKind for Mqueue {
     }
 
     fn finish_restore(&self, _: &Host<'_>, outcome: Outcome) -> Result<()> {
-        self.restore.take().finish(outcome);
+        self.restore.borrow_mut().finish(outcome);
         Ok(())
     }
 }

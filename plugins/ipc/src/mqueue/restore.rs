@@ -96,12 +96,13 @@ impl Restore {
         Ok(Progress::Done(Opened::one(fd)))
     }
 
-    /// After a failure what was made goes again; the others were only opened.
-    pub(crate) fn finish(self, outcome: Outcome) {
+    /// After a failure, of what comes later too, what was made goes again; the others were only opened.
+    pub(crate) fn finish(&mut self, outcome: Outcome) {
+        self.files.clear();
         if outcome == Outcome::Success {
             return;
         }
-        for name in self.made {
+        for name in std::mem::take(&mut self.made) {
             if let Err(errno) = sys::unlink(&name) {
                 tracing::warn!("message queue {name:?} stays: {}", errno.desc());
             }

@@ -129,8 +129,8 @@ impl Restore {
     }
 
     /// Everything is attached: owners, permissions, and what goes with the last attachment.
-    pub(crate) fn complete(self) -> Result<()> {
-        for (id, planned) in self.segments {
+    pub(crate) fn complete(&self) -> Result<()> {
+        for (&id, planned) in &self.segments {
             if planned.state != State::Untouched {
                 planned
                     .complete(id)
@@ -149,7 +149,10 @@ impl Restore {
                 State::Created => sys::remove(id),
                 State::Reused => sys::set(id, desc.uid, desc.gid, desc.mode),
             };
-            if let Err(errno) = undone {
+            // One that was to go with its last attachment has done so.
+            if let Err(errno) = undone
+                && !matches!(errno, Errno::EINVAL | Errno::EIDRM)
+            {
                 tracing::warn!("segment {id} of System V shared memory stays: {}", errno.desc());
             }
         }
