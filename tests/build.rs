@@ -10,9 +10,10 @@ fn main() {
     println!("cargo::rerun-if-changed=guests");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("guests");
     let sources = sources(Path::new("guests")).expect("the guests' folder is readable");
-    let header = ["guest.h", "aio.h", "cgroup.h", "inet.h", "notify.h", "unix.h"]
+    let header = headers(Path::new("guests"))
+        .expect("the guests' folder is readable")
         .iter()
-        .filter_map(|h| modified(&Path::new("guests").join(h)))
+        .filter_map(|header| modified(header))
         .max();
     let work = Mutex::new(sources.into_iter());
     let failures = Mutex::new(Vec::new());
@@ -37,6 +38,14 @@ fn main() {
         "guests that do not compile:\n{}",
         failures.join("\n")
     );
+}
+
+/// All `guests/NAME.h`.
+fn headers(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let files = fs::read_dir(root)?.map(|entry| Ok(entry?.path()));
+    let files: Vec<PathBuf> = files.collect::<io::Result<_>>()?;
+    let is_header = |path: &PathBuf| path.extension().is_some_and(|e| e == "h");
+    Ok(files.into_iter().filter(is_header).collect())
 }
 
 /// All `guests/FAMILY/NAME.c`.

@@ -72,3 +72,8 @@ pub mod hosting {
         serve_service,
     };
 }
+
+/// The code in the guide for devices, compiled as the author of a plugin would.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugin-devices.md")]
+mod guide {}

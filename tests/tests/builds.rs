@@ -164,6 +164,21 @@ fn self_contained_tty() {
 }
 
 #[test]
+fn self_contained_bpf() {
+    self_contained("bpf/array").checkpoint();
+}
+
+#[test]
+fn self_contained_ipc() {
+    self_contained("ipc/shm_removed").checkpoint();
+}
+
+#[test]
+fn self_contained_tun() {
+    self_contained("tun/tap").checkpoint();
+}
+
+#[test]
 fn self_contained_aio() {
     self_contained("aio/empty").checkpoint();
 }

@@ -126,6 +126,10 @@ kinds! {
     tty tty "tty/pair" "descriptor 3",
     inotify inotify "inotify/watches" "descriptor 3",
     inotify fanotify "inotify/fan_ids" "descriptor 3",
+    tun tun "tun/tap" "descriptor 3",
     memfd memfd "memfd/plain" "descriptor 3",
     aio aio "aio/empty" "mapping",
+    bpf bpfmap "bpf/array" "descriptor 3",
+    ipc sysvshm "ipc/shm_removed" "mapping",
+    ipc mqueue "ipc/mq_unlinked" "descriptor 3",
 }

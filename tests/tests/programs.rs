@@ -8,6 +8,7 @@ mod programs {
     mod bash;
     mod interpreters;
     mod nginx;
+    mod postgres;
     mod redis;
     mod tree;
 }

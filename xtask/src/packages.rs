@@ -21,6 +21,11 @@ pub(crate) const REDIS: Package = Package {
     program: "redis-server",
     package: "redis-server",
 };
+/// Its server lies outside of the search path; this program comes with it.
+pub(crate) const POSTGRES: Package = Package {
+    program: "pg_ctlcluster",
+    package: "postgresql",
+};
 pub(crate) const NGINX: Package = Package {
     program: "nginx",
     package: "nginx-light",

@@ -17,6 +17,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     println!("1. What the tests need");
     packages::ensure(&[
         packages::GCC,
+        packages::POSTGRES,
         packages::REDIS,
         packages::NGINX,
         packages::CRIT,

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use criu_loader::{GivenOption, KindId, LoadError, Loader, PluginOptions, SearchPath, shipped};
+use criu_loader::{
+    GivenOption, KindId, LoadError, Loader, PluginOptions, SearchPath, shipped, unsupported::unsupported,
+};
 use criu_plugin_api::message::{FileTarget, Purpose};
 use criu_plugin_api::{
     Error as ApiError, FileKind, MappingKind, Point, Result as ApiResult, Services, Stage, StageHook,
@@ -81,6 +83,8 @@ impl FileQuery {
 impl Handle {
     fn with<T>(self, ask: impl FnOnce(BorrowedFd<'_>) -> Option<T>) -> Option<T> {
         match self {
+            // Known by its name alone.
+            Self::Local(-1) => None,
             Self::Local(fd) => {
                 // SAFETY: a query is answered while the descriptor it was made of is open.
                 ask(unsafe { BorrowedFd::borrow_raw(fd) })
@@ -304,7 +308,16 @@ impl Kinds {
 
     /// Why nobody serves a file, and what would.
     pub(crate) fn nobody(&self, query: &FileQuery) -> (String, Option<String>) {
-        missing(query.with(shipped::for_file))
+        let shipped = query.with(shipped::for_file);
+        // The kind of plain files serves those that have a path; others are only of the same type.
+        let is_no_path = query.mode & libc::S_IFMT == libc::S_IFREG && !query.link.starts_with(b"/");
+        match query.with(unsupported) {
+            Some(known) if shipped.is_none() || is_no_path => (
+                format!("it is {}, which is not supported", known.what),
+                Some(known.remedy.to_owned()),
+            ),
+            _ => missing(shipped),
+        }
     }
 
     /// Why nobody serves a mapping, and what would; nothing when it is not one that a shipped kind claims.

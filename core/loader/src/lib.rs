@@ -14,6 +14,7 @@ mod search;
 pub mod shipped;
 mod table;
 mod trust;
+pub mod unsupported;
 
 pub use elf::{FileNotes, read_notes};
 pub use error::{Claimant, LoadError, Refused, RefusedBecause};

@@ -10,6 +10,12 @@ use crate::table::{ClaimTable, FileQuery};
 /// Plugin, kind, extension point, claims.
 const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
     ("aio", "aio", Point::Mapping, &["map:/[aio]*", "vma-status:13"]),
+    (
+        "bpf",
+        "bpfmap",
+        Point::File,
+        &["link:anon_inode:bpf-map", "image:19"],
+    ),
     ("events", "epoll", Point::File, &["anon:[eventpoll]", "image:7"]),
     ("events", "eventfd", Point::File, &["anon:[eventfd]", "image:6"]),
     ("events", "pidfd", Point::File, &["anon:[pidfd]", "image:20"]),
@@ -31,6 +37,10 @@ const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
             "image:1",
         ],
     ),
+    ("ipc", "mqueue", Point::File, &["file:reg@19800202"]),
+    ("ipc", "sysvsem", Point::Task, &["task:*"]),
+    ("ipc", "sysvshm", Point::File, &["link:/SYSV*"]),
+    ("ipc", "sysvshm", Point::Mapping, &["map:/SYSV*", "vma-status:10"]),
     (
         "inotify",
         "fanotify",
@@ -86,6 +96,7 @@ const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
             "image:11",
         ],
     ),
+    ("tun", "tun", Point::File, &["chr:10:200", "image:15"]),
 ];
 
 /// Settings that ask for something, unless they have the value given here, and the plugin that does it.

@@ -1,6 +1,6 @@
 //! Saves descriptors and mappings of memory objects, and each object once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 
 use criu_plugin_api::message::{FileImage, FileTarget, Purpose};
@@ -25,8 +25,6 @@ pub(crate) const VMA_STATUS: u32 = 1 << 14;
 pub(crate) struct Dump {
     /// Number of the object, by device and inode number.
     known: HashMap<(u64, u64), u32>,
-    /// Numbers of shared memory images that are taken.
-    shmids: HashSet<u32>,
     entries: Vec<MemfdInodeEntry>,
 }
 
@@ -75,7 +73,7 @@ impl Dump {
         )]
         let is_huge = system.filesystem_type().0 as i64 == HUGETLBFS_MAGIC;
         let huge_log = u64::try_from(system.block_size()).unwrap_or(0).trailing_zeros();
-        let shmid = self.shmid(host, file.ino)?;
+        let shmid = Self::shmid(host, file.ino)?;
         let inode_id = host.next_id("memfd")?;
         host.dump_shared_memory(u64::from(shmid), object_fd(&object), file.size)?;
         self.entries.push(MemfdInodeEntry {
@@ -94,15 +92,18 @@ impl Dump {
     }
 
     /// The number of the shared memory image: that of the inode, unless another object has it.
-    fn shmid(&mut self, host: &Host<'_>, ino: u64) -> Result<u32> {
+    fn shmid(host: &Host<'_>, ino: u64) -> Result<u32> {
+        // Whoever is first in the sequence of a number has it; kinds agree on its name.
+        let is_free =
+            |shmid: u32| -> Result<bool> { Ok(host.next_id(&format!("pagemap-shmem-{shmid}"))? == 1) };
         if let Ok(shmid) = u32::try_from(ino)
-            && self.shmids.insert(shmid)
+            && is_free(shmid)?
         {
             return Ok(shmid);
         }
         loop {
             let shmid = u32::MAX - host.next_id("memfd-shmid")?;
-            if self.shmids.insert(shmid) {
+            if is_free(shmid)? {
                 return Ok(shmid);
             }
         }

@@ -15,7 +15,7 @@ criu_plugin_api::register! {
         "feature:sk_ns", "feature:sk_unix_file", "feature:sockopt_buf_lock", "feature:ipv6_freebind",
         "feature:net_diag_raw", "feature:nsid", "feature:nftables", "feature:network_lock_nftables",
         "feature:tcp_half_closed", "feature:has_ipt_legacy",
-        "feature:link_nsid", "feature:newifindex", "feature:tun", "feature:tun_ns",
+        "feature:link_nsid", "feature:newifindex", "feature:tun_ns",
     ],
 }
 
@@ -38,7 +38,7 @@ impl FeatureProbe for Features {
             "has_ipt_legacy" => Ok(absent(
                 "the network is locked by nf_tables, without the iptables program",
             )),
-            later @ ("link_nsid" | "newifindex" | "tun" | "tun_ns") => {
+            later @ ("link_nsid" | "newifindex" | "tun_ns") => {
                 Ok(absent(format!("not implemented yet: {later}")))
             }
             other => Err(Error::new(format!("this plugin does not probe {other}"))),

@@ -221,7 +221,7 @@ fn plugins_as_json() {
         .filter_map(|plugin| plugin["name"].as_str())
         .collect();
     for name in [
-        "aio", "cgroup", "events", "files", "inotify", "memfd", "pipes", "sockets", "task", "tty",
+        "aio", "bpf", "cgroup", "events", "files", "inotify", "ipc", "memfd", "pipes", "sockets", "task", "tty", "tun",
     ] {
         assert!(names.contains(&name), "{names:?}");
     }

@@ -129,6 +129,77 @@ fn refused_listener_that_guards_what_is_dumped() {
     refused_for("refused/fan_guards", "fd 3", "decides on accesses");
 }
 
+#[test]
+fn refused_performance_event() {
+    refused_for("refused/perf_event", "descriptor 3", "perf_event_open(2)");
+}
+
+#[test]
+fn refused_listener_of_calls() {
+    refused_for(
+        "refused/seccomp_listener",
+        "descriptor 3",
+        "a listener of seccomp(2)",
+    );
+}
+
+#[test]
+fn refused_landlock_rules() {
+    refused_for("refused/landlock", "descriptor 3", "a set of Landlock rules");
+}
+
+#[test]
+fn refused_file_system_in_the_making() {
+    refused_for("refused/fscontext", "descriptor 3", "fsopen(2)");
+}
+
+#[test]
+fn refused_ring() {
+    refused_for("refused/io_uring", "descriptor 3", "a ring of io_uring_setup(2)");
+}
+
+#[test]
+fn refused_mapped_ring() {
+    refused_for(
+        "refused/io_uring_mapped",
+        "mapping",
+        "a ring of io_uring_setup(2)",
+    );
+}
+
+#[test]
+fn refused_map_per_processor() {
+    refused_for("refused/bpf_percpu", "fd 3", "an array per processor");
+}
+
+#[test]
+fn refused_cryptography() {
+    refused_for("refused/alg_socket", "descriptor 3", "(AF_ALG)");
+}
+
+#[test]
+fn refused_namespace() {
+    refused_for("refused/namespace", "descriptor 3", "a network namespace");
+}
+
+#[test]
+fn refused_notification() {
+    refused_for(
+        "refused/mq_notify",
+        "fd 3",
+        "waits for a notification (mq_notify)",
+    );
+}
+
+#[test]
+fn refused_segment_of_others() {
+    refused_for(
+        "refused/shm_outsider",
+        "System V shared memory segment",
+        "is attached 2 times, 1 of them in this tree",
+    );
+}
+
 /// Without its plugin a kind is refused by name: the process, the descriptor, the kind, the plugin.
 fn refused_without(plugin: &str, guest: &str, kind: &str, object: &str) {
     let lab = Lab::new();
@@ -182,6 +253,21 @@ fn without_plugin_memfd() {
 #[test]
 fn without_plugin_inotify() {
     refused_without("inotify", "inotify/watches", "inotify", "descriptor 3");
+}
+
+#[test]
+fn without_plugin_ipc() {
+    refused_without("ipc", "ipc/shm_removed", "sysvshm", "mapping");
+}
+
+#[test]
+fn without_plugin_bpf() {
+    refused_without("bpf", "bpf/array", "bpfmap", "descriptor 3");
+}
+
+#[test]
+fn without_plugin_tun() {
+    refused_without("tun", "tun/tap", "tun", "descriptor 3");
 }
 
 #[test]

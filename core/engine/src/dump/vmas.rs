@@ -70,7 +70,7 @@ pub(crate) fn collect(dump: &Dump, pid: i32, mappings: &[Mapping]) -> Result<Vma
 }
 
 fn describe(dump: &Dump, pid: i32, mapping: &Mapping, vmas: &mut Vmas) -> Result<()> {
-    refuse_unsupported(mapping)?;
+    refuse_state(mapping)?;
     let mut entry = common(mapping);
     match mapping.name.as_slice() {
         b"[vsyscall]" => {
@@ -98,6 +98,7 @@ fn describe(dump: &Dump, pid: i32, mapping: &Mapping, vmas: &mut Vmas) -> Result
             }
         }
         _ if claimed(dump, pid, mapping, &mut entry, vmas)? => {}
+        _ if name_of_unsupported(mapping).is_some() => refuse_name(dump, mapping)?,
         _ if mapping.flags.has("io") || mapping.flags.has("pf") => {
             return Err(Error::refused_but(
                 format!("mapping {:#x}-{:#x}", mapping.start, mapping.end),
@@ -273,15 +274,8 @@ fn advice(mapping: &Mapping) -> Option<u64> {
     (bits != 0).then_some(bits)
 }
 
-/// States of a mapping that cannot be brought back.
-fn refuse_unsupported(mapping: &Mapping) -> Result<()> {
-    const UNSUPPORTED: [(&str, &str); 5] = [
-        ("um", "is registered with a userfaultfd"),
-        ("uw", "is write-protected by a userfaultfd"),
-        ("ui", "is registered with a userfaultfd for minor faults"),
-        ("ss", "is a shadow stack"),
-        ("sl", "is sealed by mseal(2)"),
-    ];
+/// Names of mappings that nothing but a kind of their own can save: what they are, what would help.
+fn name_of_unsupported(mapping: &Mapping) -> Option<(&'static str, &'static str)> {
     const NAMES: [(&[u8], &str, &str); 3] = [
         (
             b"/SYSV",
@@ -299,15 +293,30 @@ fn refuse_unsupported(mapping: &Mapping) -> Result<()> {
             "remove the probes of this process first",
         ),
     ];
-    for (prefix, what, remedy) in NAMES {
-        if mapping.name.starts_with(prefix) {
-            return Err(Error::refused_but(
-                format!("mapping {:#x}-{:#x}", mapping.start, mapping.end),
-                format!("{what}; not supported"),
-                remedy,
-            ));
-        }
-    }
+    let found = NAMES.iter().find(|(prefix, ..)| mapping.name.starts_with(prefix));
+    found.map(|&(_, what, remedy)| (what, remedy))
+}
+
+fn refuse_name(dump: &Dump, mapping: &Mapping) -> Result<()> {
+    let (what, remedy) = name_of_unsupported(mapping).unwrap_or_default();
+    Err(unclaimed(dump, mapping).unwrap_or_else(|| {
+        Error::refused_but(
+            format!("mapping {:#x}-{:#x}", mapping.start, mapping.end),
+            format!("{what}; not supported"),
+            remedy,
+        )
+    }))
+}
+
+/// States of a mapping that cannot be brought back.
+fn refuse_state(mapping: &Mapping) -> Result<()> {
+    const UNSUPPORTED: [(&str, &str); 5] = [
+        ("um", "is registered with a userfaultfd"),
+        ("uw", "is write-protected by a userfaultfd"),
+        ("ui", "is registered with a userfaultfd for minor faults"),
+        ("ss", "is a shadow stack"),
+        ("sl", "is sealed by mseal(2)"),
+    ];
     let is_special = mapping.name.starts_with(b"[v");
     for (flag, what) in UNSUPPORTED {
         if mapping.flags.has(flag) && !(is_special && flag == "sl") {

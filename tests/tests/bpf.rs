@@ -1,0 +1,8 @@
+//! Maps of bpf(2).
+criu_tests::guests! {
+    bpf {
+        array,
+        hash,
+        many,
+    }
+}
