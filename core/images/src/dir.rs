@@ -76,7 +76,8 @@ impl ImageDir {
     }
 
     fn open_at(at: impl AsFd, name: &Path, path: PathBuf) -> Result<Self> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        // For names alone: opening it for reading is told to whoever watches it.
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match openat(at, name, flags, Mode::empty()) {
             Ok(fd) => Ok(Self {
                 fd: Arc::new(fd),

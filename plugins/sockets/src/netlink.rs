@@ -7,6 +7,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::sys;
 
+/// So many bytes are sent in one piece whatever the limits of the system are.
+const SURE_TO_FIT: usize = 32 << 10;
+
 /// The length of `struct nlmsghdr`.
 const HEADER: usize = 16;
 /// The type and flag bits of an attribute that is a list of attributes.
@@ -128,6 +131,16 @@ impl Netlink {
     pub(crate) fn send(&self, messages: &[u8]) -> io::Result<()> {
         let mut address = [0u8; 12];
         address[..2].copy_from_slice(&(libc::AF_NETLINK as u16).to_ne_bytes());
+        if messages.len() > SURE_TO_FIT {
+            // The kernel takes it at once or not at all; it doubles the number for its own use.
+            let length = i32::try_from(messages.len()).map_err(io::Error::other)?;
+            sys::set(
+                self.fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_SNDBUFFORCE,
+                length,
+            )?;
+        }
         sys::send(self.fd.as_raw_fd(), messages, Some(&address), &[], 0)?;
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::thread;
 
 use clap::{Args, ValueEnum};
 
+use crate::bench::resources;
 use crate::error::{At, Error};
 
 #[derive(Args)]
@@ -28,6 +29,36 @@ pub(crate) enum Kind {
     Threads,
     Mappings,
     Descriptors,
+    Pipes,
+    Eventfds,
+    Epolls,
+    Timerfds,
+    UnixPairs,
+    TcpListeners,
+    TcpPairs,
+    Ptys,
+    Memfds,
+    Files,
+    Ghosts,
+    Watches,
+    Locks,
+}
+
+impl Kind {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// What a dump and a restore of it must be allowed.
+    pub(crate) fn options(self) -> &'static [&'static str] {
+        match self {
+            Kind::TcpPairs => &["--tcp-established"],
+            Kind::Locks => &["--file-locks"],
+            _ => &[],
+        }
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
@@ -55,6 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         Kind::Threads => threads(options.amount)?,
         Kind::Mappings => mappings(options.amount)?,
         Kind::Descriptors => descriptors(options.amount)?,
+        kind => resources::make(kind, options.amount)?,
     }
     File::create("ready").at("create", "ready")?;
     sleep_for_ever()

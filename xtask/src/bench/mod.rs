@@ -12,8 +12,10 @@ use crate::error::Error;
 use crate::program::{self, Program};
 
 mod baseline;
+mod families;
 pub(crate) mod guest;
 mod report;
+mod resources;
 mod sample;
 
 use guest::Kind;
@@ -34,12 +36,27 @@ pub(crate) struct Options {
     /// Divide the amounts by this, for a quick look.
     #[arg(long, default_value_t = 1)]
     scale: usize,
+    /// Measure the debug build: whether it all runs, not how fast.
+    #[arg(long)]
+    debug: bool,
     /// Print the figures as JSON.
     #[arg(long)]
     json: bool,
     /// Only the parts whose names contain this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+}
+
+impl Options {
+    /// Whether a part is to be measured.
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|text| name.contains(text.as_str()))
+    }
+
+    /// An amount for this run.
+    fn scaled(&self, amount: usize) -> usize {
+        (amount / self.scale.max(1)).max(1)
+    }
 }
 
 /// What is measured: one kind of guest.
@@ -86,20 +103,13 @@ const PARTS: &[Part] = &[
 
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
     program::become_subreaper()?;
-    let mut programs = vec![("ours", Program::build(true)?)];
+    let mut programs = vec![("ours", Program::build(!options.debug)?)];
     if let Some(path) = &options.peer {
         programs.push(("peer", Program::other(path)));
     }
     let folder = Path::new("/dev/shm");
     let mut report = Report::default();
-    for part in PARTS {
-        if options
-            .only
-            .as_ref()
-            .is_some_and(|text| !part.name.contains(text.as_str()))
-        {
-            continue;
-        }
+    for part in PARTS.iter().filter(|part| options.wants(part.name)) {
         let mut runs = Runs::default();
         let begun = Instant::now();
         for number in 0..options.runs {
@@ -125,17 +135,17 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         }
         judge(part, amount(part, options), &runs, &mut report);
     }
+    let families = families::run(&programs, options, folder, &mut report);
     if options.json {
         println!("{}", report.json());
     } else {
         print!("{report}");
     }
-    Ok(())
+    families
 }
 
 fn amount(part: &Part, options: &Options) -> usize {
-    part.guest
-        .map_or(1, |(_, amount, _)| (amount / options.scale.max(1)).max(1))
+    part.guest.map_or(1, |(_, amount, _)| options.scaled(amount))
 }
 
 #[derive(Default)]

@@ -51,8 +51,7 @@ pub(crate) fn take(
             command.arg("1000000");
         }
         Some((kind, amount, processes)) => {
-            let kind = format!("{kind:?}").to_lowercase();
-            command.args(["guest", &kind, &amount.to_string(), &processes.to_string()]);
+            command.args(["guest", &kind.name(), &amount.to_string(), &processes.to_string()]);
         }
     }
     let pid = program::start_apart(&mut command, folder.path())?;
@@ -61,9 +60,10 @@ pub(crate) fn take(
         pid,
         guest.is_some().then(|| folder.path().join("ready")).as_deref(),
     )?;
-    let dumped = program.dump(pid, &images, &["--display-stats"])?;
+    let allowed = guest.map_or(&[] as &[&str], |(kind, ..)| kind.options());
+    let dumped = program.dump(pid, &images, &[&["--display-stats"], allowed].concat())?;
     program::reap_all();
-    let restored = program.restore(&images, &[])?;
+    let restored = program.restore(&images, allowed)?;
     drop(tree);
     Ok(Sample {
         dump: dumped.wall,

@@ -71,7 +71,7 @@ fn a_lasting_lock_stays_until_it_is_removed() {
 #[test]
 fn many_connections_fit() {
     testing::in_own_network(|| {
-        let connections: Vec<Connection> = (1..=3000u16)
+        let connections: Vec<Connection> = (1..=20_000u16)
             .map(|port| Connection {
                 local: ([10, 0, 0, 1], port).into(),
                 remote: ([10, 0, 0, 2], 80).into(),
