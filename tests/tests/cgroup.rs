@@ -36,11 +36,13 @@ mod guests {
         v1_cpu
         v1_cpuset
         v1_devices
+        v1_devices_open
         v1_freezer
         v1_memory
         v1_memory_tight
         v1_named
         v1_pids
+        v1_pids_session
         v1_realtime
         v1_threads
         v2_controllers

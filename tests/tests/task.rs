@@ -8,6 +8,7 @@ criu_tests::guests! {
         ioprio,
         mbind,
         mempolicy,
+        slice,
         timer_slack,
     }
 }

@@ -83,6 +83,7 @@ type Told = HashMap<i32, Tracee>;
 /// Tells every thread of a process and its descendants to stop, until no new one appears.
 fn tell(root: i32, told: &mut Told) -> Result<()> {
     let mut pids = vec![root];
+    let mut known = HashSet::from([root]);
     loop {
         let before = (pids.len(), told.len());
         let mut index = 0;
@@ -97,7 +98,7 @@ fn tell(root: i32, told: &mut Told) -> Result<()> {
                 }
             }
             for child in proc::children(pid, &threads).unwrap_or_default() {
-                if !pids.contains(&child) {
+                if known.insert(child) {
                     pids.push(child);
                 }
             }

@@ -126,8 +126,19 @@ impl Saver<'_> {
         let hierarchy = self.finder.find(name)?;
         let used: Vec<&[u8]> = sets.iter().filter_map(|set| set.path(name)).collect();
         let mut heads: Vec<Vec<u8>> = Vec::new();
-        if let Some(above) = self.roots.find(name).filter(|above| is_within(&root.path, above)) {
-            heads.push(above.to_vec());
+        if let Some(above) = self.roots.find(name) {
+            if is_within(&root.path, above) {
+                heads.push(above.to_vec());
+            } else {
+                let (above, path) = (
+                    String::from_utf8_lossy(above),
+                    String::from_utf8_lossy(&root.path),
+                );
+                tracing::warn!(
+                    "the root task is in control group {path} of hierarchy {}, not below --cgroup-root {above}",
+                    hierarchy.title()
+                );
+            }
         }
         for path in &used {
             if !heads.iter().any(|head| is_within(path, head)) {

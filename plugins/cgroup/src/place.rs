@@ -13,6 +13,10 @@ use crate::make::{EARLY, FREEZERS, Work};
 use crate::plan::{Group, Plan};
 use crate::set::Set;
 
+/// Controllers that would be in the way of a restore, in groups that exist: of devices that were opened before they
+/// were denied, of helpers beyond the number of processes. A hierarchy of these alone is entered in the end.
+const IN_THE_WAY: &[&str] = &["devices", "pids"];
+
 /// The restore of groups; all clones are one.
 #[derive(Debug, Clone)]
 pub(crate) struct Placement(Rc<Inner>);
@@ -101,26 +105,19 @@ impl Placement {
     /// The calling task enters its groups, before it has memory, so that this is charged to the right ones.
     pub(crate) fn enter(&self, task: &TaskInfo) -> Result<()> {
         let plan = &self.0.plan;
-        let Some(set) = plan.threads.get(&task.pid) else {
+        if !plan.threads.contains_key(&task.pid) {
             return Ok(());
-        };
-        let own = Set::of("self")?;
-        for (index, path) in &plan.sets[set] {
-            let hierarchy = &plan.hierarchies[*index];
-            if own.path(&hierarchy.name) != Some(path) {
-                enter(&hierarchy.dir(path), "cgroup.procs", 0)
-                    .context(|| format!("moving process {} into its control group", task.pid))?;
-            }
         }
-        Ok(())
+        self.move_process(task, "self", 0, false)
     }
 
-    /// Threads that are elsewhere than their process.
+    /// What could only be entered now, and threads that are elsewhere than their process.
     pub(crate) fn place_threads(&self, task: &TaskInfo) -> Result<()> {
         let plan = &self.0.plan;
         let Some(leader) = plan.threads.get(&task.pid) else {
             return Ok(());
         };
+        self.move_process(task, &task.host_pid.to_string(), task.host_pid, true)?;
         for tid in task.threads.iter().filter(|&&tid| tid != task.pid) {
             let Some(set) = plan.threads.get(tid).filter(|&set| set != leader) else {
                 continue;
@@ -137,6 +134,29 @@ impl Placement {
                 };
                 enter(&hierarchy.dir(&place.1), file, *tid)
                     .context(|| format!("moving thread {tid} into its control group"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a process, as `/proc` and `cgroup.procs` know it, into those of its groups that it is not in.
+    fn move_process(&self, task: &TaskInfo, who: &str, id: i32, in_the_end: bool) -> Result<()> {
+        let plan = &self.0.plan;
+        let places = plan.sets[&plan.threads[&task.pid]].iter().map(|(index, path)| {
+            let hierarchy = &plan.hierarchies[*index];
+            (hierarchy, path)
+        });
+        let mut due = places
+            .filter(|(hierarchy, _)| is_in_the_way(&hierarchy.name) == in_the_end)
+            .peekable();
+        if due.peek().is_none() {
+            return Ok(());
+        }
+        let now = Set::of(who)?;
+        for (hierarchy, path) in due {
+            if now.path(&hierarchy.name) != Some(path) {
+                enter(&hierarchy.dir(path), "cgroup.procs", id)
+                    .context(|| format!("moving process {} into its control group", task.pid))?;
             }
         }
         Ok(())
@@ -212,6 +232,10 @@ impl Placement {
         }
         result
     }
+}
+
+fn is_in_the_way(hierarchy: &str) -> bool {
+    hierarchy.split(',').all(|name| IN_THE_WAY.contains(&name))
 }
 
 /// Moves a process or thread; 0 is the caller.

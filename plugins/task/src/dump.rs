@@ -25,6 +25,7 @@ pub(crate) struct Dump {
     found: Vec<Attributes>,
     unrestricted: Option<Vec<u8>>,
     one_node: Option<bool>,
+    own_slice: Option<Option<u64>>,
 }
 
 impl Dump {
@@ -100,6 +101,8 @@ impl Dump {
         let processors = sys::affinity(tid).context(|| format!("reading the processors of {}", object()))?;
         let io_priority =
             sys::io_priority(tid).context(|| format!("reading the I/O priority of {}", object()))?;
+        // That of this very thread is what the kernel gives.
+        let own_slice = *self.own_slice.get_or_insert_with(|| sys::slice(0));
         let clamps = sys::clamps(tid).filter(|&clamps| clamps != NO_CLAMPS && clamps != (0, 0));
         let restricted = !affinity::same(&processors, unrestricted)
             && !affinity::of_group(tid).is_some_and(|group| affinity::same(&processors, &group));
@@ -113,6 +116,7 @@ impl Dump {
             policy: None,
             clamp_min: clamps.map(|(min, _)| min),
             clamp_max: clamps.map(|(_, max)| max),
+            slice: sys::slice(tid).filter(|slice| Some(*slice) != own_slice),
         };
         Ok(thread)
     }

@@ -51,6 +51,10 @@ pub(crate) struct Thread {
     pub(crate) clamp_min: Option<u32>,
     #[prost(uint32, optional, tag = "7")]
     pub(crate) clamp_max: Option<u32>,
+    /// Nanoseconds for which a thread without real-time policy runs at a time, `sched_runtime` of sched_setattr(2)
+    /// (Linux 6.12).
+    #[prost(uint64, optional, tag = "8")]
+    pub(crate) slice: Option<u64>,
 }
 
 impl Thread {

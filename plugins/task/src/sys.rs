@@ -9,6 +9,9 @@ const WHO_PROCESS: i32 = 1;
 /// `PR_SCHED_CORE_GET` and the scope of one thread, linux/prctl.h.
 const CORE_GET: i32 = 0;
 const ONE_THREAD: i32 = 0;
+/// Bytes of `struct sched_attr` without the clamps (`SCHED_ATTR_SIZE_VER0`), and `SCHED_FLAG_RESET_ON_FORK`.
+const FIRST_VERSION: u32 = 48;
+const RESET_ON_FORK: u64 = 1;
 /// `SCHED_FLAG_KEEP_ALL` and `SCHED_FLAG_UTIL_CLAMP`, linux/sched.h.
 const KEEP_ALL: u64 = 0x08 | 0x10;
 const UTIL_CLAMP: u64 = 0x20 | 0x40;
@@ -84,6 +87,35 @@ pub(crate) fn set_clamps(tid: i32, min: u32, max: u32) -> nix::Result<()> {
     };
     // SAFETY: the kernel reads `size` bytes of the struct.
     Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, tid, &raw const attr, 0) }).map(drop)
+}
+
+/// Nanoseconds for which a thread runs at a time; nothing for real-time policies, and where the kernel does not tell.
+pub(crate) fn slice(tid: i32) -> Option<u64> {
+    let attr = attributes(tid).ok()?;
+    (is_fair(attr.policy) && attr.runtime != 0).then_some(attr.runtime)
+}
+
+/// Sets it, and leaves policy and nice value as they are. sched_setattr(2)
+pub(crate) fn set_slice(tid: i32, nanoseconds: u64) -> nix::Result<()> {
+    let now = attributes(tid)?;
+    if !is_fair(now.policy) {
+        return Ok(());
+    }
+    let attr = SchedAttr {
+        size: FIRST_VERSION,
+        policy: now.policy,
+        flags: now.flags & RESET_ON_FORK,
+        nice: now.nice,
+        runtime: nanoseconds,
+        ..SchedAttr::default()
+    };
+    // SAFETY: the kernel reads `size` bytes of the struct.
+    Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, tid, &raw const attr, 0) }).map(drop)
+}
+
+fn is_fair(policy: u32) -> bool {
+    let policy = policy.cast_signed();
+    [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE].contains(&policy)
 }
 
 fn attributes(tid: i32) -> nix::Result<SchedAttr> {
