@@ -12,6 +12,9 @@ pub enum Need {
     /// thread, which all processes that it starts are born into. Otherwise a test that runs at the same time
     /// could take a number in the time between a dump and its restore.
     Terminals,
+    /// A mount namespace of the test's thread, which all processes that it starts are born into: mounts that a
+    /// guest makes are seen by nobody else, and go with it.
+    Mounts,
 }
 
 const OVERCOMMIT: &str = "/proc/sys/vm/nr_overcommit_hugepages";
@@ -21,42 +24,41 @@ static HOLDERS: Mutex<(usize, String)> = Mutex::new((0, String::new()));
 
 /// A need that is met until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Met(Need);
+pub struct Met(Need);
 
 impl Need {
-    pub(crate) fn meet(self) -> Met {
+    /// Gives it, until what is returned is dropped.
+    pub fn meet(self) -> Met {
         match self {
             Need::HugePages => allow_huge_pages(),
             Need::Terminals => own_terminals(),
+            Need::Mounts => own_mounts().expect("a mount namespace of its own"),
         }
         Met(self)
     }
 }
 
-fn own_terminals() {
+fn own_mounts() -> nix::Result<()> {
     use nix::mount::{MsFlags, mount};
     use nix::sched::{CloneFlags, unshare};
     let nothing = None::<&str>;
-    let made = unshare(CloneFlags::CLONE_NEWNS)
-        .and_then(|()| {
-            mount(
-                nothing,
-                "/",
-                nothing,
-                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-                nothing,
-            )
-        })
-        .and_then(|()| {
-            let options = Some("newinstance,ptmxmode=0666,mode=620,gid=5");
-            mount(
-                Some("devpts"),
-                "/dev/pts",
-                Some("devpts"),
-                MsFlags::empty(),
-                options,
-            )
-        });
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(nothing, "/", nothing, private, nothing)
+}
+
+fn own_terminals() {
+    use nix::mount::{MsFlags, mount};
+    let made = own_mounts().and_then(|()| {
+        let options = Some("newinstance,ptmxmode=0666,mode=620,gid=5");
+        mount(
+            Some("devpts"),
+            "/dev/pts",
+            Some("devpts"),
+            MsFlags::empty(),
+            options,
+        )
+    });
     made.unwrap_or_else(|error| panic!("a devpts of its own: {error}"));
 }
 

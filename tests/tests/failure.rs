@@ -5,5 +5,6 @@
 mod failure {
     mod damage;
     mod dump;
+    mod files;
     mod images;
 }

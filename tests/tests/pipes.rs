@@ -6,11 +6,16 @@ criu_tests::guests! {
         ends,
         fifo,
         fifo_deleted,
+        fifo_modes,
+        fifo_names (.dump_option("--link-remap")),
+        fifo_waiting,
         flags,
         full,
         full_fragments,
         many,
+        owners,
         packets,
         processes,
+        sizes,
     }
 }

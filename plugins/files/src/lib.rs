@@ -3,6 +3,8 @@
 mod features;
 mod images;
 pub mod locks;
+pub mod namespace;
+mod owners;
 pub mod reg;
 mod sys;
 #[cfg(test)]
@@ -21,9 +23,19 @@ criu_plugin_api::register! {
     name: "reg",
     claims: [
         "file:reg", "file:dir", "file:lnk", "file:chr", "file:blk",
-        // null, zero, full, random, urandom
-        "chr:1:3", "chr:1:5", "chr:1:7", "chr:1:8-9",
+        // mem, null, port, zero, full, random, urandom; hwrng, btrfs-control, autofs, loop-control
+        "chr:1:1", "chr:1:3-5", "chr:1:7", "chr:1:8-9", "chr:10:183", "chr:10:234-235", "chr:10:237",
         "path:*", "image:1",
+    ],
+}
+
+criu_plugin_api::register! {
+    kind: namespace::Namespace,
+    point: FileKind,
+    name: "namespace",
+    claims: [
+        "link:net:[*", "link:uts:[*", "link:ipc:[*", "link:mnt:[*", "link:pid:[*", "link:user:[*", "link:cgroup:[*",
+        "link:time:[*", "image:14",
     ],
 }
 
@@ -41,7 +53,14 @@ criu_plugin_api::register! {
     claims: ["task:*"],
 }
 
+criu_plugin_api::register! {
+    kind: owners::Owners::default(),
+    point: TaskKind,
+    name: "owners",
+    claims: ["task:*"],
+}
+
 criu_plugin_api::export_plugin! {
     name: "files",
-    description: "Regular files, directories, device nodes, deleted files and file locks",
+    description: "Regular files, directories, device nodes, files of namespaces, deleted files and file locks",
 }

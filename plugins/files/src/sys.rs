@@ -1,8 +1,10 @@
 //! The system calls of this plugin that need `unsafe`, and small wrappers around others.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use criu_plugin_api::message::{FileTarget, Purpose};
@@ -43,13 +45,16 @@ unsafe fn new_descriptor(result: libc::c_long) -> nix::Result<OwnedFd> {
 }
 
 /// A description of its own, for reading, of the file behind a descriptor: also when that one was
-/// opened for writing only, is an `O_PATH` one, or its file has lost all names. It never blocks.
+/// opened for writing only, is an `O_PATH` one, or its file has lost all names. It never blocks, and leaves
+/// the time of the last access alone where that is allowed.
 pub(crate) fn reopen_for_reading(fd: BorrowedFd<'_>) -> io::Result<File> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    Ok(File::from(open_with(
-        &path,
-        libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY,
-    )?))
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let opened = match open_with(&path, flags | libc::O_NOATIME) {
+        Err(Errno::EPERM) => open_with(&path, flags),
+        other => other,
+    };
+    Ok(File::from(opened?))
 }
 
 /// Whether the description of a target may be read from as it is.
@@ -62,6 +67,124 @@ pub(crate) fn is_readable(file: &FileTarget) -> bool {
 /// pread(2).
 pub(crate) fn read_at(fd: BorrowedFd<'_>, into: &mut [u8], offset: i64) -> nix::Result<usize> {
     nix::sys::uio::pread(fd, into, offset)
+}
+
+/// The names of the extended attributes of a file, each with a NUL behind it. listxattr(2)
+pub(crate) fn list_attributes(path: impl AsRef<Path>) -> nix::Result<Vec<u8>> {
+    let path = c_path(path.as_ref())?;
+    // SAFETY: the path ends in NUL, and the kernel writes at most as much as is asked for.
+    grown(|buffer| unsafe { libc::listxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+/// The value of an extended attribute. getxattr(2)
+pub(crate) fn attribute(path: impl AsRef<Path>, name: &[u8]) -> nix::Result<Vec<u8>> {
+    let (path, name) = (c_path(path.as_ref())?, c_text(name)?);
+    grown(|buffer| {
+        let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: both texts end in NUL, and the kernel writes at most as much as is asked for.
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), at, length) }
+    })
+}
+
+/// Sets an extended attribute of the file at the end of a path, or of the symbolic link there. setxattr(2)
+pub(crate) fn set_attribute(path: &Path, follow: bool, name: &[u8], value: &[u8]) -> nix::Result<()> {
+    let (path, name) = (c_path(path)?, c_text(name)?);
+    let set = if follow { libc::setxattr } else { libc::lsetxattr };
+    // SAFETY: both texts end in NUL; the kernel reads as much of the value as there is.
+    Errno::result(unsafe {
+        set(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    })
+    .map(drop)
+}
+
+/// Calls with a buffer that is as large as the call with an empty one says.
+fn grown(mut call: impl FnMut(&mut [u8]) -> isize) -> nix::Result<Vec<u8>> {
+    loop {
+        let size = usize::try_from(Errno::result(call(&mut []))?).unwrap_or(0);
+        let mut buffer = vec![0; size];
+        if size == 0 {
+            return Ok(buffer);
+        }
+        match Errno::result(call(&mut buffer)) {
+            Ok(size) => {
+                buffer.truncate(usize::try_from(size).unwrap_or(0));
+                return Ok(buffer);
+            }
+            // It has grown in between.
+            Err(Errno::ERANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn c_path(path: &Path) -> nix::Result<CString> {
+    c_text(path.as_os_str().as_bytes())
+}
+
+fn c_text(text: &[u8]) -> nix::Result<CString> {
+    CString::new(text).map_err(|_| Errno::EINVAL)
+}
+
+const F_GET_RW_HINT: libc::c_int = 1035;
+const F_SET_RW_HINT: libc::c_int = 1036;
+
+/// The hint of an inode about the life of its data. fcntl(2), `F_GET_RW_HINT`, Linux 4.13
+pub(crate) fn write_hint(file: impl AsFd) -> nix::Result<u64> {
+    let mut hint = 0_u64;
+    // SAFETY: F_GET_RW_HINT writes one u64, to a place that is valid for it.
+    Errno::result(unsafe { libc::fcntl(file.as_fd().as_raw_fd(), F_GET_RW_HINT, &raw mut hint) })?;
+    Ok(hint)
+}
+
+/// Sets it, `F_SET_RW_HINT`.
+pub(crate) fn set_write_hint(file: impl AsFd, hint: u64) -> nix::Result<()> {
+    // SAFETY: F_SET_RW_HINT reads one u64.
+    Errno::result(unsafe { libc::fcntl(file.as_fd().as_raw_fd(), F_SET_RW_HINT, &raw const hint) }).map(drop)
+}
+
+const LOOP_GET_STATUS64: libc::Ioctl = 0x4c05;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+/// Whether a loop device is taken down when nobody has it open any more. loop(4)
+pub(crate) fn goes_with_last_user(device: BorrowedFd<'_>) -> bool {
+    // struct loop_info64 of linux/loop.h: five u64, then numbers of 32 bits, lo_flags the fourth of them.
+    let mut info = [0_u32; 58];
+    // SAFETY: the ioctl writes a struct loop_info64 of 232 bytes, for which there is room.
+    let known =
+        Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, info.as_mut_ptr()) });
+    known.is_ok() && info[13] & LO_FLAGS_AUTOCLEAR != 0
+}
+
+const FS_IOC_GETFLAGS: libc::Ioctl = 0x8008_6601;
+const FS_IOC_SETFLAGS: libc::Ioctl = 0x4008_6602;
+/// `FS_IMMUTABLE_FL` and `FS_APPEND_FL` of linux/fs.h.
+const PROTECTED: libc::c_int = 0x10 | 0x20;
+
+/// Opens a file that has become immutable or append-only since it was opened for more than that allows:
+/// takes that off it for the moment. ioctl_iflags(2)
+pub(crate) fn open_protected(path: &Path, flags: i32) -> nix::Result<OwnedFd> {
+    let holder = open_with(path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY)?;
+    let mut attributes: libc::c_int = 0;
+    let fd = holder.as_raw_fd();
+    // SAFETY: FS_IOC_GETFLAGS writes an int, to a place that is valid for it.
+    let known = Errno::result(unsafe { libc::ioctl(fd, FS_IOC_GETFLAGS, &raw mut attributes) });
+    if known.is_err() || attributes & PROTECTED == 0 {
+        return Err(Errno::EPERM);
+    }
+    let set = |attributes: libc::c_int| {
+        // SAFETY: FS_IOC_SETFLAGS reads an int.
+        Errno::result(unsafe { libc::ioctl(fd, FS_IOC_SETFLAGS, &raw const attributes) })
+    };
+    set(attributes & !PROTECTED)?;
+    let opened = open_with(path, flags);
+    set(attributes)?;
+    opened
 }
 
 /// `struct fiemap_extent` of linux/fiemap.h.

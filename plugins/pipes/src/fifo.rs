@@ -5,7 +5,7 @@
 //! holds it open: so no open(2) waits for another side, and the data stays.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -17,21 +17,18 @@ use criu_proto::images::{FdTypes, FifoEntry, FileEntry, FownEntry};
 use criu_proto::magic::FIFO_DATA;
 use prost::Message;
 
+use crate::group::{self, Group, Groups};
+use crate::hangups;
 use crate::packets::FIFO_PACKETS;
-use crate::refill::{self, Contents};
 use crate::save::Saver;
 use crate::sys;
 
 /// The kind `fifo`.
 pub struct Fifo {
     saver: Saver,
-    fifos: RefCell<HashMap<u32, Group>>,
-}
-
-/// A FIFO to be restored: what was in it, and its descriptions.
-struct Group {
-    contents: Contents,
-    members: Vec<Member>,
+    /// Readers that poll a hang-up.
+    hangups: RefCell<Vec<u32>>,
+    fifos: RefCell<Groups<Member>>,
 }
 
 struct Member {
@@ -41,12 +38,15 @@ struct Member {
     name: String,
     flags: u32,
     fown: FownEntry,
+    /// Whether it has seen the last writer go; `None` when the image set does not say.
+    hung_up: Option<bool>,
 }
 
 impl Default for Fifo {
     fn default() -> Self {
         Self {
             saver: Saver::new(&FIFO_DATA, &FIFO_PACKETS),
+            hangups: RefCell::default(),
             fifos: RefCell::default(),
         }
     }
@@ -61,6 +61,10 @@ impl FileKind for Fifo {
             Ok(id) => id,
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
         };
+        let is_reader = file.flags.cast_signed() & libc::O_ACCMODE == libc::O_RDONLY;
+        if is_reader && sys::is_hung_up(sys::local(file)).context(|| "polling a FIFO")? {
+            self.hangups.borrow_mut().push(file.id);
+        }
         let entry = FileEntry {
             r#type: FdTypes::Fifo as i32,
             id: file.id,
@@ -79,29 +83,16 @@ impl FileKind for Fifo {
     }
 
     fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
+        hangups::write(host, &self.hangups.take())?;
         self.saver.finish(host)
     }
 
     fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
-        let mut contents = refill::read(host, &FIFO_DATA, &FIFO_PACKETS)?;
-        let mut fifos: HashMap<u32, Group> = HashMap::new();
-        let mut plans = Vec::with_capacity(files.len());
-        for file in files {
+        let hangups = hangups::read(host)?;
+        let (fifos, plans) = group::prepare(host, (&FIFO_DATA, &FIFO_PACKETS), files, |file| {
             let entry = entry(file)?;
-            plans.push(FilePlan {
-                id: file.id,
-                group: Some(entry.pipe_id.into()),
-                ..FilePlan::default()
-            });
-            fifos
-                .entry(entry.pipe_id)
-                .or_insert_with(|| Group {
-                    contents: contents.remove(&entry.pipe_id).unwrap_or_default(),
-                    members: Vec::new(),
-                })
-                .members
-                .push(member(host, &entry)?);
-        }
+            Ok((entry.pipe_id, member(host, &entry, hangups.as_ref())?))
+        })?;
         *self.fifos.borrow_mut() = fifos;
         Ok(plans)
     }
@@ -112,20 +103,7 @@ impl FileKind for Fifo {
         let group = fifos
             .get(&asked.pipe_id)
             .ok_or_else(|| Error::new(format!("file {} was not prepared", asked.id)))?;
-        let mut result = None;
-        let mut others = Vec::new();
-        for (id, fd) in group.open(host)? {
-            if id == asked.id {
-                result = Some(fd);
-            } else {
-                others.push((id, fd));
-            }
-        }
-        let fd = result.ok_or_else(|| Error::new(format!("no FIFO has the file {}", asked.id)))?;
-        let opened = others
-            .into_iter()
-            .fold(Opened::one(fd), |opened, (id, fd)| opened.with(id, fd));
-        Ok(Progress::Done(opened))
+        group::hand_out(asked.id, group.open(host)?).map(Progress::Done)
     }
 }
 
@@ -149,7 +127,7 @@ fn entry(file: &FileRecord) -> Result<FifoEntry> {
     }
 }
 
-fn member(host: &Host<'_>, entry: &FifoEntry) -> Result<Member> {
+fn member(host: &Host<'_>, entry: &FifoEntry, hangups: Option<&HashSet<u32>>) -> Result<Member> {
     let path = entry
         .regf_id
         .ok_or_else(|| damaged(entry.id, "a FIFO without a path (regf_id)"))?;
@@ -172,56 +150,77 @@ fn member(host: &Host<'_>, entry: &FifoEntry) -> Result<Member> {
         name: String::from_utf8_lossy(&reg.name).into_owned(),
         flags: reg.flags,
         fown: reg.fown,
+        hung_up: hangups.map(|ids| ids.contains(&entry.id)),
     })
 }
 
-impl Group {
+impl Group<Member> {
     fn open(&self, host: &Host<'_>) -> Result<Vec<(u32, OwnedFd)>> {
         let first = self
             .members
             .first()
             .ok_or_else(|| Error::new("a FIFO without descriptions"))?;
-        let holder = if self.waits_for_a_writer() {
+        let quiet: Vec<bool> = self.members.iter().map(|member| self.is_quiet(member)).collect();
+        let mut opened = Vec::with_capacity(self.members.len());
+        let holder = if quiet.iter().all(|quiet| *quiet) && self.contents.is_empty() {
             None
         } else {
             Some(self.hold(host, first)?)
         };
-        let held = holder
+        let mut inode = holder
             .as_ref()
-            .map(File::metadata)
-            .transpose()
-            .context(|| first.what())?;
-        let mut opened = Vec::with_capacity(self.members.len());
-        for member in &self.members {
-            let fd = open(host, member, sys::open_flags(member.flags))?;
-            let meta = fd.metadata().context(|| member.what())?;
-            let other = held
-                .as_ref()
-                .is_some_and(|h| (h.dev(), h.ino()) != (meta.dev(), meta.ino()));
-            if other {
-                return Err(Error::new(format!(
-                    "{} was the same FIFO as {}, and is another one now",
-                    member.name, first.name
-                )));
-            }
-            if holder.is_none() {
-                self.contents.resize(&fd).context(|| member.what())?;
-            }
-            apply_owner(&fd, &member.fown).context(|| member.what())?;
-            apply_flags(&fd, member.flags).context(|| member.what())?;
-            opened.push((member.id, OwnedFd::from(fd)));
+            .map(|holder| inode_of(holder, first))
+            .transpose()?;
+        for (member, _) in self.members.iter().zip(&quiet).filter(|(_, quiet)| !**quiet) {
+            opened.push((member.id, self.complete(host, member, first, &mut inode)?));
         }
+        // Without its last writer, yet with what is in it, if anything.
+        let keeper = holder
+            .as_ref()
+            .map(|_| open(host, first, libc::O_RDONLY | libc::O_NONBLOCK))
+            .transpose()?;
+        drop(holder);
+        for (member, _) in self.members.iter().zip(&quiet).filter(|(_, quiet)| **quiet) {
+            opened.push((member.id, self.complete(host, member, first, &mut inode)?));
+        }
+        drop(keeper);
         Ok(opened)
     }
 
-    /// Whether all of it is readers that did not wait for a writer when they opened it: without one,
-    /// they are not to see a hang-up, which only a writer that has come and gone leaves behind.
-    fn waits_for_a_writer(&self) -> bool {
-        self.contents.is_empty()
-            && self.members.iter().all(|m| {
-                let flags = m.flags.cast_signed();
-                flags & libc::O_ACCMODE == libc::O_RDONLY && flags & libc::O_NONBLOCK != 0
-            })
+    /// Opens one description, which must be of the same FIFO as those before.
+    fn complete(
+        &self,
+        host: &Host<'_>,
+        member: &Member,
+        first: &Member,
+        inode: &mut Option<(u64, u64)>,
+    ) -> Result<OwnedFd> {
+        let fd = open(host, member, sys::open_flags(member.flags))?;
+        let here = inode_of(&fd, member)?;
+        if *inode.get_or_insert(here) != here {
+            return Err(Error::new(format!(
+                "{} was the same FIFO as {}, and is another one now",
+                member.name, first.name
+            )));
+        }
+        self.contents.resize(&fd).context(|| member.what())?;
+        apply_owner(&fd, &member.fown).context(|| member.what())?;
+        apply_flags(&fd, member.flags).context(|| member.what())?;
+        Ok(OwnedFd::from(fd))
+    }
+
+    /// Whether this is a reader that did not wait for a writer when it opened the FIFO, and that none has come to: it
+    /// is not to poll a hang-up, which only a writer that has come and gone leaves behind.
+    fn is_quiet(&self, member: &Member) -> bool {
+        let mode = |m: &Member| m.flags.cast_signed() & libc::O_ACCMODE;
+        let nonblocking = |m: &Member| m.flags.cast_signed() & libc::O_NONBLOCK != 0;
+        if self.members.iter().any(|m| mode(m) != libc::O_RDONLY) || !nonblocking(member) {
+            return false;
+        }
+        match member.hung_up {
+            Some(hung_up) => !hung_up,
+            None => self.contents.is_empty() && self.members.iter().all(nonblocking),
+        }
     }
 
     /// Opens the FIFO for both directions and fills it.
@@ -255,6 +254,11 @@ fn open(host: &Host<'_>, member: &Member, flags: i32) -> Result<File> {
             meta.mode() & libc::S_IFMT
         )))
     }
+}
+
+fn inode_of(fd: &File, member: &Member) -> Result<(u64, u64)> {
+    let meta = fd.metadata().context(|| member.what())?;
+    Ok((meta.dev(), meta.ino()))
 }
 
 impl Member {

@@ -4,6 +4,8 @@
 //! `fifo-data.img`, once per pipe, and are copied out by tee(2), which takes nothing away.
 
 pub mod fifo;
+mod group;
+mod hangups;
 mod packets;
 pub mod pipe;
 mod refill;

@@ -5,7 +5,6 @@
 //! of the tree can be handed over by the user, with `--inherit-fd fd[N]:pipe:[INODE]`.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -16,22 +15,15 @@ use criu_proto::images::{FdTypes, FileEntry, PipeEntry};
 use criu_proto::magic::PIPES_DATA;
 use prost::Message;
 
+use crate::group::{self, Group, Groups};
 use crate::packets::PIPE_PACKETS;
-use crate::refill::{self, Contents};
 use crate::save::Saver;
 use crate::sys;
 
 /// The kind `pipe`.
 pub struct Pipe {
     saver: Saver,
-    pipes: RefCell<HashMap<u32, Group>>,
-}
-
-/// A pipe to be restored: what was in it, and its descriptions.
-#[derive(Default)]
-struct Group {
-    contents: Contents,
-    members: Vec<PipeEntry>,
+    pipes: RefCell<Groups<PipeEntry>>,
 }
 
 impl Default for Pipe {
@@ -75,25 +67,10 @@ impl FileKind for Pipe {
     }
 
     fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
-        let mut contents = refill::read(host, &PIPES_DATA, &PIPE_PACKETS)?;
-        let mut pipes: HashMap<u32, Group> = HashMap::new();
-        let mut plans = Vec::with_capacity(files.len());
-        for file in files {
+        let (pipes, plans) = group::prepare(host, (&PIPES_DATA, &PIPE_PACKETS), files, |file| {
             let member = entry(file)?;
-            plans.push(FilePlan {
-                id: file.id,
-                group: Some(member.pipe_id.into()),
-                ..FilePlan::default()
-            });
-            pipes
-                .entry(member.pipe_id)
-                .or_insert_with(|| Group {
-                    contents: contents.remove(&member.pipe_id).unwrap_or_default(),
-                    members: Vec::new(),
-                })
-                .members
-                .push(member);
-        }
+            Ok((member.pipe_id, member))
+        })?;
         *self.pipes.borrow_mut() = pipes;
         Ok(plans)
     }
@@ -109,20 +86,7 @@ impl FileKind for Pipe {
             Some(given) => group.take_over(&given).context(|| format!("taking over {name}")),
             None => group.make().context(|| format!("restoring {name}")),
         }?;
-        let mut result = None;
-        let mut others = Vec::new();
-        for (id, fd) in opened {
-            if id == asked.id {
-                result = Some(fd);
-            } else {
-                others.push((id, fd));
-            }
-        }
-        let fd = result.ok_or_else(|| Error::new(format!("{name} does not have the file {}", asked.id)))?;
-        let opened = others
-            .into_iter()
-            .fold(Opened::one(fd), |opened, (id, fd)| opened.with(id, fd));
-        Ok(Progress::Done(opened))
+        group::hand_out(asked.id, opened).map(Progress::Done)
     }
 }
 
@@ -146,7 +110,7 @@ fn entry(file: &FileRecord) -> Result<PipeEntry> {
     }
 }
 
-impl Group {
+impl Group<PipeEntry> {
     /// Makes the pipe, with its contents, and all its descriptions.
     fn make(&self) -> Result<Vec<(u32, OwnedFd)>> {
         let (read, write) = sys::new_pipe().context(|| "making a pipe")?;

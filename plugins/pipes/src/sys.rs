@@ -65,6 +65,18 @@ pub(crate) fn copy(from: impl AsFd, to: impl AsFd) -> nix::Result<usize> {
     }
 }
 
+/// Whether a reader polls that all writers have gone. poll(2)
+pub(crate) fn is_hung_up(pipe: impl AsFd) -> nix::Result<bool> {
+    let mut asked = libc::pollfd {
+        fd: pipe.as_fd().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: poll reads and writes one pollfd, and with a time of 0 it does not wait.
+    Errno::result(unsafe { libc::poll(&raw mut asked, 1, 0) })?;
+    Ok(asked.revents & libc::POLLHUP != 0)
+}
+
 /// The bytes in a pipe, through either end. ioctl_pipe(2), `FIONREAD`
 pub(crate) fn available(pipe: impl AsFd) -> nix::Result<usize> {
     let mut bytes: libc::c_int = 0;

@@ -1,7 +1,7 @@
-/* The signals of a file go to one thread, which is not the first. */
+/* A file whose signals go to a thread that is not the first, and that nobody has open: it is in a queue. */
 #include "../guest.h"
 #include <pthread.h>
-static int ends[2], go[2];
+static int go[2];
 static volatile pid_t tid;
 static void *other(void *unused)
 {
@@ -15,6 +15,12 @@ static void *other(void *unused)
 int main(void)
 {
 	pthread_t thread;
+	int s[2], ends[2], got = -1;
+	union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(int))]; } c = {0};
+	char byte = 'x';
+	struct iovec io = {&byte, 1};
+	struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c};
+	OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
 	OK(pipe(ends));
 	OK(pipe(go));
 	EQ(pthread_create(&thread, NULL, other, NULL), 0);
@@ -22,8 +28,14 @@ int main(void)
 		sched_yield();
 	struct f_owner_ex owner = {F_OWNER_TID, tid}, now;
 	OK(fcntl(ends[0], F_SETOWN_EX, &owner));
+	c.head = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+	memcpy(CMSG_DATA(&c.head), &ends[0], sizeof(int));
+	EQ(sendmsg(s[1], &m, 0), 1);
+	close(ends[0]);
 	checkpoint();
-	OK(fcntl(ends[0], F_GETOWN_EX, &now));
+	EQ(recvmsg(s[0], &m, 0), 1);
+	memcpy(&got, CMSG_DATA(&c.head), sizeof got);
+	OK(fcntl(got, F_GETOWN_EX, &now));
 	EQ(now.type, F_OWNER_TID);
 	EQ(now.pid, tid);
 	EQ(write(go[1], "x", 1), 1);

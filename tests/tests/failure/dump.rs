@@ -45,7 +45,7 @@ fn plugins_without(missing: &str) -> tempfile::TempDir {
 }
 
 /// State that cannot be saved is refused by name, and stays as it was.
-fn refused_for(guest: &str, object: &str, reason: &str) {
+pub(crate) fn refused_for(guest: &str, object: &str, reason: &str) {
     let lab = Lab::new();
     let pid = lab.start_guest(guest);
     match lab.wait_ready(pid) {

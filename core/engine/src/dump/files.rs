@@ -240,7 +240,7 @@ impl Files {
         };
         target.local_fd = local.as_raw_fd();
         let owner = owner_of(local.as_fd())?;
-        check_owner(&target, &owner)?;
+        check_owner(dump, &target, &owner)?;
         target.fown = owner.encode_to_vec();
         self.check_circle(&target)?;
         let seen = self.state.borrow().seen;
@@ -438,10 +438,15 @@ impl Files {
 }
 
 /// A file can have an owner again only while that one exists, which threads do later than files.
-fn check_owner(target: &FileTarget, owner: &FownEntry) -> Result<()> {
+fn check_owner(dump: &Dump, target: &FileTarget, owner: &FownEntry) -> Result<()> {
     const F_OWNER_TID: u32 = 0;
     let pid = owner.pid.cast_signed();
     if owner.pid_type != F_OWNER_TID || pid <= 0 || proc::is_leader(pid) {
+        return Ok(());
+    }
+    let is_ours = dump.tasks.borrow().iter().any(|task| task.threads.contains(&pid));
+    if is_ours && target.purpose() == Purpose::Descriptor {
+        // Restored at the end, through this number.
         return Ok(());
     }
     Err(Error::Refused {
@@ -474,7 +479,9 @@ fn flags_and_offset(local: BorrowedFd<'_>) -> Result<(u32, u64)> {
     }
     // SAFETY: lseek takes plain numbers; an offset of 0 from where it is moves nothing.
     let pos = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
-    Ok((flags.cast_unsigned(), pos.max(0).cast_unsigned()))
+    // Some files have offsets of the upper half; only -1 means that there is none.
+    let pos = if pos == -1 { 0 } else { pos.cast_unsigned() };
+    Ok((flags.cast_unsigned(), pos))
 }
 
 /// What `/proc` says of a descriptor of ours.

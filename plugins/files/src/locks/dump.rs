@@ -1,11 +1,11 @@
 //! Finds and saves the locks that the tree holds.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
-use criu_plugin_api::message::{FileTarget, TaskInfo};
+use criu_plugin_api::message::{FileTarget, Purpose, TaskInfo};
 use criu_plugin_api::{Context, Error, Host, Refusal, Result};
 use criu_proto::images::FileLockEntry;
 use criu_proto::magic;
@@ -13,6 +13,7 @@ use criu_proto::magic;
 use super::POSIX;
 use super::parse::{self, Lock};
 use crate::images;
+use crate::reg::name;
 
 const PROC_LOCKS: &str = "/proc/locks";
 
@@ -25,6 +26,8 @@ pub(crate) struct Locked {
     /// Ids of files whose inode has a lock of somebody.
     files: HashSet<u32>,
     inodes: HashSet<u64>,
+    /// Files with locks of their own that were met in the queue of a socket: what errors call them.
+    travelling: BTreeMap<u32, String>,
 }
 
 #[derive(Default)]
@@ -70,13 +73,18 @@ impl System {
 impl Locked {
     /// Takes note of a file, and says whether there is any lock on it.
     pub(crate) fn note(&mut self, file: &FileTarget) -> Result<bool> {
+        let by_descriptor = matches!(file.purpose(), Purpose::Descriptor | Purpose::InFlight);
         if self.system.is_none() {
             self.system = Some(System::read()?);
         }
         let has_lock = self.system.as_ref().is_some_and(|s| s.inodes.contains(&file.ino));
-        if has_lock {
+        // The path of another kind's file has no number by which its locks are found.
+        if has_lock && by_descriptor {
             self.files.insert(file.id);
             self.inodes.insert(file.ino);
+            if file.purpose() == Purpose::InFlight && !own_locks(file)?.is_empty() {
+                self.travelling.insert(file.id, name::object(file));
+            }
         }
         Ok(has_lock)
     }
@@ -133,7 +141,14 @@ impl Locked {
                 }
             }
         }
-        Ok(found)
+        match self.travelling.iter().find(|(id, _)| !descriptions.contains(id)) {
+            Some((_, object)) => Err(Error::from(Refusal {
+                object: object.clone(),
+                what: "it holds a lock, and nobody has it open: it is on its way through a socket".to_owned(),
+                remedy: Some("dump once it has been received".to_owned()),
+            })),
+            None => Ok(found),
+        }
     }
 
     /// Inodes that no file of this plugin has (a fifo, a memfd), with a lock of a task of the tree or of
@@ -153,6 +168,19 @@ fn leads_to(pid: i32, fd: i32, inodes: &HashSet<u64>) -> bool {
         return false;
     }
     std::fs::metadata(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|m| inodes.contains(&m.ino()))
+}
+
+/// The locks that a description at hand holds itself.
+fn own_locks(file: &FileTarget) -> Result<Vec<Lock>> {
+    let path = format!("/proc/self/fdinfo/{}", file.local_fd);
+    let text = std::fs::read_to_string(&path).context(|| format!("reading {path}"))?;
+    parse::fdinfo(&text).map_err(|line| {
+        Error::from(Refusal {
+            object: name::object(file),
+            what: format!("it holds a lock of a sort that is not supported: {line}"),
+            remedy: None,
+        })
+    })
 }
 
 fn of_descriptor(host: &Host<'_>, pid: i32, fd: i32) -> Result<Vec<Lock>> {

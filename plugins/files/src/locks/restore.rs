@@ -4,13 +4,15 @@
 //! which its mappings were made, each close(2) would drop its POSIX locks on that file, and each open(2)
 //! would break a lease.
 
+use std::os::unix::fs::MetadataExt;
+
 use criu_plugin_api::message::{RemoteArg, RemoteCall};
 use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::images::FileLockEntry;
 use criu_proto::magic;
 use nix::errno::Errno;
 
-use super::{BREAKING, FLOCK, LEASE, OFD, POSIX, lease};
+use super::{BREAKING, FLOCK, LEASE, OFD, POSIX, lease, parse};
 use crate::images;
 
 /// Reads `filelocks.img` and checks that each entry can be meant.
@@ -82,7 +84,40 @@ pub(super) fn take(host: &Host<'_>, entry: &FileLockEntry) -> Result<()> {
         args,
     };
     let result = host.remote_call(&call).context(action)?;
-    success(result.value).context(action)
+    match success(result.value) {
+        Err(error) if is_held(result.value) => Err(error.context(action()).with_remedy(holders(host, entry))),
+        result => result.context(action),
+    }
+}
+
+/// Whether a call has failed because somebody else holds a lock.
+fn is_held(result: i64) -> bool {
+    [libc::EAGAIN, libc::EACCES]
+        .map(|errno| -i64::from(errno))
+        .contains(&result)
+}
+
+/// Who holds the locks on the file of an entry now, for messages.
+fn holders(host: &Host<'_>, entry: &FileLockEntry) -> String {
+    let find = || -> Option<Vec<String>> {
+        let tasks = host.tasks().ok()?;
+        let pid = tasks.iter().find(|task| task.pid == entry.pid)?.host_pid;
+        let inode = std::fs::metadata(format!("/proc/{pid}/fd/{}", entry.fd))
+            .ok()?
+            .ino();
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        let locks = locks.lines().filter_map(|line| parse::line(line).ok().flatten());
+        let theirs = locks.filter(|lock| lock.inode == inode && lock.pid > 0 && lock.pid != pid);
+        let mut pids: Vec<String> = theirs.map(|lock| lock.pid.to_string()).collect();
+        pids.dedup();
+        Some(pids)
+    };
+    match find() {
+        Some(pids) if !pids.is_empty() => {
+            format!("process {} holds a lock on this file: end it", pids.join(", "))
+        }
+        _ => "somebody else holds a lock on this file: have it given up".to_owned(),
+    }
 }
 
 /// The errno in the result of a call.

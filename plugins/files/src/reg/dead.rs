@@ -7,9 +7,57 @@ use criu_plugin_api::{Context, Error, Result};
 use nix::errno::Errno;
 
 /// Files of a process that need nothing but the process.
-const OPENABLE: [&str; 14] = [
-    "", "auxv", "cmdline", "comm", "environ", "io", "limits", "maps", "mem", "smaps", "stat", "statm",
-    "status", "task",
+const OPENABLE: &[&str] = &[
+    "",
+    "attr",
+    "auxv",
+    "autogroup",
+    "cgroup",
+    "clear_refs",
+    "cmdline",
+    "comm",
+    "coredump_filter",
+    "cpu_resctrl_groups",
+    "cpuset",
+    "environ",
+    "fd",
+    "fdinfo",
+    "gid_map",
+    "io",
+    "limits",
+    "loginuid",
+    "map_files",
+    "maps",
+    "mem",
+    "mountinfo",
+    "mounts",
+    "mountstats",
+    "net",
+    "ns",
+    "numa_maps",
+    "oom_adj",
+    "oom_score",
+    "oom_score_adj",
+    "pagemap",
+    "personality",
+    "projid_map",
+    "sched",
+    "schedstat",
+    "sessionid",
+    "setgroups",
+    "smaps",
+    "smaps_rollup",
+    "stack",
+    "stat",
+    "statm",
+    "status",
+    "syscall",
+    "task",
+    "timens_offsets",
+    "timers",
+    "timerslack_ns",
+    "uid_map",
+    "wchan",
 ];
 
 /// The dead process whose file this path in `/proc` was, if it can be opened again by [`StandIn`].
@@ -21,7 +69,12 @@ pub(super) fn process_of(path: &Path) -> Option<i32> {
         .parse::<i32>()
         .ok()
         .filter(|&pid| pid > 0)?;
-    let name = parts.as_path().to_str()?;
+    let mut rest = parts.as_path();
+    // Its first thread, whose files are like its own.
+    if let Ok(of_thread) = rest.strip_prefix(format!("task/{pid}")) {
+        rest = of_thread;
+    }
+    let name = rest.to_str()?;
     let is_gone = matches!(
         nix::sys::stat::lstat(&Path::new("/proc").join(pid.to_string())),
         Err(Errno::ENOENT)

@@ -13,9 +13,10 @@ use criu_proto::magic;
 use nix::sys::stat::{major, minor, stat};
 use prost::Message;
 
+use super::ghost_attrs::{self, GhostAttrs};
 use super::name::{self, Name};
 use super::settings::Settings;
-use super::{Shared, build_id, ghost_dump, link_remap};
+use super::{Shared, build_id, ghost_dump, link_remap, special};
 use crate::locks::dump::Locked;
 use crate::{images, sys};
 
@@ -29,6 +30,8 @@ pub(crate) struct Dump {
     build_ids: HashMap<Inode, Vec<u32>>,
     /// Ghost ids of deleted files.
     pub(crate) ghosts: HashMap<Inode, u32>,
+    /// What these have beside.
+    pub(crate) ghost_attrs: Vec<GhostAttrs>,
     /// File ids of the links that stand in for lost paths.
     pub(crate) links: HashMap<Inode, u32>,
     /// The links made in this dump: undone when it fails.
@@ -64,7 +67,12 @@ pub(super) fn dump(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget) ->
     if !is_served(file) {
         return Ok(Verdict::NotMine);
     }
+    if let Some(refusal) = special::refuse(file)? {
+        return Ok(Verdict::Refused(refusal));
+    }
     let has_lock = shared.lock().locked.note(file)?;
+    // What is carried along is not compared with anything, and reading it here would be an access.
+    let is_carried = matches!(named, Name::Lost { linked: false, .. });
     let path = match named {
         Name::NotAPath => return Ok(Verdict::NotMine),
         Name::Leads(path) => path,
@@ -89,7 +97,7 @@ pub(super) fn dump(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget) ->
             },
         },
     };
-    let build_id = if settings.build_id {
+    let build_id = if settings.build_id && !is_carried {
         build_id_of(shared, file, &path, has_lock)
     } else {
         Vec::new()
@@ -97,20 +105,37 @@ pub(super) fn dump(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget) ->
     image(file, reg_entry(file, path.into_os_string().into_vec(), build_id)?).map(Verdict::Entry)
 }
 
+/// Characters devices that are nothing but a path and an offset, by major and minor number: mem, null, port, zero,
+/// full, random and urandom; hwrng, btrfs-control, autofs and loop-control.
+const STATELESS: [(u64, u64); 11] = [
+    (1, 1),
+    (1, 3),
+    (1, 4),
+    (1, 5),
+    (1, 7),
+    (1, 8),
+    (1, 9),
+    (10, 183),
+    (10, 234),
+    (10, 235),
+    (10, 237),
+];
+
 /// Device nodes that have no state of their own, besides whatever is only held by its path.
 fn is_served(file: &FileTarget) -> bool {
     let by_path = file.flags.cast_signed() & libc::O_PATH != 0 || file.purpose() == Purpose::Path;
     match file.mode & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK => true,
-        // null, zero, full, random and urandom; of these zero can be mapped.
         libc::S_IFCHR => {
-            let served: &[u64] = if file.purpose() == Purpose::Mapping {
-                &[5]
+            let number = (major(file.rdev), minor(file.rdev));
+            let served = if file.purpose() == Purpose::Mapping {
+                number == (1, 5)
             } else {
-                &[3, 5, 7, 8, 9]
+                STATELESS.contains(&number)
             };
-            by_path || major(file.rdev) == 1 && served.contains(&minor(file.rdev))
+            by_path || served
         }
+        libc::S_IFBLK => by_path || file.purpose() != Purpose::Mapping,
         _ => by_path,
     }
 }
@@ -118,9 +143,13 @@ fn is_served(file: &FileTarget) -> bool {
 /// All files have been seen: the table of lost paths, and the locks.
 pub(super) fn finish(shared: &Shared<Dump>, host: &Host<'_>) -> Result<()> {
     let settings = Dump::settings(shared, host)?;
-    let (remaps, locked) = {
+    let (remaps, attrs, locked) = {
         let mut dump = shared.lock();
-        (std::mem::take(&mut dump.remaps), std::mem::take(&mut dump.locked))
+        (
+            std::mem::take(&mut dump.remaps),
+            std::mem::take(&mut dump.ghost_attrs),
+            std::mem::take(&mut dump.locked),
+        )
     };
     if !remaps.is_empty() {
         let name = magic::REMAP_FPATH.file_name(0);
@@ -130,6 +159,7 @@ pub(super) fn finish(shared: &Shared<Dump>, host: &Host<'_>) -> Result<()> {
         }
         image.finish()?;
     }
+    ghost_attrs::write(host, &attrs)?;
     locked.save(host, settings.file_locks)?;
     let links_made = std::mem::take(&mut shared.lock().links_made);
     *shared.lock() = Dump {
@@ -147,10 +177,14 @@ fn remap(
     path: &Path,
     linked: bool,
 ) -> Result<Verdict<()>> {
-    let (kept, kind) = if linked {
-        (link_remap::keep(shared, host, file, path)?, RemapType::Linked)
+    let by_link = if linked {
+        link_remap::keep(shared, host, file, path)?
     } else {
-        (ghost_dump::keep(shared, host, file)?, RemapType::Ghost)
+        None
+    };
+    let (kept, kind) = match by_link {
+        Some(kept) => (kept, RemapType::Linked),
+        None => (ghost_dump::keep(shared, host, file)?, RemapType::Ghost),
     };
     Ok(match kept {
         Verdict::Entry(remap_id) => {

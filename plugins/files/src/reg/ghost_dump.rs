@@ -14,6 +14,7 @@ use nix::fcntl::readlinkat;
 use nix::sys::stat::{FileStat, fstat, major, minor};
 
 use super::dump::Dump;
+use super::ghost_attrs::GhostAttrs;
 use super::sparse::{self, Chunk};
 use super::{Shared, name};
 use crate::{images, sys};
@@ -59,13 +60,17 @@ pub(super) fn keep(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget) ->
             .context(|| format!("saving the deleted file {}", name::object(file)))?;
     }
     image.finish()?;
-    shared.lock().ghosts.insert(inode, id);
+    let attrs = GhostAttrs::of(id, file)?;
+    let mut dump = shared.lock();
+    dump.ghosts.insert(inode, id);
+    dump.ghost_attrs.extend(attrs);
     Ok(Verdict::Entry(id))
 }
 
 fn header(stat: &FileStat) -> GhostFileEntry {
     let time = |seconds: i64, nanoseconds: i64| Timeval {
-        tv_sec: seconds.unsigned_abs(),
+        // Before 1970 it is negative, which the field has no sign for.
+        tv_sec: seconds.cast_unsigned(),
         tv_usec: (nanoseconds / 1000).unsigned_abs(),
     };
     let is_device = matches!(stat.st_mode & libc::S_IFMT, libc::S_IFCHR | libc::S_IFBLK);

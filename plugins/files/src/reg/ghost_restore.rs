@@ -16,6 +16,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, futimens, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 
+use super::ghost_attrs::GhostAttrs;
 use super::name::path_of;
 use crate::images;
 
@@ -49,12 +50,13 @@ impl Created {
 pub(super) struct Ghost {
     id: u32,
     header: GhostFileEntry,
+    attrs: Option<GhostAttrs>,
     image: ImageReader<BufReader<File>>,
 }
 
 impl Ghost {
-    /// Opens a ghost's image and checks its header.
-    pub(super) fn read(host: &Host<'_>, id: u32) -> Result<Self> {
+    /// Opens a ghost's image and checks its header. `attrs` are what else is known of it.
+    pub(super) fn read(host: &Host<'_>, id: u32, attrs: Option<GhostAttrs>) -> Result<Self> {
         let name = magic::GHOST_FILE.file_name(u64::from(id));
         let mut image = images::open(host, &name, &magic::GHOST_FILE)?
             .ok_or_else(|| Error::new(format!("image {name} is missing, which holds a deleted file")))?;
@@ -65,7 +67,12 @@ impl Ghost {
                 "image {name} has chunks but no size: damaged"
             )));
         }
-        Ok(Self { id, header, image })
+        Ok(Self {
+            id,
+            header,
+            attrs,
+            image,
+        })
     }
 
     pub(super) fn is_dir(&self) -> bool {
@@ -83,17 +90,16 @@ impl Ghost {
     /// Creates the file for the entry that refers to it.
     pub(super) fn create(mut self, entry: &RegFileEntry, path: &Path) -> Result<Created> {
         let what = format!("bringing back the deleted file {}", path.display());
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        if !folder.is_dir() {
-            return Err(Error::new(format!(
-                "{what}: there is no directory {} here",
-                folder.display()
-            )));
-        }
+        let mut folder = path.parent().unwrap_or(Path::new("/"));
         let mut name = path.to_path_buf();
         let mut tries = 0;
         while let Err(errno) = self.make(&name) {
-            if errno != Errno::EEXIST || tries == MAX_TRIES {
+            if matches!(errno, Errno::ENOTDIR | Errno::ENOENT)
+                && let Some(above) = folder.parent()
+            {
+                // What was a directory is something else now: one above it will do.
+                folder = above;
+            } else if errno != Errno::EEXIST || tries == MAX_TRIES {
                 return Err(Error::new(format!(
                     "{what} as {}: {}",
                     name.display(),
@@ -173,16 +179,23 @@ impl Ghost {
                 let permissions = std::fs::Permissions::from_mode(mode);
                 file.set_permissions(permissions)
                     .context(|| format!("setting mode {mode:o}"))?;
+                if let Some(attrs) = &self.attrs {
+                    attrs.apply(path, true)?;
+                }
                 if let Some((atim, mtim)) = self.times() {
                     futimens(&file, &atim, &mtim).context(|| "setting its times")?;
                 }
             }
             format => {
+                let follow = format != libc::S_IFLNK;
                 lchown(path, uid, gid).context(|| format!("giving it to {uid:?}:{gid:?}"))?;
-                if format != libc::S_IFLNK {
+                if follow {
                     let permissions = std::fs::Permissions::from_mode(mode);
                     std::fs::set_permissions(path, permissions)
                         .context(|| format!("setting mode {mode:o}"))?;
+                }
+                if let Some(attrs) = &self.attrs {
+                    attrs.apply(path, follow)?;
                 }
                 if let Some((atim, mtim)) = self.times() {
                     let flag = UtimensatFlags::NoFollowSymlink;

@@ -19,35 +19,44 @@ use crate::sys;
 /// Most names that are tried.
 const MAX_TRIES: u32 = 1 << 20;
 
-/// Links the file beside its lost path, once an inode, and returns the id of the link's own entry.
+/// Links the file beside its lost path, once an inode, and returns the id of the link's own entry; `None` when it turns
+/// out that it has no other name.
 pub(super) fn keep(
     shared: &Shared<Dump>,
     host: &Host<'_>,
     file: &FileTarget,
     path: &Path,
-) -> Result<Verdict<u32>> {
+) -> Result<Option<Verdict<u32>>> {
     let inode = (file.dev, file.ino);
     if let Some(&id) = shared.lock().links.get(&inode) {
-        return Ok(Verdict::Entry(id));
+        return Ok(Some(Verdict::Entry(id)));
     }
     if !Dump::settings(shared, host)?.link_remap {
-        return Ok(Verdict::refused_but(
+        // An overlay tells how many names its lower layer has.
+        if name::is_on_overlay(file) && make(shared, host, file, path)?.is_none() {
+            return Ok(None);
+        }
+        take_back(shared)?;
+        return Ok(Some(Verdict::refused_but(
             name::object(file),
             "it has lost this name but not its others, so its content cannot be carried along",
             "--link-remap keeps it by a hard link beside its old path",
-        ));
+        )));
     }
-    let link = make(shared, host, file, path)?;
+    let Some(link) = make(shared, host, file, path)? else {
+        return Ok(None);
+    };
     let held = sys::open_with(&link, libc::O_PATH | libc::O_NOFOLLOW)
         .context(|| format!("opening the link {} that was just made", link.display()))?;
     let id = host
         .dump_file(file.pid, &held.as_fd())
         .context(|| format!("saving the link {}", link.display()))?;
     shared.lock().links.insert(inode, id);
-    Ok(Verdict::Entry(id))
+    Ok(Some(Verdict::Entry(id)))
 }
 
-fn make(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget, path: &Path) -> Result<PathBuf> {
+/// Makes the link; `None` when the file has no name any more, whatever the count says.
+fn make(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget, path: &Path) -> Result<Option<PathBuf>> {
     let from = format!("/proc/self/fd/{}", file.local_fd);
     let mut folder = path.parent().unwrap_or(Path::new("/"));
     for _ in 0..MAX_TRIES {
@@ -61,15 +70,17 @@ fn make(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget, path: &Path) 
         ) {
             Ok(()) => {
                 shared.lock().links_made.push(link.clone());
-                return Ok(link);
+                return Ok(Some(link));
             }
             Err(Errno::EEXIST) => {}
             // The directory is gone as well: the next one above it will do, on the same file system.
-            Err(Errno::ENOENT)
-                if folder.parent().is_some() && matches!(lstat(folder), Err(Errno::ENOENT)) =>
+            Err(Errno::ENOENT | Errno::ENOTDIR)
+                if folder.parent().is_some()
+                    && !lstat(folder).is_ok_and(|s| s.st_mode & libc::S_IFMT == libc::S_IFDIR) =>
             {
                 folder = folder.parent().unwrap_or(Path::new("/"));
             }
+            Err(Errno::ENOENT) => return Ok(None),
             other => other.context(|| format!("linking {} as {}", name::object(file), link.display()))?,
         }
     }

@@ -8,14 +8,16 @@
 mod build_id;
 mod dead;
 mod dump;
+mod ghost_attrs;
 mod ghost_dump;
 mod ghost_restore;
 mod link_remap;
-mod name;
+pub(crate) mod name;
 mod remap_restore;
 mod restore;
 mod settings;
 mod sparse;
+mod special;
 #[cfg(test)]
 mod tests;
 mod validate;

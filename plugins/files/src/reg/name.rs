@@ -19,6 +19,9 @@ const NFS_SUPER_MAGIC: FsType = FsType(0x6969);
 /// `PROC_SUPER_MAGIC` of linux/magic.h.
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 
+/// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
+const OVERLAYFS_SUPER_MAGIC: FsType = FsType(0x794c_7630);
+
 /// How the name of a file relates to the file system as it is now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Name {
@@ -75,12 +78,13 @@ pub(crate) fn resolve(file: &FileTarget) -> Result<Name, Refusal> {
     if is_kernel_memory(file) {
         return Ok(Name::NotAPath);
     }
+    if leads(bare, file) {
+        // Removed, and linked to the same place again: the kernel keeps calling it deleted. So it does with
+        // files of /proc/PID/net that somebody else has looked up since.
+        return Ok(Name::Leads(bare.to_path_buf()));
+    }
     if on(file, PROC_SUPER_MAGIC) {
         return dead(bare).ok_or_else(|| refused("it belongs to a process that is gone"));
-    }
-    if leads(bare, file) {
-        // Removed, and linked to the same place again: the kernel keeps calling it deleted.
-        return Ok(Name::Leads(bare.to_path_buf()));
     }
     let is_dir = file.mode & libc::S_IFMT == libc::S_IFDIR;
     Ok(Name::Lost {
@@ -122,6 +126,11 @@ fn is_silly_renamed(path: &Path, file: &FileTarget) -> bool {
     path.file_name()
         .is_some_and(|n| n.as_bytes().starts_with(b".nfs"))
         && on(file, NFS_SUPER_MAGIC)
+}
+
+/// Whether the file lies on an overlay.
+pub(crate) fn is_on_overlay(file: &FileTarget) -> bool {
+    on(file, OVERLAYFS_SUPER_MAGIC)
 }
 
 fn on(file: &FileTarget, magic: FsType) -> bool {
@@ -196,6 +205,15 @@ mod tests {
                 linked: true
             })
         );
+    }
+
+    #[test]
+    fn a_file_of_proc_that_was_looked_up_again_is_not_gone() {
+        let first = std::fs::File::open("/proc/self/net/tcp").unwrap();
+        std::fs::metadata("/proc/self/net/tcp").unwrap();
+        let target = file_target(&first).unwrap();
+        let path = format!("/proc/{}/net/tcp", std::process::id());
+        assert_eq!(resolve(&target), Ok(Name::Leads(path.into())));
     }
 
     #[test]

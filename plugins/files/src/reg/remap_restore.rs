@@ -1,5 +1,6 @@
 //! Files that have lost their paths: brings the ghosts back, and finds those that a link holds.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use nix::sys::stat::lstat;
 use nix::unistd::linkat;
 
 use super::Shared;
+use super::ghost_attrs;
 use super::ghost_restore::{Created, Ghost};
 use super::restore::{Restore, TMPFILE, absolute};
 
@@ -30,9 +32,11 @@ pub(super) fn bring_back(
     let mut made: HashMap<u32, PathBuf> = HashMap::new();
     let mut ghosts = Vec::new();
     let mut seen = HashSet::new();
+    let mut attrs = ghost_attrs::read(host)?;
     for &(remap, entry) in &remaps {
-        if seen.insert(remap.remap_id) {
-            ghosts.push((remap.remap_id, entry, Ghost::read(host, remap.remap_id)?));
+        let id = remap.remap_id;
+        if seen.insert(id) {
+            ghosts.push((id, entry, Ghost::read(host, id, attrs.remove(&id))?));
         }
     }
     // Deleted directories first, outer before inner: others may have lain in them.
@@ -59,13 +63,44 @@ pub(super) fn bring_back(
         made.insert(id, created.path.clone());
         shared.lock().created.push(created);
     }
-    for (remap, _) in remaps {
-        shared
-            .lock()
-            .paths
-            .insert(remap.orig_id, made[&remap.remap_id].clone());
+    let mut names: HashMap<(u32, PathBuf), PathBuf> = HashMap::new();
+    for (remap, entry) in remaps {
+        let path = match names.entry((remap.remap_id, absolute(&entry.name))) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let path = name_again(shared, &made[&remap.remap_id], &absolute(&entry.name))?;
+                new.insert(path).clone()
+            }
+        };
+        shared.lock().paths.insert(remap.orig_id, path);
     }
     Ok(())
+}
+
+/// Gives a ghost the name that this entry knew it by, if it has another one and that is free; where the entry is to be
+/// opened.
+fn name_again(shared: &Shared<Restore>, ghost: &Path, path: &Path) -> Result<PathBuf> {
+    let is_dir = || {
+        let created = &shared.lock().created;
+        created.iter().any(|made| made.is_dir && made.path == ghost)
+    };
+    if ghost == path || ghost.starts_with("/proc") || is_dir() {
+        return Ok(ghost.to_path_buf());
+    }
+    make_parents(shared, path)?;
+    match linkat(AT_FDCWD, ghost, AT_FDCWD, path, AtFlags::empty()) {
+        Ok(()) => {
+            shared.lock().created.push(Created {
+                path: path.to_path_buf(),
+                is_dir: false,
+            });
+            Ok(path.to_path_buf())
+        }
+        Err(Errno::EEXIST | Errno::ENOTDIR | Errno::ENOENT | Errno::EXDEV | Errno::EPERM) => {
+            Ok(ghost.to_path_buf())
+        }
+        Err(errno) => Err(errno).context(|| format!("naming {} {} as well", ghost.display(), path.display())),
+    }
 }
 
 /// Makes the directories above a lost path that are gone, for the time of the restore.
@@ -94,13 +129,15 @@ pub(super) fn link_all(
     remaps: &[(&RemapFilePathEntry, &RegFileEntry)],
     entries: &HashMap<u32, RegFileEntry>,
 ) -> Result<()> {
-    let mut made: HashMap<u32, PathBuf> = HashMap::new();
+    let mut made: HashMap<(u32, PathBuf), PathBuf> = HashMap::new();
     for (remap, entry) in remaps {
-        let path = match made.get(&remap.remap_id) {
-            Some(path) => path.clone(),
-            None => link_one(shared, &absolute(&entry.name), remap.remap_id, entries)?,
+        let path = match made.entry((remap.remap_id, absolute(&entry.name))) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let path = link_one(shared, &absolute(&entry.name), remap.remap_id, entries)?;
+                new.insert(path).clone()
+            }
         };
-        made.insert(remap.remap_id, path.clone());
         shared.lock().paths.insert(remap.orig_id, path);
     }
     Ok(())
@@ -122,7 +159,7 @@ fn link_one(
     let link = absolute(&entry.name);
     let what = || format!("file {}: its link {}", path.display(), link.display());
     lstat(&link).context(what)?;
-    shared.lock().links.push(link.clone());
+    shared.lock().links.insert(link.clone());
     make_parents(shared, path)?;
     match linkat(AT_FDCWD, &link, AT_FDCWD, path, AtFlags::empty()) {
         Ok(()) => {
@@ -132,7 +169,8 @@ fn link_one(
             });
             Ok(path.to_path_buf())
         }
-        Err(Errno::EEXIST) => Ok(link),
+        // Taken, or what was its directory is something else now.
+        Err(Errno::EEXIST | Errno::ENOTDIR) => Ok(link),
         Err(errno) => Err(errno).context(what),
     }
 }

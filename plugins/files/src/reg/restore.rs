@@ -1,6 +1,6 @@
 //! Opens files by their paths, after checking all of them and bringing the deleted ones back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub(crate) struct Restore {
     /// Names made for the time of the restore.
     pub(super) created: Vec<Created>,
     /// Hard links of the dump: theirs is the end of a successful restore.
-    pub(super) links: Vec<PathBuf>,
+    pub(super) links: BTreeSet<PathBuf>,
     /// The descriptions of files that never had a name, by file id.
     pub(super) nameless: HashMap<u32, File>,
     /// The process that holds them.
@@ -204,6 +204,10 @@ pub(super) fn open(
     };
     let fd = match opened {
         Ok(fd) => fd,
+        Err(Errno::EPERM) if flags & libc::O_ACCMODE != libc::O_RDONLY => {
+            sys::open_protected(&path, flags)
+                .context(|| format!("opening {} with flags {flags:#o}", path.display()))?
+        }
         Err(Errno::ENOENT) if shared.lock().is_of_the_tree(&path) => {
             return Ok(Progress::NotYet(format!("the process of {}", path.display())));
         }

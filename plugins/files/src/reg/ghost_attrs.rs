@@ -1,0 +1,159 @@
+//! What a deleted file has beside its content and status: extended attributes (access control lists among them) and
+//! the hint about the life of its data. The format has no place for them, so they lie in an image of our own,
+//! `ghost-attrs.img`, which is written only when a file has any.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use criu_plugin_api::image::{self, ImageKind};
+use criu_plugin_api::message::FileTarget;
+use criu_plugin_api::{Context, Error, Host, Result};
+use nix::errno::Errno;
+
+use super::name;
+use crate::sys;
+
+static ATTRS: ImageKind = image::own_kind("GHOST_ATTRS", "ghost-attrs.img", 0x4748_4154);
+
+/// The longest name and value, and the longest list of names, that Linux has: `XATTR_NAME_MAX`,
+/// `XATTR_SIZE_MAX`, `XATTR_LIST_MAX` of linux/limits.h.
+const NAME_MAX: usize = 255;
+const SIZE_MAX: usize = 64 << 10;
+
+/// An extended attribute, xattr(7).
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Attribute {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) value: Vec<u8>,
+}
+
+/// What one deleted file has.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct GhostAttrs {
+    /// Its ghost id.
+    #[prost(uint32, tag = "1")]
+    pub(super) id: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) attributes: Vec<Attribute>,
+    /// `F_GET_RW_HINT` of fcntl(2); 0 for none.
+    #[prost(uint64, tag = "3")]
+    pub(super) write_hint: u64,
+}
+
+impl GhostAttrs {
+    /// Those of a file that is to be dumped; `None` when it has none.
+    pub(super) fn of(id: u32, file: &FileTarget) -> Result<Option<Self>> {
+        let what = || format!("reading the extended attributes of {}", name::object(file));
+        let path = format!("/proc/self/fd/{}", file.local_fd);
+        let list = match sys::list_attributes(&path) {
+            Ok(list) => list,
+            Err(Errno::EOPNOTSUPP) => Vec::new(),
+            Err(errno) => return Err(errno).context(what),
+        };
+        let mut attributes = Vec::new();
+        for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            match sys::attribute(&path, name) {
+                Ok(value) => attributes.push(Attribute {
+                    name: name.to_vec(),
+                    value,
+                }),
+                // Listed, but not there for this user or this sort of file.
+                Err(Errno::ENODATA | Errno::EOPNOTSUPP) => {}
+                Err(errno) => return Err(errno).context(what),
+            }
+        }
+        let is_regular = file.mode & libc::S_IFMT == libc::S_IFREG;
+        let write_hint = if is_regular {
+            sys::reopen_for_reading(sys::local(file))
+                .ok()
+                .and_then(|opened| sys::write_hint(&opened).ok())
+                .unwrap_or(0)
+        } else {
+            0
+        };
+        let has_any = !attributes.is_empty() || write_hint != 0;
+        Ok(has_any.then_some(Self {
+            id,
+            attributes,
+            write_hint,
+        }))
+    }
+
+    /// Gives them to the file at `path`, which has its owner and mode already; to a symbolic link itself when that
+    /// is not to be followed.
+    pub(super) fn apply(&self, path: &Path, follow: bool) -> Result<()> {
+        for Attribute { name, value } in &self.attributes {
+            sys::set_attribute(path, follow, name, value)
+                .context(|| format!("setting its attribute {}", String::from_utf8_lossy(name)))?;
+        }
+        if self.write_hint != 0 {
+            let opened = sys::open_with(path, libc::O_RDONLY | libc::O_NONBLOCK).context(|| "opening it")?;
+            sys::set_write_hint(&opened, self.write_hint)
+                .context(|| format!("setting its write hint {}", self.write_hint))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the image, when there is something to say.
+pub(super) fn write(host: &Host<'_>, all: &[GhostAttrs]) -> Result<()> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut image = image::create(host, &ATTRS)?;
+    for attrs in all {
+        image.entry(attrs)?;
+    }
+    image.finish()?;
+    Ok(())
+}
+
+/// Reads it, by ghost id.
+pub(super) fn read(host: &Host<'_>) -> Result<HashMap<u32, GhostAttrs>> {
+    let mut all = HashMap::new();
+    for attrs in image::read_all::<GhostAttrs>(host, &ATTRS)? {
+        let id = attrs.id;
+        let damaged = |what: &str| {
+            let file = ATTRS.file_name(0);
+            Err(Error::new(format!("{file}: deleted file {id} {what}: damaged")))
+        };
+        let is_wrong = |a: &Attribute| {
+            a.name.is_empty() || a.name.len() > NAME_MAX || a.name.contains(&0) || a.value.len() > SIZE_MAX
+        };
+        if attrs.attributes.iter().any(is_wrong) {
+            return damaged("has an attribute that cannot be");
+        }
+        if all.insert(id, attrs).is_some() {
+            return damaged("has two entries");
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Scratch;
+    use criu_plugin_api::testing::file_target;
+
+    #[test]
+    fn attributes_come_back_and_a_file_without_any_has_no_entry() {
+        let dir = Scratch::new();
+        let file = dir.file("from", b"x");
+        let target = file_target(&file).unwrap();
+        assert_eq!(GhostAttrs::of(1, &target), Ok(None));
+        if let Err(errno) = sys::set_attribute(&dir.path("from"), true, b"user.one", b"a\0b") {
+            println!("skipped: no extended attributes here: {errno}");
+            return;
+        }
+        sys::set_attribute(&dir.path("from"), true, b"user.none", b"").unwrap();
+        let attrs = GhostAttrs::of(7, &target).unwrap().unwrap();
+        assert_eq!((attrs.id, attrs.attributes.len()), (7, 2));
+        let other = dir.file("to", b"y");
+        attrs.apply(&dir.path("to"), true).unwrap();
+        let again = GhostAttrs::of(7, &file_target(&other).unwrap()).unwrap();
+        assert_eq!(again, Some(attrs));
+    }
+}
