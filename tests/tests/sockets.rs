@@ -41,16 +41,80 @@ criu_tests::guests! {
         tcp_syn_sent_blocked (.option("--tcp-established")),
         tcp_unsent (.option("--tcp-established")),
         udp,
+        unix_chroot,
+        unix_circle,
+        unix_credentials,
         unix_dgram,
+        unix_elsewhere,
         unix_folder,
+        unix_forsaken,
+        unix_linked,
         unix_listen,
+        unix_long,
+        unix_oneway,
         unix_options,
         unix_pairs,
+        unix_passing,
+        unix_peercred,
         unix_pending,
+        unix_pending_order,
         unix_processes,
+        unix_records,
+        unix_renamed,
         unix_reset,
         unix_rights,
         unix_self,
+        unix_senders,
         unix_shutdown,
+        unix_urgent,
+    }
+}
+
+/// What only a dump that ends the process can save.
+mod killed {
+    use criu_tests::{Case, Criu, Lab};
+
+    fn case() -> Case {
+        Case::new("killed/unix_early")
+    }
+
+    #[test]
+    fn native() {
+        case().native();
+    }
+
+    #[test]
+    fn checkpoint() {
+        case().checkpoint();
+    }
+
+    #[test]
+    fn thrice() {
+        case().thrice();
+    }
+
+    /// What was sent before accept(2) stays with a process that goes on, and the dump says why.
+    #[test]
+    fn leave_running() {
+        let mut lab = Lab::new();
+        let pid = lab.start_guest("killed/unix_early");
+        assert_eq!(lab.wait_ready(pid), None);
+        let dump = Criu::dump(&lab, "images", pid);
+        let outcome = dump.args(["--leave-running"]).run();
+        outcome.expect_error();
+        for word in [
+            "unix socket",
+            "which only a dump that ends the process can save",
+            "--skip-in-flight",
+        ] {
+            assert!(
+                outcome.output.contains(word),
+                "no '{word}' in:\n{}",
+                outcome.output
+            );
+        }
+        lab.go();
+        assert_eq!(lab.conclude(pid), criu_tests::Verdict::Pass);
+        lab.assert_clean(&[pid]);
     }
 }

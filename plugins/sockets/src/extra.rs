@@ -30,12 +30,69 @@ pub(crate) struct Extra {
     /// Packets in its queue of which more is known.
     #[prost(message, repeated, tag = "3")]
     pub(crate) packets: Vec<PacketExtra>,
-    /// `SO_PEERCRED`, unless it is root.
+    /// `SO_PEERCRED`, unless it is root as the process that was seen to hold the socket.
     #[prost(message, optional, tag = "4")]
     pub(crate) peer: Option<Credentials>,
     /// Its type (`SOCK_DGRAM`), where the entry has no field for it and it is not the usual one.
     #[prost(uint32, optional, tag = "5")]
     pub(crate) kind: Option<u32>,
+    /// An error that was not told yet, `ECONNRESET`.
+    #[prost(int32, optional, tag = "6")]
+    pub(crate) error: Option<i32>,
+    /// The file of a unix socket that is not where its name leads.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) place: Option<Place>,
+    /// Listening: the connections that wait to be accepted, the oldest first.
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) waiting: Vec<Waiting>,
+    /// A datagram socket that is still connected to a socket which is closed.
+    #[prost(bool, tag = "9")]
+    pub(crate) lost_peer: bool,
+}
+
+/// Where the file of a unix socket is.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Place {
+    /// The root directory in which its absolute name leads to it; empty for the usual one.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) root: Vec<u8>,
+    /// Where it has been moved to; empty if it was not.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) path: Vec<u8>,
+    /// Its inode, to tell deleted files of one name apart.
+    #[prost(uint64, tag = "3")]
+    pub(crate) ino: u64,
+}
+
+/// A connection that waits to be accepted.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Waiting {
+    /// The inode of the socket that has connected; 0 when it is closed.
+    #[prost(uint32, tag = "1")]
+    pub(crate) client: u32,
+    /// What it has sent.
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) packets: Vec<EarlyPacket>,
+    /// Who has connected.
+    #[prost(message, optional, tag = "3")]
+    pub(crate) peer: Option<Credentials>,
+}
+
+/// Data that was sent before its connection was accepted.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct EarlyPacket {
+    /// The bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) data: Vec<u8>,
+    /// The ids of the files that travel with them.
+    #[prost(uint32, repeated, tag = "2")]
+    pub(crate) rights: Vec<u32>,
+    /// The credentials that came with it.
+    #[prost(message, optional, tag = "3")]
+    pub(crate) credentials: Option<Credentials>,
+    /// Sent with `MSG_OOB`.
+    #[prost(bool, tag = "4")]
+    pub(crate) urgent: bool,
 }
 
 /// An option as setsockopt(2) takes it.
@@ -61,9 +118,12 @@ pub(crate) struct PacketExtra {
     /// The name of its sender (`sun_path`); empty for none.
     #[prost(bytes = "vec", tag = "2")]
     pub(crate) from: Vec<u8>,
-    /// The credentials that came with it.
+    /// The credentials that came with it; with pid 0 it came without any, though the receiver asks for them.
     #[prost(message, optional, tag = "3")]
     pub(crate) credentials: Option<Credentials>,
+    /// A byte sent with `MSG_OOB`.
+    #[prost(bool, tag = "4")]
+    pub(crate) urgent: bool,
 }
 
 /// `struct ucred`.

@@ -70,7 +70,7 @@ fn identify(handle: OwnedFd) -> io::Result<(u64, OwnedFd)> {
 ///
 /// # Errors
 /// The tree is not known.
-fn host_pid(host: &Host<'_>, pid: i32) -> Result<i32> {
+pub(crate) fn host_pid(host: &Host<'_>, pid: i32) -> Result<i32> {
     let task = host.tasks()?.into_iter().find(|t| t.pid == pid);
     Ok(task.map_or(pid, |t| t.host_pid))
 }

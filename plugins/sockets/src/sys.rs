@@ -448,6 +448,93 @@ fn set_effective(call: libc::c_long, id: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Runs a call in a child with this pid, which is gone afterwards: for what the kernel notes of the process
+/// that makes a call. Descriptors are shared with the child. Needs `CAP_CHECKPOINT_RESTORE` or
+/// `CAP_SYS_ADMIN`, a free pid (clone3(2), `set_tid`; Linux 5.5), and a process with one thread. The inner
+/// result is that of the call.
+pub(crate) fn as_process(pid: i32, call: impl FnOnce() -> io::Result<()>) -> io::Result<io::Result<()>> {
+    let child = clone_as(pid)?;
+    if child == 0 {
+        let code = match call() {
+            Ok(()) => 0,
+            Err(e) => e.raw_os_error().unwrap_or(libc::EIO),
+        };
+        // SAFETY: ends this child alone, without running what the parent's exit would.
+        unsafe { libc::_exit(code) }
+    }
+    Ok(match reap(child)? {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    })
+}
+
+/// Runs a call while there is a process with this pid, as [`as_process`].
+pub(crate) fn beside_process<T>(pid: i32, call: impl FnOnce() -> io::Result<T>) -> io::Result<io::Result<T>> {
+    let child = clone_as(pid)?;
+    if child == 0 {
+        loop {
+            // SAFETY: waits for a signal.
+            unsafe { libc::pause() };
+        }
+    }
+    let result = call();
+    // SAFETY: the pid is that of a child which was not waited for.
+    check(unsafe { libc::kill(child, libc::SIGKILL) })?;
+    reap(child)?;
+    Ok(result)
+}
+
+/// A child with this pid that shares the descriptors: its pid, or 0 in the child. It sends no signal when it
+/// ends, and ends with this process.
+fn clone_as(pid: i32) -> io::Result<i32> {
+    let set_tid = pid;
+    // SAFETY: clone_args is plain data; zeroes are valid.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = libc::CLONE_FILES as u64;
+    args.set_tid = (&raw const set_tid) as u64;
+    args.set_tid_size = 1;
+    // SAFETY: without CLONE_VM the child has memory of its own, as after fork(2); the arguments are alive.
+    let child = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    let child = check(child as libc::c_int)?;
+    if child == 0 {
+        // SAFETY: plain numbers.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    }
+    Ok(child)
+}
+
+/// Waits for a child that sends no signal; its exit code.
+fn reap(child: i32) -> io::Result<i32> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the status is valid for writing.
+        match check(unsafe { libc::waitpid(child, &raw mut status, libc::__WALL) }) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => {
+                result?;
+                break;
+            }
+        }
+    }
+    Ok(if libc::WIFEXITED(status) {
+        libc::WEXITSTATUS(status)
+    } else {
+        libc::EIO
+    })
+}
+
+/// Takes the peer of a datagram socket away (connect(2) to `AF_UNSPEC`).
+pub(crate) fn disconnect(fd: RawFd) -> io::Result<()> {
+    connect(fd, &[0; size_of::<libc::sockaddr>()])
+}
+
+/// Makes a descriptor another name of what stands behind `fd` (dup3(2), `O_CLOEXEC`).
+pub(crate) fn duplicate_to(fd: RawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers; what `to` was is closed, which its owner has asked for.
+    check(unsafe { libc::dup3(fd, to, libc::O_CLOEXEC) })?;
+    Ok(())
+}
+
 /// Waits until a descriptor has one of `events`, at most `timeout_ms`; what it has.
 pub(crate) fn poll(fd: RawFd, events: i16, timeout_ms: i32) -> io::Result<i16> {
     let mut entry = libc::pollfd {

@@ -77,16 +77,6 @@ fn refused_multicast_member() {
 }
 
 #[test]
-fn refused_circle_of_descriptors() {
-    refused_for("refused/unix_circle", "fd 4", "on its way to itself");
-}
-
-#[test]
-fn refused_renamed_socket() {
-    refused_for("refused/unix_renamed", "fd 3", "where its name old does not lead");
-}
-
-#[test]
 fn refused_unread_netlink_message() {
     refused_for(
         "refused/netlink_unread",

@@ -83,9 +83,9 @@ struct State {
     sightings: HashMap<Likeness, Vec<Sighting>>,
     /// How many there are.
     seen: usize,
-    /// The descriptions that are being dumped, by their numbers in this process: dumping one may lead to
-    /// others.
-    under_way: Vec<i32>,
+    /// The descriptions that are being dumped, by their numbers in this process, with their ids: dumping one
+    /// may lead to others, and back to itself.
+    under_way: Vec<(i32, u32)>,
     /// How many more copies may be held.
     holdable: usize,
     tables: BTreeMap<i32, Vec<Slot>>,
@@ -242,9 +242,20 @@ impl Files {
         let owner = owner_of(local.as_fd())?;
         check_owner(dump, &target, &owner)?;
         target.fown = owner.encode_to_vec();
-        self.check_circle(&target)?;
+        if let Some(id) = self.circle(&target)? {
+            // Its kind is at it further up; whoever asks here needs no more than the id.
+            return Ok(Known {
+                id,
+                fd_type: 0,
+                vma_status: 0,
+            });
+        }
         let seen = self.state.borrow().seen;
-        self.state.borrow_mut().under_way.push(local.as_raw_fd());
+        target.id = self.new_id();
+        self.state
+            .borrow_mut()
+            .under_way
+            .push((local.as_raw_fd(), target.id));
         let dispatched = self.dispatch(dump, target);
         self.state.borrow_mut().under_way.pop();
         let file = dispatched?;
@@ -270,19 +281,22 @@ impl Files {
         Ok(file)
     }
 
-    /// Refuses a description whose own dump has led back to it.
-    fn check_circle(&self, target: &FileTarget) -> Result<()> {
+    /// The id of a description whose own dump has led back to it, as that of a socket in its own queue does.
+    fn circle(&self, target: &FileTarget) -> Result<Option<u32>> {
         let me = std::process::id().cast_signed();
-        for &other in &self.state.borrow().under_way {
+        for &(other, id) in &self.state.borrow().under_way {
             if kcmp_file(me, other, me, target.local_fd)? == Ordering::Equal {
-                return Err(Error::Refused {
-                    object: describe(target),
-                    what: "it is on its way to itself, alone or through others: not supported".to_owned(),
-                    remedy: None,
-                });
+                return Ok(Some(id));
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn new_id(&self) -> u32 {
+        let mut state = self.state.borrow_mut();
+        let id = state.next_id;
+        state.next_id += 1;
+        id
     }
 
     /// The known file behind this description, or where its sighting belongs.
@@ -382,20 +396,19 @@ impl Files {
         self.dispatch(
             dump,
             FileTarget {
+                // Another file than the one that was opened under it.
+                id: 0,
                 purpose: Purpose::Path as i32,
                 ..file.clone()
             },
         )
     }
 
-    /// Gives the file an id and has the kind that claims it write its entry.
+    /// Gives the file an id, if it has none yet, and has the kind that claims it write its entry.
     fn dispatch(&self, dump: &Dump, mut target: FileTarget) -> Result<Known> {
-        target.id = {
-            let mut state = self.state.borrow_mut();
-            let id = state.next_id;
-            state.next_id += 1;
-            id
-        };
+        if target.id == 0 {
+            target.id = self.new_id();
+        }
         let query = FileQuery::of(&target);
         let mut kinds = dump.kinds.file(&query);
         if target.flags.cast_signed() & libc::O_PATH != 0 && target.purpose() != Purpose::Path {

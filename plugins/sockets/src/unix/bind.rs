@@ -1,34 +1,39 @@
 //! Binding unix sockets to their names.
 //!
-//! A name in the file system is made by bind(2) itself, so whatever stands there must go first. It may
-//! only be a socket that nobody is bound to any more. The name of a socket whose file had been deleted
-//! is made and taken away again, without touching what stands there now.
+//! A name in the file system is made by bind(2) itself, so whatever stands there must go first. The name of
+//! a socket whose file had been deleted is made and taken away again, without touching what stands there
+//! now; that of one whose file was renamed is made, and the file moved. A name of a process with another
+//! root directory is made in that.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use criu_plugin_api::{Context, Error, Result};
+use criu_plugin_api::{Context, Result};
 use criu_proto::images::UnixSkEntry;
 
-use super::diag::{Table, kernel_device};
 use super::dump::{path_of, show};
-use crate::netlink::Netlink;
+use super::who::Who;
+use crate::extra::{Credentials, Place};
 use crate::sys;
 
-/// The longest `sun_path`.
+/// The longest `sun_path`. The kernel ends a path of that length with one more byte, a NUL.
 pub(super) const NAME_MAX: usize = 108;
 
 /// A `sockaddr_un`.
 pub(super) fn address(name: &[u8]) -> Vec<u8> {
     let mut address = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
-    address.extend_from_slice(name);
+    address.extend_from_slice(&name[..name.len().min(NAME_MAX)]);
     address
+}
+
+/// Whether a name can have come from the kernel.
+pub(super) fn is_name(name: &[u8]) -> bool {
+    name.len() <= NAME_MAX || name.len() == NAME_MAX + 1 && name[0] != 0 && name[NAME_MAX] == 0
 }
 
 /// Whether a socket has a name in the file system.
@@ -36,9 +41,12 @@ pub(super) fn has_path(entry: &UnixSkEntry) -> bool {
     entry.name.first().is_some_and(|&b| b != 0)
 }
 
-/// Where the name of a socket lies.
-pub(super) fn path(entry: &UnixSkEntry) -> PathBuf {
+/// Where the name of a socket leads, in the eyes of this process.
+pub(super) fn path(entry: &UnixSkEntry, place: Option<&Place>) -> PathBuf {
     let name = Path::new(OsStr::from_bytes(path_of(&entry.name)));
+    if let Some(root) = root_of(entry, place) {
+        return root.join(name.strip_prefix("/").unwrap_or(name));
+    }
     match &entry.name_dir {
         Some(directory) => {
             let directory: &[u8] = directory.as_ref();
@@ -48,125 +56,25 @@ pub(super) fn path(entry: &UnixSkEntry) -> PathBuf {
     }
 }
 
-fn beside(path: &Path, id: u32, what: &str) -> PathBuf {
+/// The root directory in which an absolute name is to be bound, if it is another one.
+fn root_of<'a>(entry: &UnixSkEntry, place: Option<&'a Place>) -> Option<&'a Path> {
+    let root = place.map_or(&[][..], |p| p.root.as_slice());
+    (!root.is_empty() && entry.name.first() == Some(&b'/')).then(|| Path::new(OsStr::from_bytes(root)))
+}
+
+/// Where the file of a socket has been moved to.
+pub(super) fn moved_to(place: Option<&Place>) -> Option<&Path> {
+    let path = place.map_or(&[][..], |p| p.path.as_slice());
+    (!path.is_empty()).then(|| Path::new(OsStr::from_bytes(path)))
+}
+
+/// A name of our own in the same directory.
+pub(super) fn beside(path: &Path, id: u32, what: &str) -> PathBuf {
     path.with_file_name(format!(".criu-{what}-{id}"))
 }
 
-/// The state of the names before the restore, so that a failed one can put it back.
-#[derive(Debug, Default)]
-pub(super) struct Files {
-    before: BTreeMap<PathBuf, Option<Stale>>,
-    deleted: Vec<(u32, PathBuf)>,
-}
-
-/// A socket file that nobody is bound to.
-#[derive(Debug)]
-struct Stale {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-}
-
-impl Files {
-    /// Looks at all names, before anything is created.
-    ///
-    /// # Errors
-    /// Something else stands at a name, or a living socket is bound to it.
-    pub(super) fn check<'a>(entries: impl Iterator<Item = &'a UnixSkEntry>) -> Result<Self> {
-        let mut files = Self::default();
-        let mut table = None;
-        for entry in entries.filter(|e| has_path(e)) {
-            let path = path(entry);
-            if entry.deleted == Some(true) {
-                files.deleted.push((entry.id, path));
-                continue;
-            }
-            let stale = match fs::symlink_metadata(&path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-                Err(e) => return Err(e).context(|| format!("looking at {}", path.display())),
-                Ok(meta) if !meta.file_type().is_socket() => {
-                    return Err(Error::new(format!(
-                        "unix socket {} is to be bound to {}, which exists and is no socket",
-                        entry.ino,
-                        path.display()
-                    )));
-                }
-                Ok(meta) => {
-                    let table = match &table {
-                        Some(table) => table,
-                        None => table.insert(all_sockets()?),
-                    };
-                    in_use(table, entry, &path, &meta)?;
-                    Some(Stale {
-                        mode: meta.mode(),
-                        uid: meta.uid(),
-                        gid: meta.gid(),
-                    })
-                }
-            };
-            files.before.insert(path, stale);
-        }
-        Ok(files)
-    }
-
-    /// Takes away what a failed restore has made.
-    ///
-    /// # Errors
-    /// A name could not be removed.
-    pub(super) fn undo(&self) -> Result<()> {
-        for (id, path) in &self.deleted {
-            let _ = fs::remove_file(beside(path, *id, "unlinked"));
-            let aside = beside(path, *id, "aside");
-            if fs::symlink_metadata(&aside).is_ok() {
-                fs::rename(&aside, path).context(|| format!("putting {} back", path.display()))?;
-            }
-        }
-        for (path, stale) in &self.before {
-            let socket = fs::symlink_metadata(path).ok().map(|m| m.file_type().is_socket());
-            match stale {
-                None if socket == Some(true) => {
-                    fs::remove_file(path).context(|| format!("removing {}", path.display()))?;
-                }
-                Some(stale) if socket.is_none() => {
-                    nix::sys::stat::mknod(
-                        path,
-                        nix::sys::stat::SFlag::S_IFSOCK,
-                        nix::sys::stat::Mode::from_bits_truncate(stale.mode),
-                        0,
-                    )
-                    .context(|| format!("putting {} back", path.display()))?;
-                    own(path, stale.mode, stale.uid, stale.gid)?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn all_sockets() -> Result<Table> {
-    Netlink::open(libc::NETLINK_SOCK_DIAG)
-        .and_then(|netlink| Table::collect(&netlink))
-        .context(|| "listing the unix sockets (sock_diag)")
-}
-
-fn in_use(table: &Table, entry: &UnixSkEntry, path: &Path, meta: &fs::Metadata) -> Result<()> {
-    let Ok(ino) = u32::try_from(meta.ino()) else {
-        return Ok(());
-    };
-    let Some(other) = table.bound_to(ino, kernel_device(meta.dev())).next() else {
-        return Ok(());
-    };
-    Err(Error::new(format!(
-        "unix socket {} is to be bound to {}, which unix socket {} of another process uses",
-        entry.ino,
-        path.display(),
-        other.ino
-    ))
-    .with_remedy("end the process that listens there"))
-}
-
-fn own(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<()> {
+/// Gives a file its owner and its mode.
+pub(super) fn own(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<()> {
     std::os::unix::fs::lchown(path, Some(uid), Some(gid))
         .context(|| format!("giving {} to {uid}:{gid}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7777))
@@ -197,13 +105,13 @@ impl Bound {
         .context(|| format!("connecting to {}", show(&self.name)))
     }
 
-    /// Connects as another user, if that one may; otherwise as ourselves.
+    /// Connects in the name of another process and user, if that one may; otherwise as ourselves.
     ///
     /// # Errors
     /// It does not listen, or the name does not lead to it.
-    pub(super) fn connect_as(&self, fd: &impl AsRawFd, (uid, gid): (u32, u32)) -> Result<()> {
+    pub(super) fn connect_as(&self, fd: &impl AsRawFd, who: &Who, own: i32, whom: Credentials) -> Result<()> {
         let connect = || sys::connect(fd.as_raw_fd(), &address(&self.name));
-        match within(self.directory.as_deref(), || sys::as_user(uid, gid, connect)) {
+        match within(self.directory.as_deref(), || who.act(own, whom, connect)) {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => self.connect(fd),
             result => result.context(|| format!("connecting to {}", show(&self.name))),
         }
@@ -224,6 +132,39 @@ impl Bound {
         within(self.directory.as_deref(), || {
             sys::send_as(fd, data, Some(&to), rights, credentials, libc::MSG_DONTWAIT)
         })
+    }
+
+    /// Others reach it at this path.
+    fn reached_at(&mut self, path: &Path) {
+        self.directory = path.parent().map(Path::to_owned);
+        self.name = path.file_name().unwrap_or_default().as_bytes().to_vec();
+    }
+
+    /// The file of a socket was moved away from its name.
+    fn move_to(mut self, entry: &UnixSkEntry, to: &Path) -> Result<Self> {
+        let Some(temporary) = self.temporary.take() else {
+            return Ok(self);
+        };
+        remove_old(to)
+            .and_then(|()| fs::rename(&temporary, to).context(|| format!("moving it to {}", to.display())))
+            .inspect_err(|_| {
+                // The first error is the one to tell.
+                let _ = fs::remove_file(&temporary);
+            })?;
+        if let Some(perms) = &entry.file_perms {
+            own(to, perms.mode, perms.uid, perms.gid)?;
+        }
+        self.reached_at(to);
+        Ok(self)
+    }
+
+    /// Where others reach a socket that is bound already.
+    pub(super) fn existing(entry: &UnixSkEntry, place: Option<&Place>) -> Self {
+        let mut bound = Self::elsewhere(entry);
+        if root_of(entry, place).is_some() {
+            bound.reached_at(&path(entry, place));
+        }
+        bound
     }
 
     /// Where it is, outside of this group.
@@ -258,32 +199,62 @@ impl Drop for Bound {
 ///
 /// # Errors
 /// The name is taken, or its directory does not exist.
-pub(super) fn bind(fd: &impl AsRawFd, entry: &UnixSkEntry) -> Result<Option<Bound>> {
+pub(super) fn bind(fd: &impl AsRawFd, entry: &UnixSkEntry, place: Option<&Place>) -> Result<Option<Bound>> {
     if entry.name.is_empty() {
         return Ok(None);
     }
     let plain = || sys::bind(fd.as_raw_fd(), &address(&entry.name));
-    let bound = Bound::elsewhere(entry);
+    let mut bound = Bound::elsewhere(entry);
     let action = || format!("binding unix socket {} to {}", entry.ino, show(&entry.name));
     if !has_path(entry) {
         plain().context(action)?;
         return Ok(Some(bound));
     }
-    let path = path(entry);
+    let path = path(entry, place);
+    if let Some(root) = root_of(entry, place) {
+        bound.reached_at(&path);
+        let inside = || within_root(root, plain);
+        return bind_path(entry, place, &path, bound, inside)
+            .context(action)
+            .map(Some);
+    }
+    let directory = bound.directory.clone();
+    let inside = || within(directory.as_deref(), plain);
+    bind_path(entry, place, &path, bound, inside)
+        .context(action)
+        .map(Some)
+}
+
+/// Binds to a path: `inside` does it where the name means that path.
+fn bind_path(
+    entry: &UnixSkEntry,
+    place: Option<&Place>,
+    path: &Path,
+    bound: Bound,
+    inside: impl FnOnce() -> io::Result<()>,
+) -> Result<Bound> {
     if entry.deleted == Some(true) {
-        return bind_deleted(entry, &path, bound, plain).context(action).map(Some);
+        let bound = bind_deleted(entry, path, bound, inside)?;
+        return match moved_to(place) {
+            Some(moved) => bound.move_to(entry, moved),
+            None => Ok(bound),
+        };
     }
-    match fs::remove_file(&path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(e).context(|| format!("removing the old socket {}", path.display()));
-        }
-        _ => {}
-    }
-    within(bound.directory.as_deref(), plain).context(action)?;
+    remove_old(path)?;
+    inside().context(|| "bind")?;
     if let Some(perms) = &entry.file_perms {
-        own(&path, perms.mode, perms.uid, perms.gid)?;
+        own(path, perms.mode, perms.uid, perms.gid)?;
     }
-    Ok(Some(bound))
+    Ok(bound)
+}
+
+fn remove_old(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(e).context(|| format!("removing the old socket {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The socket keeps the name, but its file gets another one, under which it is removed in the end.
@@ -291,7 +262,7 @@ fn bind_deleted(
     entry: &UnixSkEntry,
     path: &Path,
     mut bound: Bound,
-    plain: impl FnOnce() -> io::Result<()>,
+    inside: impl FnOnce() -> io::Result<()>,
 ) -> Result<Bound> {
     let (aside, unlinked) = (
         beside(path, entry.id, "aside"),
@@ -302,7 +273,7 @@ fn bind_deleted(
     if occupied {
         fs::rename(path, &aside).context(|| format!("moving {} aside", path.display()))?;
     }
-    let mut result = within(bound.directory.as_deref(), plain).context(|| "bind");
+    let mut result = inside().context(|| "bind");
     if result.is_ok() {
         result = fs::rename(path, &unlinked).context(|| format!("renaming {}", path.display()));
     }
@@ -310,8 +281,7 @@ fn bind_deleted(
         fs::rename(&aside, path).context(|| format!("moving {} back", path.display()))?;
     }
     result?;
-    bound.directory = unlinked.parent().map(Path::to_owned);
-    bound.name = unlinked.file_name().unwrap_or_default().as_bytes().to_vec();
+    bound.reached_at(&unlinked);
     bound.temporary = Some(unlinked);
     Ok(bound)
 }
@@ -337,6 +307,23 @@ fn within<T>(directory: Option<&Path>, call: impl FnOnce() -> io::Result<T>) -> 
         .open(".")?;
     std::env::set_current_dir(directory)?;
     let result = call();
+    nix::unistd::fchdir(home.as_fd())?;
+    result
+}
+
+/// Runs a call in another root directory. The way back needs the old one open.
+fn within_root<T>(root: &Path, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let open = |path: &str| {
+        File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+            .open(path)
+    };
+    let (old_root, home) = (open("/")?, open(".")?);
+    nix::unistd::chroot(root)?;
+    let result = call();
+    nix::unistd::fchdir(old_root.as_fd())?;
+    nix::unistd::chroot(".")?;
     nix::unistd::fchdir(home.as_fd())?;
     result
 }

@@ -3,19 +3,18 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufWriter;
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use criu_plugin_api::image::{self, ImageWriter};
 use criu_plugin_api::message::{FileImage, FileTarget};
-use criu_plugin_api::{Context, Error, Host, Refusal, Result, Verdict, restore};
-use criu_proto::images::{FdTypes, FileEntry, FilePermsEntry, ScmEntry, SkPacketEntry, UnixSkEntry};
+use criu_plugin_api::{Context, Error, Host, Result, Verdict, restore};
+use criu_proto::images::{FdTypes, FileEntry, ScmEntry, SkPacketEntry, UnixSkEntry};
 use criu_proto::{Message, magic};
 
-use super::diag::{Table, UnixSocket, kernel_device};
+use super::diag::{Table, UnixSocket};
 use super::peers::external_entry;
-use super::{ESTABLISHED, LISTEN, Unix, queue};
+use super::{ESTABLISHED, LISTEN, Unix, name, queue};
 use crate::extra::{self, Credentials, Extra, PacketExtra, Sort};
 use crate::netlink::Netlink;
 use crate::{netns, sockopt, sys};
@@ -42,6 +41,11 @@ pub(super) struct Dumped {
     pub(super) object: String,
     pub(super) namespace: u64,
     pub(super) pid: i32,
+    /// The id of its file, and its inode.
+    pub(super) id: u32,
+    pub(super) ino: u32,
+    /// Of a listening socket with connections that wait: a copy.
+    pub(super) listener: Option<Rc<OwnedFd>>,
 }
 
 /// The socket as the user knows it.
@@ -91,9 +95,6 @@ impl Unix {
             let socket = socket.ok_or_else(|| Error::new("sock_diag does not know the socket"))?;
             (socket, table.and_then(|t| t.listener_of(ino)))
         };
-        if let Some(refusal) = self.refuse(host, fd, &socket, listener, object)? {
-            return Ok(Verdict::Refused(refusal));
-        }
         let mut opts = sockopt::dump(fd)?;
         let (passcred, passsec) = sockopt::pass_options(fd)?;
         (opts.so_passcred, opts.so_passsec) = (Some(passcred), Some(passsec));
@@ -113,19 +114,29 @@ impl Unix {
             ns_id: Some(namespace.id),
             ..UnixSkEntry::default()
         };
-        if let Some(what) = bound_file(file, &socket, &mut entry)? {
-            return Ok(Verdict::refused(object, what));
-        }
+        let place = match name::look(file, netns::host_pid(host, file.pid)?, &mut entry)? {
+            Ok(place) => place,
+            Err(what) => return Ok(Verdict::refused(object, what)),
+        };
+        let found = sys::poll(fd, libc::POLLERR, 0).context(|| "poll")?;
         let dumped = Dumped {
             object: object.to_owned(),
             namespace: namespace.ino,
             pid: file.pid,
+            id: file.id,
+            ino,
+            listener: listener_copy(fd, &socket)?,
         };
         self.seen().dumped.insert(ino, dumped);
+        let datagram = i32::from(socket.kind) == libc::SOCK_DGRAM;
         let mut extra = Extra {
             id: file.id,
             options: extra::options(fd, sort(entry.r#type))?,
-            peer: peer_of(file, &socket)?,
+            peer: peer_of(host, file, &socket)?,
+            // The only error that a unix socket keeps.
+            error: (found & libc::POLLERR != 0).then_some(libc::ECONNRESET),
+            place,
+            lost_peer: datagram && socket.peer == Some(0),
             ..Extra::default()
         };
         if socket.state != LISTEN {
@@ -133,7 +144,12 @@ impl Unix {
                 .dump_queue(host, file, &socket)
                 .context(|| "reading its queue")?;
         }
-        if !extra.options.is_empty() || !extra.packets.is_empty() || extra.peer.is_some() {
+        if extra
+            != (Extra {
+                id: file.id,
+                ..Extra::default()
+            })
+        {
             self.seen().extras.push(extra);
         }
         Ok(Verdict::Entry(record(&entry)))
@@ -151,44 +167,6 @@ impl Unix {
         Ok(())
     }
 
-    /// States that cannot be saved.
-    fn refuse(
-        &self,
-        host: &Host<'_>,
-        fd: i32,
-        socket: &UnixSocket,
-        listener: Option<u32>,
-        object: &str,
-    ) -> Result<Option<Refusal>> {
-        let refuse = |what: String, remedy: Option<&str>| {
-            Ok(Some(Refusal {
-                object: object.to_owned(),
-                what,
-                remedy: remedy.map(str::to_owned),
-            }))
-        };
-        if listener.is_some() && socket.unsent > 0 && !host.flag("skip-in-flight")? {
-            return refuse(
-                "has sent data over a connection that is not accepted yet".to_owned(),
-                Some("--skip-in-flight drops such connections; or dump a moment later"),
-            );
-        }
-        let urgent = sys::poll(fd, libc::POLLPRI, 0).context(|| "poll")? & libc::POLLPRI != 0;
-        if i32::from(socket.kind) == libc::SOCK_STREAM && urgent {
-            return refuse(
-                "has urgent data (MSG_OOB) in its queue: not supported".to_owned(),
-                None,
-            );
-        }
-        if socket.state == LISTEN && socket.waiting.contains(&0) && !host.flag("skip-in-flight")? {
-            return refuse(
-                "has a connection to be accepted whose other end is closed".to_owned(),
-                Some("--skip-in-flight drops such connections; or dump a moment later"),
-            );
-        }
-        Ok(None)
-    }
-
     /// Writes what is in the queue, and returns what the common format has no place for.
     fn dump_queue(
         &self,
@@ -203,24 +181,31 @@ impl Unix {
         {
             return Ok(Vec::new());
         }
-        let found = sys::poll(file.local_fd, libc::POLLERR, 0).context(|| "poll")?;
-        if socket.unread == 0 && stream && found & libc::POLLERR != 0 {
+        let found = sys::poll(file.local_fd, libc::POLLERR | libc::POLLPRI, 0).context(|| "poll")?;
+        if socket.unread == 0 && found & libc::POLLERR != 0 {
             // There is nothing but an error, which is told only once.
             return Ok(Vec::new());
         }
         // Without this, a killed dump would leave the position in the queue behind.
         crate::undo::peek_offset(host, file);
-        let packets =
-            queue::peek(file.local_fd, stream, socket.unread).context(|| "peeking (SO_PEEK_OFF)")?;
+        let what = queue::Queue {
+            stream,
+            unread: socket.unread,
+            failed: found & libc::POLLERR != 0,
+            urgent: stream && found & libc::POLLPRI != 0,
+        };
+        let packets = queue::peek(file.local_fd, what).context(|| "peeking (SO_PEEK_OFF)")?;
         let mut extras = Vec::new();
         for (index, packet) in (0..).zip(packets) {
             self.write_packet(host, file, &packet)?;
             let from = if datagram { packet.from } else { Vec::new() };
-            if !from.is_empty() || packet.credentials.is_some() {
+            let credentials = packet.credentials.map(|c| in_image(host, c)).transpose()?;
+            if !from.is_empty() || credentials.is_some() || packet.urgent {
                 extras.push(PacketExtra {
                     index,
                     from,
-                    credentials: packet.credentials,
+                    credentials,
+                    urgent: packet.urgent,
                 });
             }
         }
@@ -228,13 +213,7 @@ impl Unix {
     }
 
     fn write_packet(&self, host: &Host<'_>, file: &FileTarget, packet: &queue::Packet) -> Result<()> {
-        let mut rights = Vec::with_capacity(packet.rights.len());
-        for fd in &packet.rights {
-            rights.push(
-                host.dump_file(file.pid, fd)
-                    .context(|| "saving a descriptor that travels in it")?,
-            );
-        }
+        let rights = save_rights(host, file.pid, packet)?;
         let length = u32::try_from(packet.data.len()).map_err(|_| Error::new("a packet of 4 GiB"))?;
         let scm = if rights.is_empty() {
             Vec::new()
@@ -262,15 +241,56 @@ impl Unix {
     }
 }
 
-/// Whom a socket takes its peer for, unless that is root.
-fn peer_of(file: &FileTarget, socket: &UnixSocket) -> Result<Option<Credentials>> {
+/// Saves the descriptors that travel with a packet; their ids.
+pub(super) fn save_rights(host: &Host<'_>, pid: i32, packet: &queue::Packet) -> Result<Vec<u32>> {
+    let one = |fd| {
+        host.dump_file(pid, fd)
+            .context(|| "saving a descriptor that travels in it")
+    };
+    packet.rights.iter().map(one).collect()
+}
+
+/// Whom a socket takes its peer for, unless that is root as the process that holds it.
+fn peer_of(host: &Host<'_>, file: &FileTarget, socket: &UnixSocket) -> Result<Option<Credentials>> {
     if ![ESTABLISHED, LISTEN].contains(&socket.state) {
         return Ok(None);
     }
     let (pid, uid, gid) = sys::peer_credentials(file.local_fd).context(|| "SO_PEERCRED")?;
     // Datagram sockets that were connected by name have none.
-    let known = uid != u32::MAX && (uid, gid) != (0, 0);
-    Ok(known.then_some(Credentials { pid, uid, gid }))
+    if uid == u32::MAX {
+        return Ok(None);
+    }
+    let peer = in_image(host, Credentials { pid, uid, gid })?;
+    Ok(Some(peer).filter(|&peer| {
+        peer != Credentials {
+            pid: file.pid,
+            uid: 0,
+            gid: 0,
+        }
+    }))
+}
+
+/// Credentials as this process sees them, with the pid that the image has.
+pub(super) fn in_image(host: &Host<'_>, seen: Credentials) -> Result<Credentials> {
+    let tasks = host.tasks()?;
+    let task = tasks
+        .iter()
+        .find(|task| task.host_pid == seen.pid && seen.pid != 0);
+    Ok(Credentials {
+        pid: task.map_or(seen.pid, |task| task.pid),
+        ..seen
+    })
+}
+
+/// Connections that wait are looked at in the end.
+fn listener_copy(fd: i32, socket: &UnixSocket) -> Result<Option<Rc<OwnedFd>>> {
+    if socket.state != LISTEN || socket.waiting.is_empty() {
+        return Ok(None);
+    }
+    sys::dup(fd)
+        .map(Rc::new)
+        .map(Some)
+        .context(|| "copying a listening socket")
 }
 
 pub(super) fn sort(kind: u32) -> Sort {
@@ -293,73 +313,4 @@ pub(super) fn record(entry: &UnixSkEntry) -> FileImage {
         entry: file.encode_to_vec(),
         ..FileImage::default()
     }
-}
-
-/// The owner, mode and directory of the file that a socket is bound to; or why it cannot be saved.
-fn bound_file(file: &FileTarget, socket: &UnixSocket, entry: &mut UnixSkEntry) -> Result<Option<String>> {
-    let Some(first) = socket.name.first() else {
-        return Ok(None);
-    };
-    if *first == 0 {
-        return Ok(None);
-    }
-    let handle = sys::bound_file(file.local_fd).context(|| {
-        format!(
-            "opening the file {} that it is bound to (SIOCUNIXFILE)",
-            show(&socket.name)
-        )
-    })?;
-    let handle = File::from(handle);
-    let meta = handle
-        .metadata()
-        .context(|| format!("fstat of {}", show(&socket.name)))?;
-    entry.file_perms = Some(FilePermsEntry {
-        mode: meta.mode(),
-        uid: meta.uid(),
-        gid: meta.gid(),
-    });
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd()))
-        .context(|| format!("where {} lies", show(&socket.name)))?
-        .into_os_string()
-        .into_vec();
-    let gone = link.strip_suffix(b" (deleted)").filter(|_| meta.nlink() == 0);
-    let full = gone.unwrap_or(&link);
-    let name = path_of(&socket.name);
-    if *first != b'/' {
-        entry.name_dir = Some(directory_of(full, name, file.pid)?);
-    }
-    // The name may lead to another file by now.
-    let here = |path: &[u8]| {
-        std::fs::symlink_metadata(std::ffi::OsStr::from_bytes(path))
-            .is_ok_and(|m| m.ino() == meta.ino() && kernel_device(m.dev()) == kernel_device(meta.dev()))
-    };
-    if meta.nlink() > 0 && !here(full) && link.ends_with(b" (deleted)") {
-        return Ok(Some(format!(
-            "its file has lost the name {} but not its others: not supported",
-            show(&socket.name)
-        )));
-    }
-    if meta.nlink() == 0 || !here(full) {
-        entry.deleted = Some(true);
-    } else if !here(super::bind::path(entry).as_os_str().as_bytes()) {
-        return Ok(Some(format!(
-            "its file lies at {}, where its name {} does not lead: not supported",
-            String::from_utf8_lossy(full),
-            show(&socket.name)
-        )));
-    }
-    Ok(None)
-}
-
-/// The directory in which the relative `name` leads to `full`.
-fn directory_of(full: &[u8], name: &[u8], pid: i32) -> Result<Vec<u8>> {
-    if let Some(directory) = full.strip_suffix(name).and_then(|d| d.strip_suffix(b"/")) {
-        return Ok(if directory.is_empty() {
-            b"/".to_vec()
-        } else {
-            directory.to_vec()
-        });
-    }
-    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).context(|| "the working directory")?;
-    Ok(cwd.into_os_string().into_vec())
 }

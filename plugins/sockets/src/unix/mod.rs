@@ -2,18 +2,25 @@
 //! the descriptors in them.
 //!
 //! Image: `unix_sk_entry` in `files.img` (type 5), packets in `sk-queues.img`. A socket outside of the
-//! tree that one of ours is connected to by name has an entry with [`EXTERNAL`] set.
+//! tree that one of ours is connected to by name has an entry with [`EXTERNAL`] set. What those have no
+//! field for is in `sk-extra-unix.img`.
 
 mod bind;
+mod connect;
 mod diag;
 mod dump;
+mod files;
 mod fill;
+mod group;
+mod name;
 mod peers;
 mod plan;
 mod queue;
 mod restore;
 #[cfg(test)]
 mod tests;
+mod waiting;
+mod who;
 
 use std::cell::{RefCell, RefMut};
 use std::collections::HashSet;
@@ -60,6 +67,10 @@ impl FileKind for Unix {
 
     fn open(&self, host: &Host<'_>, request: &OpenRequest) -> Result<Progress<Opened>> {
         restore::open(host, &self.plan.borrow(), request)
+    }
+
+    fn attach(&self, host: &Host<'_>, file: &FileRecord, fd: i32) -> Result<Progress<()>> {
+        restore::attach(host, &self.plan.borrow(), file, fd)
     }
 
     fn finish_restore(&self, _host: &Host<'_>, outcome: Outcome) -> Result<()> {

@@ -24,6 +24,7 @@ impl Unix {
         for (ino, this) in &dumped {
             self.check_peer(host, &dumped, &external, *ino, this)?;
         }
+        self.save_waiting(host, &dumped)?;
         let mut seen = self.seen();
         if let Some(image) = seen.queues.take() {
             image.finish()?;
@@ -56,25 +57,8 @@ impl Unix {
             });
             (socket, peer)
         };
-        for &waiting in socket
-            .waiting
-            .iter()
-            .filter(|&&w| w != 0 && !dumped.contains_key(&w))
-        {
-            if !host.flag("skip-in-flight")? {
-                return Err(Refusal {
-                    object: this.object.clone(),
-                    what: format!(
-                        "a connection waits to be accepted; its other end {waiting} {}",
-                        owner(waiting)
-                    ),
-                    remedy: Some("--skip-in-flight drops such connections".to_owned()),
-                }
-                .into());
-            }
-        }
         if peer.ino == 0 || dumped.contains_key(&peer.ino) {
-            return check_direction(&socket, &peer, this);
+            return Ok(());
         }
         if external.unix(ino) || external.unix(peer.ino) {
             return Ok(());
@@ -118,28 +102,6 @@ impl Unix {
             .context(|| "writing down its peer")?;
         Ok(())
     }
-}
-
-/// A datagram socket that is connected to an unnamed one which is connected elsewhere cannot be made
-/// again: there is no name to connect to.
-fn check_direction(socket: &UnixSocket, peer: &UnixSocket, this: &Dumped) -> Result<()> {
-    let lost = i32::from(socket.kind) == libc::SOCK_DGRAM
-        && peer.ino != 0
-        && peer.name.is_empty()
-        && peer.peer != Some(socket.ino);
-    if !lost {
-        return Ok(());
-    }
-    let what = format!(
-        "is connected to the unnamed unix socket {}, which is connected elsewhere",
-        peer.ino
-    );
-    Err(Refusal {
-        object: this.object.clone(),
-        what,
-        remedy: None,
-    }
-    .into())
 }
 
 /// The entry of a socket outside of the tree.
@@ -186,7 +148,7 @@ fn working_directory(pid: i32, socket: &UnixSocket) -> Result<Vec<u8>> {
 }
 
 /// Who holds a socket outside of the tree, as far as /proc tells.
-fn owner(ino: u32) -> String {
+pub(super) fn owner(ino: u32) -> String {
     let wanted = format!("socket:[{ino}]");
     let Ok(all) = std::fs::read_dir("/proc") else {
         return "is not in the tree".to_owned();

@@ -7,9 +7,13 @@ use criu_plugin_api::{Context, Error, Host, Result, image};
 use criu_proto::images::{FileEntry, SkPacketEntry, UnixSkEntry};
 use criu_proto::{Message, magic};
 
-use crate::extra::{self, Extra, OptionValue};
+use crate::extra::{self, Credentials, Extra, Place, Waiting};
 
-use super::bind::{Files, NAME_MAX, has_path, path};
+use super::bind::{has_path, is_name, path};
+use super::dump::path_of;
+use super::files::Files;
+use super::group::{Detached, Groups};
+use super::who::Who;
 use super::{EXTERNAL, LISTEN};
 
 /// A packet to be put into a queue.
@@ -21,9 +25,15 @@ pub(super) struct Packet {
     pub(super) rights: Vec<u32>,
     /// The name of its sender; empty for none.
     pub(super) from: Vec<u8>,
-    /// The credentials that came with it: pid, uid, gid.
-    pub(super) credentials: Option<(i32, u32, u32)>,
+    /// The credentials that came with it; with pid 0 it came without any.
+    pub(super) credentials: Option<Credentials>,
+    /// Sent with `MSG_OOB`.
+    pub(super) urgent: bool,
 }
+
+/// A name, the directory in which it is one, and of a deleted file its inode: another socket may have the same
+/// name.
+pub(super) type Key = (Vec<u8>, Option<Vec<u8>>, Option<u64>);
 
 /// All unix sockets of the image set.
 #[derive(Debug, Default)]
@@ -34,10 +44,8 @@ pub(super) struct Plan {
     /// By the id of the receiver.
     queues: HashMap<u32, Vec<Packet>>,
     extras: HashMap<u32, Extra>,
-    /// Id to the representative of its group.
-    groups: BTreeMap<u32, u32>,
-    /// The ids of each group, by its representative.
-    members: BTreeMap<u32, Vec<u32>>,
+    groups: Groups,
+    pub(super) who: Who,
     pub(super) files: Files,
 }
 
@@ -64,12 +72,14 @@ impl Plan {
         plan.check_peers()?;
         plan.extras = extra::read(host, &extra::UNIX)?;
         plan.read_queues(host)?;
-        plan.files = Files::check(plan.inside())?;
-        plan.group();
+        plan.files = Files::check(plan.inside().map(|e| (e, plan.place(e.id))))?;
+        plan.who = Who::read(host)?;
+        plan.groups = Groups::of(&plan);
         Ok(plan)
     }
 
-    fn inside(&self) -> impl Iterator<Item = &UnixSkEntry> {
+    /// All sockets that are not only names of others outside.
+    pub(super) fn inside(&self) -> impl Iterator<Item = &UnixSkEntry> {
         self.entries.values().filter(|e| e.uflags & EXTERNAL == 0)
     }
 
@@ -119,6 +129,7 @@ impl Plan {
                 rights,
                 from: Vec::new(),
                 credentials: None,
+                urgent: false,
             });
         }
         for (id, extra) in &self.extras {
@@ -128,64 +139,17 @@ impl Plan {
             for more in &extra.packets {
                 if let Some(packet) = queue.get_mut(more.index as usize) {
                     packet.from.clone_from(&more.from);
-                    packet.credentials = more.credentials.map(|c| (c.pid, c.uid, c.gid));
+                    packet.credentials = more.credentials;
+                    packet.urgent = more.urgent;
                 }
             }
         }
         Ok(())
     }
 
-    /// Sockets that are connected to each other, or share a name, are made in one go.
-    fn group(&mut self) {
-        let mut joined: BTreeMap<u32, u32> = self.inside().map(|e| (e.id, e.id)).collect();
-        let mut names = HashMap::new();
-        for entry in self.entries.values().filter(|e| e.uflags & EXTERNAL == 0) {
-            if let Some(peer) = self.peer(entry) {
-                join(&mut joined, entry.id, peer.id);
-            }
-            if !entry.name.is_empty() {
-                let place = if has_path(entry) {
-                    path(entry).into_os_string()
-                } else {
-                    Default::default()
-                };
-                let first = *names.entry((place, entry.name.clone())).or_insert(entry.id);
-                join(&mut joined, entry.id, first);
-            }
-        }
-        // The senders of what is queued send it again.
-        let senders: HashMap<&[u8], u32> = self
-            .inside()
-            .filter(|e| !e.name.is_empty())
-            .map(|e| (e.name.as_slice(), e.id))
-            .collect();
-        for (&receiver, packets) in &self.queues {
-            for packet in packets.iter().filter(|p| !p.from.is_empty()) {
-                let sender = senders.get(packet.from.as_slice());
-                if let Some(&sender) = sender.filter(|_| joined.contains_key(&receiver)) {
-                    join(&mut joined, receiver, sender);
-                }
-            }
-        }
-        let ids: Vec<u32> = joined.keys().copied().collect();
-        for id in ids {
-            let group = root(&mut joined, id);
-            self.groups.insert(id, group);
-            self.members.entry(group).or_default().push(id);
-        }
-    }
-
     /// What the core is to know.
     pub(super) fn file_plans(&self) -> Vec<FilePlan> {
-        self.groups
-            .iter()
-            .filter(|(_, group)| self.members.get(group).is_some_and(|m| m.len() > 1))
-            .map(|(&id, &group)| FilePlan {
-                id,
-                group: Some(group.into()),
-                ..FilePlan::default()
-            })
-            .collect()
+        self.groups.file_plans()
     }
 
     /// An entry by the id of the file.
@@ -195,11 +159,25 @@ impl Plan {
 
     /// All sockets that are made together with this one, itself included.
     pub(super) fn members(&self, id: u32) -> Vec<&UnixSkEntry> {
-        let ids = self.groups.get(&id).and_then(|group| self.members.get(group));
-        ids.into_iter()
-            .flatten()
-            .filter_map(|id| self.entries.get(id))
-            .collect()
+        let ids = self.groups.members(id).iter();
+        ids.filter_map(|id| self.entries.get(id)).collect()
+    }
+
+    /// How a socket is made that is connected by another process than its group's.
+    pub(super) fn detached(&self, id: u32) -> Option<&Detached> {
+        self.groups.detached.get(&id)
+    }
+
+    /// All of those that connect to a listening socket.
+    pub(super) fn detached_at(&self, listener: u32) -> impl Iterator<Item = (u32, &Detached)> {
+        let all = self.groups.detached.iter();
+        all.filter(move |(_, d)| d.listener == listener)
+            .map(|(id, d)| (*id, d))
+    }
+
+    /// Whether others connect to this listening socket, so that it is completed last.
+    pub(super) fn is_split(&self, id: u32) -> bool {
+        self.groups.split.contains(&id)
     }
 
     /// The socket in the tree that one is connected to (or waits to be accepted by).
@@ -214,15 +192,69 @@ impl Plan {
         self.entries.get(id).filter(|p| p.uflags & EXTERNAL != 0)
     }
 
-    /// The options of a socket that its entry has no field for.
-    pub(super) fn options(&self, id: u32) -> &[OptionValue] {
-        self.extras.get(&id).map_or(&[], |e| e.options.as_slice())
+    /// What the entry of a socket has no field for.
+    pub(super) fn extra(&self, id: u32) -> Option<&Extra> {
+        self.extras.get(&id)
     }
 
-    /// Whom a socket takes its peer for: uid and gid; root when that was not saved.
-    pub(super) fn peer_user(&self, id: u32) -> (u32, u32) {
+    /// Where its file is, if that is not where its name leads.
+    pub(super) fn place(&self, id: u32) -> Option<&Place> {
+        self.extras.get(&id).and_then(|e| e.place.as_ref())
+    }
+
+    /// Whom a socket takes its peer for: root as its first holder when that was not saved.
+    pub(super) fn peer_user(&self, id: u32) -> Credentials {
         let peer = self.extras.get(&id).and_then(|e| e.peer);
-        peer.map_or((0, 0), |p| (p.uid, p.gid))
+        peer.unwrap_or_else(|| Credentials {
+            pid: self.who.holder(id).unwrap_or(0),
+            ..Credentials::default()
+        })
+    }
+
+    /// What tells a name from others.
+    pub(super) fn key(&self, entry: &UnixSkEntry) -> Key {
+        let place = self.place(entry.id);
+        let root = place.map(|p| p.root.clone()).filter(|root| !root.is_empty());
+        let directory = entry.name_dir.as_ref().map(|d| d.to_vec()).or(root);
+        let deleted = (entry.deleted == Some(true)).then(|| place.map_or(0, |p| p.ino));
+        let name = if has_path(entry) {
+            path_of(&entry.name).to_vec()
+        } else {
+            entry.name.clone()
+        };
+        (name, directory, deleted)
+    }
+
+    /// The connections that wait at a listening socket, in their order: who has connected, and what is known
+    /// of it. Sets of others do not tell the order.
+    pub(super) fn waiting_at(&self, listener: &UnixSkEntry) -> Vec<(Option<&UnixSkEntry>, Option<&Waiting>)> {
+        let saved = self.extras.get(&listener.id).map_or(&[][..], |e| &e.waiting);
+        let waits =
+            |e: &&UnixSkEntry| e.peer == listener.ino && e.r#type == listener.r#type && e.id != listener.id;
+        let mut all = Vec::new();
+        for waiting in saved {
+            let client = self
+                .by_ino
+                .get(&waiting.client)
+                .and_then(|id| self.entries.get(id));
+            let client = client.filter(|_| waiting.client != 0).filter(waits);
+            if client.is_some() || waiting.client == 0 {
+                all.push((client, Some(waiting)));
+            }
+        }
+        let known = |e: &UnixSkEntry| saved.iter().any(|w| w.client == e.ino);
+        all.extend(
+            self.inside()
+                .filter(waits)
+                .filter(|e| !known(e))
+                .map(|e| (Some(e), None)),
+        );
+        all
+    }
+
+    /// All queues, by the id of their owner.
+    pub(super) fn queues(&self) -> impl Iterator<Item = (u32, &[Packet])> {
+        self.queues.iter().map(|(id, packets)| (*id, packets.as_slice()))
     }
 
     /// What is to be put into the queue of a socket.
@@ -245,36 +277,20 @@ fn decode(file: &FileRecord) -> Result<UnixSkEntry> {
             "type {kind} is none of stream, datagram, seqpacket"
         )));
     }
-    if entry.name.len() > NAME_MAX {
+    if !is_name(&entry.name) {
         return Err(Error::new(format!(
-            "a name of {} bytes, over {NAME_MAX}",
+            "a name of {} bytes, which is none of a unix socket",
             entry.name.len()
         )));
     }
     if entry.shutdown.is_some_and(|how| !(0..=3).contains(&how)) {
         return Err(Error::new("a shutdown state that is not known"));
     }
-    if has_path(&entry) && !path(&entry).is_absolute() {
+    if has_path(&entry) && !path(&entry, None).is_absolute() {
         return Err(Error::new("a relative name without its directory (name_dir)"));
     }
     if entry.state == u32::from(LISTEN) && (kind == libc::SOCK_DGRAM || entry.name.is_empty()) {
         return Err(Error::new("listens, but is a datagram socket or has no name"));
     }
     Ok(entry)
-}
-
-fn root(joined: &mut BTreeMap<u32, u32>, mut id: u32) -> u32 {
-    while let Some(&next) = joined.get(&id)
-        && next != id
-    {
-        let after = joined.get(&next).copied().unwrap_or(next);
-        joined.insert(id, after);
-        id = after;
-    }
-    id
-}
-
-fn join(joined: &mut BTreeMap<u32, u32>, a: u32, b: u32) {
-    let (a, b) = (root(joined, a), root(joined, b));
-    joined.insert(a.max(b), a.min(b));
 }

@@ -23,30 +23,55 @@ pub(crate) struct Packet {
     pub(crate) from: Vec<u8>,
     /// The credentials that travel with them, if the receiver asks for them.
     pub(crate) credentials: Option<Credentials>,
+    /// The byte that was sent last with `MSG_OOB`.
+    pub(crate) urgent: bool,
+}
+
+/// What is known of a queue before it is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Queue {
+    /// Of a stream, without borders.
+    pub(crate) stream: bool,
+    /// The number of bytes that unix_diag counted; it tells the end of a shut-down queue from an empty packet.
+    pub(crate) unread: u32,
+    /// The socket has an error that was not told yet.
+    pub(crate) failed: bool,
+    /// A byte in it was sent with `MSG_OOB`.
+    pub(crate) urgent: bool,
 }
 
 /// Memory that a read takes at first; larger packets are read again with enough room.
 const ROOM: usize = 64 << 10;
 const PEEK: i32 = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_TRUNC;
 
-/// The contents of the queue of a datagram (`stream` false) or stream socket, first come first.
-///
-/// `unread` is the number of bytes that unix_diag counted; it tells the end of a shut-down queue from
-/// an empty packet.
+/// The contents of a queue, first come first.
 ///
 /// # Errors
 /// The socket cannot be read that way.
-pub(crate) fn peek(fd: RawFd, stream: bool, unread: u32) -> io::Result<Vec<Packet>> {
+pub(crate) fn peek(fd: RawFd, queue: Queue) -> io::Result<Vec<Packet>> {
+    let mark = if queue.urgent { Some(Mark::of(fd)?) } else { None };
     let before: i32 = sys::get(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF)?;
-    let result = walk(fd, stream, unread);
+    let result = walk(fd, queue);
     sys::set(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, before)?;
-    result
+    let mut packets = result?;
+    if let Some(mark) = mark {
+        mark.apply(&mut packets)?;
+    }
+    Ok(packets)
 }
 
-fn walk(fd: RawFd, stream: bool, unread: u32) -> io::Result<Vec<Packet>> {
+fn walk(fd: RawFd, queue: Queue) -> io::Result<Vec<Packet>> {
+    let Queue { stream, unread, .. } = queue;
     let (mut packets, mut at) = (Vec::new(), 0usize);
     seek(fd, 0)?;
-    while let Some((data, got)) = read(fd, at, ROOM)? {
+    loop {
+        // A read behind the last byte would take the error away.
+        if queue.failed && stream && at >= unread as usize {
+            break;
+        }
+        let Some((data, got)) = read(fd, at, ROOM)? else {
+            break;
+        };
         // The end of a stream, or a sequence of packets that its peer has closed, reads as empty; an
         // empty datagram is followed by EAGAIN like any other.
         if data.is_empty() && (stream || at >= unread as usize && end_of_packets(fd)?) {
@@ -62,9 +87,84 @@ fn walk(fd: RawFd, stream: bool, unread: u32) -> io::Result<Vec<Packet>> {
                 uid: c.uid,
                 gid: c.gid,
             }),
+            urgent: false,
         });
     }
     Ok(packets)
+}
+
+/// What is known of the byte that was sent with `MSG_OOB` (Linux 5.15).
+struct Mark {
+    /// The byte, unless it is read among the others (`SO_OOBINLINE`).
+    byte: Option<u8>,
+    /// Whether nothing lies before it.
+    first: bool,
+}
+
+impl Mark {
+    fn of(fd: RawFd) -> io::Result<Self> {
+        const SIOCATMARK: libc::Ioctl = 0x8905;
+        let inline: i32 = sys::get(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE)?;
+        let mut byte = [0u8; 1];
+        if inline == 0 {
+            sys::receive(fd, &mut byte, libc::MSG_OOB | libc::MSG_PEEK | libc::MSG_DONTWAIT)?;
+        }
+        Ok(Self {
+            byte: (inline == 0).then_some(byte[0]),
+            first: sys::ioctl_int(fd, SIOCATMARK)? != 0,
+        })
+    }
+
+    /// Makes the byte a packet of its own. A read ends before it: that is how it is found, if it is not the
+    /// first. The first one that is not read among the others is not in the packets at all.
+    fn apply(&self, packets: &mut Vec<Packet>) -> io::Result<()> {
+        if let (true, Some(byte)) = (self.first, self.byte) {
+            packets.insert(0, Packet::urgent(byte));
+            return Ok(());
+        }
+        let at = if self.first { Some(0) } else { self.find(packets) };
+        let lost = || io::Error::other("the byte sent with MSG_OOB is not where a read ends");
+        let after = at.and_then(|at| packets.get_mut(at)).ok_or_else(lost)?;
+        if after.data.is_empty() {
+            return Err(lost());
+        }
+        let byte = after.data.remove(0);
+        let mut urgent = Packet::urgent(byte);
+        if after.data.is_empty() {
+            urgent.rights.append(&mut after.rights);
+            urgent.credentials = after.credentials;
+            *after = urgent;
+        } else if let Some(at) = at {
+            urgent.credentials = after.credentials;
+            packets.insert(at, urgent);
+        }
+        Ok(())
+    }
+
+    /// The packet that begins with the byte. Reads also end behind descriptors and where there was no more
+    /// room, so those that end for no other reason come first.
+    fn find(&self, packets: &[Packet]) -> Option<usize> {
+        let begins = |at: &usize| match (self.byte, packets[*at].data.first()) {
+            (Some(byte), Some(first)) => byte == *first,
+            (None, first) => first.is_some(),
+            _ => false,
+        };
+        let plain = |at: &usize| packets[at - 1].rights.is_empty() && packets[at - 1].data.len() != ROOM;
+        let candidates = || (1..packets.len()).filter(begins);
+        candidates().find(plain).or_else(|| candidates().next())
+    }
+}
+
+impl Packet {
+    fn urgent(byte: u8) -> Self {
+        Self {
+            data: vec![byte],
+            rights: Vec::new(),
+            from: Vec::new(),
+            credentials: None,
+            urgent: true,
+        }
+    }
 }
 
 fn seek(fd: RawFd, at: usize) -> io::Result<()> {
@@ -105,7 +205,13 @@ mod tests {
     use super::*;
 
     fn contents(fd: &OwnedFd, stream: bool, unread: u32) -> Vec<(Vec<u8>, usize)> {
-        let packets = peek(fd.as_raw_fd(), stream, unread).unwrap();
+        let queue = Queue {
+            stream,
+            unread,
+            failed: false,
+            urgent: false,
+        };
+        let packets = peek(fd.as_raw_fd(), queue).unwrap();
         packets.into_iter().map(|p| (p.data, p.rights.len())).collect()
     }
 
@@ -169,5 +275,34 @@ mod tests {
         sys::send(a.as_raw_fd(), b"one", None, &[], 0).unwrap();
         drop(a);
         assert_eq!(contents(&b, false, 3), vec![(b"one".to_vec(), 0)]);
+    }
+
+    #[test]
+    fn an_urgent_byte_is_a_packet_of_its_own() {
+        for inline in [0, 1] {
+            for (before, after) in [("abc", "def"), ("", "def"), ("abc", ""), ("", "")] {
+                let (a, b) = sys::socketpair(libc::AF_UNIX, libc::SOCK_STREAM).unwrap();
+                sys::set(b.as_raw_fd(), libc::SOL_SOCKET, libc::SO_OOBINLINE, inline).unwrap();
+                for (text, flags) in [(before, 0), ("X", libc::MSG_OOB), (after, 0)] {
+                    if !text.is_empty() {
+                        sys::send(a.as_raw_fd(), text.as_bytes(), None, &[], flags).unwrap();
+                    }
+                }
+                let queue = Queue {
+                    stream: true,
+                    unread: 0,
+                    failed: false,
+                    urgent: true,
+                };
+                let packets = peek(b.as_raw_fd(), queue).unwrap();
+                let seen: Vec<_> = packets
+                    .iter()
+                    .map(|p| (std::str::from_utf8(&p.data).unwrap(), p.urgent))
+                    .collect();
+                let mut expected = vec![(before, false), ("X", true), (after, false)];
+                expected.retain(|(text, _)| !text.is_empty());
+                assert_eq!(seen, expected, "inline {inline}");
+            }
+        }
     }
 }

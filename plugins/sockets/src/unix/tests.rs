@@ -468,6 +468,7 @@ fn damaged_sets_are_refused() {
         (&move |e| e.ino = first, "same inode"),
         (&|e| e.id = 9, "another id"),
         (&|e| e.name = vec![b'x'; 109], "a name of 109 bytes"),
+        (&|e| e.name = vec![0; 109], "a name of 109 bytes"),
         (&|e| e.name = b"relative".to_vec(), "without its directory"),
         (&|e| e.state = 10, "listens"),
         (&|e| e.shutdown = Some(4), "shutdown state"),
