@@ -41,6 +41,7 @@ criu_tests::guests! {
         tcp_listen_options,
         tcp_mapped (.option("--tcp-established")),
         tcp_options (.option("--tcp-established")),
+        tcp_outside (.option("--tcp-established")),
         tcp_processes (.option("--tcp-established")),
         tcp_refused (.option("--tcp-established")),
         tcp_reset (.option("--tcp-established")),

@@ -38,6 +38,14 @@ pub(super) struct Found {
     pub(super) md5: bool,
 }
 
+/// The peer of a socket that has none.
+pub(super) fn nobody(local: SocketAddr) -> SocketAddr {
+    match local {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
 /// Asks for the socket `fd`, in the current network namespace.
 ///
 /// # Errors

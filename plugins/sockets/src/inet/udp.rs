@@ -1,6 +1,5 @@
 //! Saves UDP sockets.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use criu_plugin_api::{Context, Host, Result};
@@ -61,11 +60,7 @@ fn has_sent(fd: i32) -> Result<bool> {
 /// The `SHUT_*` bits. Of a socket without a peer they can be set, too, though shutdown(2) says that they cannot.
 fn shutdown(socket: &Socket<'_>) -> Result<u8> {
     let (fd, protocol) = (socket.file.local_fd, socket.entry.proto.cast_signed());
-    let nobody: IpAddr = match socket.local {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let remote = socket.remote.unwrap_or(SocketAddr::new(nobody, 0));
+    let remote = socket.remote.unwrap_or(diag::nobody(socket.local));
     let found = socket
         .namespace
         .within(|| diag::exact(protocol, fd, socket.local, remote));
