@@ -31,6 +31,7 @@ int main(void)
 		n = loopback(&to, families[i], port_of(b[i]));
 		OK(connect(k[i], &to.sa, n));
 		n = loopback(&to, families[i], port_of(k[i]));
+		EQ(sendto(b[i], "", 0, 0, &to.sa, n), 0);
 		EQ(sendto(b[i], "peer", 4, 0, &to.sa, n), 4);
 	}
 	checkpoint();
@@ -42,6 +43,7 @@ int main(void)
 		expect(a[i], "", 0, port_of(b[i]));
 		expect(a[i], "odd", 3, port_of(c[i]));
 		ERR(recv(a[i], got, 8, MSG_DONTWAIT), EAGAIN);
+		expect(k[i], "", 0, port_of(b[i]));
 		expect(k[i], "peer", 4, port_of(b[i]));
 	}
 	return pass();

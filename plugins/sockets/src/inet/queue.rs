@@ -15,6 +15,8 @@ use crate::{sockopt, sys};
 
 /// The longest datagram.
 const LONGEST: usize = 1 << 16;
+/// More than a buffer of 1 GiB has room for.
+const MOST: usize = 1 << 20;
 /// For a packet to come from the host to itself.
 const DELIVERY: Duration = Duration::from_secs(1);
 const UDP_HEADER: usize = 8;
@@ -55,9 +57,9 @@ pub(super) fn save(host: &Host<'_>, socket: &mut Socket<'_>) -> Result<()> {
 fn peek_all(fd: RawFd) -> std::io::Result<Vec<Datagram>> {
     let mut buffer = vec![0; LONGEST];
     let mut all = Vec::new();
-    // A socket that is no longer read from reads as ended.
-    while sys::ioctl_int(fd, libc::FIONREAD)? > 0 || all.is_empty() {
+    for _ in 0..MOST {
         match sys::receive(fd, &mut buffer, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+            // A socket that is no longer read from reads as ended.
             Ok(got) if got.from.is_empty() => break,
             Ok(got) => all.push(Datagram {
                 from: got.from,
