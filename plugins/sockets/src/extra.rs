@@ -2,6 +2,8 @@
 //! senders of queued datagrams. Written only when there is something, into images of our own
 //! (`sk-extra-unix.img`, `sk-extra-inet.img` and so on); a set without them restores as well.
 
+mod inet;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -255,13 +257,14 @@ impl Sort {
             .chain(network)
             .chain(transport)
             .chain(multicast)
+            .chain(inet::known(self))
     }
 
     /// The values of a socket; `None` where the kernel does not know an option of this kind.
     fn values(self, fd: RawFd) -> io::Result<Vec<Option<Vec<u8>>>> {
         self.known()
             .map(
-                |known| match sys::get_bytes(fd, known.level, known.option, ROOM) {
+                |known| match sys::get_bytes(fd, known.level, known.option, known.room()) {
                     Ok(value) => Ok(Some(value)),
                     Err(e) if unknown(&e) => Ok(None),
                     Err(e) => Err(e),
@@ -315,25 +318,51 @@ pub(crate) fn options(fd: RawFd, sort: Sort) -> Result<Vec<OptionValue>> {
     read().context(|| "reading the options of its protocol")
 }
 
-/// Sets options.
+/// Sets options, but for those that [`set_late`] is for.
 ///
 /// # Errors
 /// One is not known here, or the kernel refuses it.
 pub(crate) fn set(fd: RawFd, sort: Sort, options: &[OptionValue]) -> Result<()> {
+    set_those(fd, sort, options, false)
+}
+
+/// Sets the options that can only be set when a socket has its address and its peer.
+///
+/// # Errors
+/// As of [`set`].
+pub(crate) fn set_late(fd: RawFd, sort: Sort, options: &[OptionValue]) -> Result<()> {
+    set_those(fd, sort, options, true)
+}
+
+fn set_those(fd: RawFd, sort: Sort, options: &[OptionValue], late: bool) -> Result<()> {
     for option in options {
         let known = sort
             .known()
             .find(|k| (k.level, k.option) == (option.level, option.option));
-        let known = known.filter(|_| option.value.len() <= ROOM).ok_or_else(|| {
+        let known = known.filter(|k| option.value.len() <= k.room()).ok_or_else(|| {
             Error::new(format!(
                 "option {} of level {} is not known",
                 option.option, option.level
             ))
         })?;
-        sys::set_bytes(fd, option.level, option.option, &option.value)
-            .context(|| format!("setting {} to {:?}", known.name, option.value))?;
+        if known.is_late() == late {
+            sys::set_bytes(fd, option.level, option.option, &option.value)
+                .context(|| format!("setting {} to {}", known.name, shown(&option.value)))?;
+        }
     }
     Ok(())
+}
+
+/// A number or a name.
+fn shown(value: &[u8]) -> String {
+    if let Ok(int) = <[u8; 4]>::try_from(value) {
+        return i32::from_ne_bytes(int).to_string();
+    }
+    let name: Vec<u8> = value.iter().copied().take_while(|&b| b != 0).collect();
+    match String::from_utf8(name) {
+        Ok(name) if name.chars().all(|c| c.is_ascii_graphic()) => name,
+        _ => format!("{value:?}"),
+    }
 }
 
 /// Writes an image, if there is anything to write.

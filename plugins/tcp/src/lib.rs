@@ -45,7 +45,7 @@ pub use ended::{Remains, remain};
 pub use error::{Error, Result};
 pub use pause::{Paused, Restored, pause, restore};
 pub use read::{Info, addresses, read};
-pub use segment::MARK;
+pub use segment::{MARK, checksum};
 pub use settle::settle;
 pub use state::State;
 pub use stream::{OPT_ECN, OPT_SACK, OPT_TIMESTAMPS, OPT_WSCALE, Queue, RepairWindow, Stream};

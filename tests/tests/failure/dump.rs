@@ -46,6 +46,11 @@ fn plugins_without(missing: &str) -> tempfile::TempDir {
 
 /// State that cannot be saved is refused by name, and stays as it was.
 pub(crate) fn refused_for(guest: &str, object: &str, reason: &str) {
+    refused_with(&[], guest, object, reason);
+}
+
+/// The same with options.
+fn refused_with(options: &[&str], guest: &str, object: &str, reason: &str) {
     let lab = Lab::new();
     let pid = lab.start_guest(guest);
     match lab.wait_ready(pid) {
@@ -57,7 +62,9 @@ pub(crate) fn refused_for(guest: &str, object: &str, reason: &str) {
         Some(early) => panic!("{guest} before its checkpoint: {early:?}"),
     }
     let before = Snapshot::settled(pid);
-    let outcome = Criu::dump(&lab, "images", pid).run();
+    let outcome = Criu::dump(&lab, "images", pid)
+        .args(options.iter().copied())
+        .run();
     outcome.expect_error();
     for word in [object, reason, &pid.to_string()] {
         assert!(
@@ -72,8 +79,28 @@ pub(crate) fn refused_for(guest: &str, object: &str, reason: &str) {
 }
 
 #[test]
-fn refused_multicast_member() {
-    refused_for("refused/udp_member", "fd 3", "239.77.1.8");
+fn refused_datagram_held_back() {
+    refused_for("refused/udp_held_back", "fd 3", "UDP_CORK, MSG_MORE");
+}
+
+#[test]
+fn refused_urgent_data() {
+    refused_with(
+        &["--tcp-established"],
+        "refused/tcp_urgent",
+        "fd 0",
+        "urgent data (MSG_OOB)",
+    );
+}
+
+#[test]
+fn refused_connection_that_waits() {
+    refused_for("refused/tcp_waiting", "fd 3", "--skip-in-flight");
+}
+
+#[test]
+fn refused_handshake() {
+    refused_for("refused/tcp_handshake", "fd 4", "--skip-in-flight or --tcp-close");
 }
 
 #[test]

@@ -38,6 +38,14 @@ pub(super) struct Found {
     pub(super) md5: bool,
 }
 
+/// The peer of a socket that has none.
+pub(super) fn nobody(local: SocketAddr) -> SocketAddr {
+    match local {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
 /// Asks for the socket `fd`, in the current network namespace.
 ///
 /// # Errors
@@ -45,8 +53,10 @@ pub(super) struct Found {
 pub(super) fn exact(protocol: i32, fd: RawFd, local: SocketAddr, remote: SocketAddr) -> io::Result<Found> {
     let cookie = cookie(fd)?;
     let netlink = Netlink::open(libc::NETLINK_SOCK_DIAG)?;
+    // That to which it is bound, by its address or by name; Linux 5.0.
+    let device = sys::get::<u32>(fd, libc::SOL_SOCKET, SO_BINDTOIFINDEX).unwrap_or(0);
     let ask = |from: SocketAddr, to: SocketAddr| {
-        let request = request(protocol, u32::MAX, from, Some(to), cookie);
+        let request = request(protocol, u32::MAX, (from, Some(to)), device, cookie);
         first(&netlink, 0, &request, cookie)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     };
     // For UDP, kernels before 5.9 took the addresses the other way round; the cookie tells when that is wrong.
@@ -60,11 +70,12 @@ pub(super) fn exact(protocol: i32, fd: RawFd, local: SocketAddr, remote: SocketA
 pub(super) fn search(protocol: i32, fd: RawFd, local: SocketAddr, state: u8) -> io::Result<Found> {
     let cookie = cookie(fd)?;
     let netlink = Netlink::open(libc::NETLINK_SOCK_DIAG)?;
-    let request = request(protocol, 1 << state, local, None, NO_COOKIE);
+    let request = request(protocol, 1 << state, (local, None), 0, NO_COOKIE);
     let found = first(&netlink, libc::NLM_F_DUMP as u16, &request, cookie)?;
     found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
+const SO_BINDTOIFINDEX: i32 = 62;
 const NO_COOKIE: u64 = u64::MAX;
 
 fn cookie(fd: RawFd) -> io::Result<u64> {
@@ -72,7 +83,13 @@ fn cookie(fd: RawFd) -> io::Result<u64> {
 }
 
 /// `struct inet_diag_req_v2`.
-fn request(protocol: i32, states: u32, from: SocketAddr, to: Option<SocketAddr>, cookie: u64) -> Vec<u8> {
+fn request(
+    protocol: i32,
+    states: u32,
+    (from, to): (SocketAddr, Option<SocketAddr>),
+    device: u32,
+    cookie: u64,
+) -> Vec<u8> {
     let family = if from.is_ipv4() {
         libc::AF_INET
     } else {
@@ -91,11 +108,7 @@ fn request(protocol: i32, states: u32, from: SocketAddr, to: Option<SocketAddr>,
         bytes.resize(16, 0);
         request.extend_from_slice(&bytes);
     }
-    let scope = |side: SocketAddr| match side {
-        SocketAddr::V6(v6) => v6.scope_id(),
-        SocketAddr::V4(_) => 0,
-    };
-    request.extend_from_slice(&scope(from).to_ne_bytes());
+    request.extend_from_slice(&device.to_ne_bytes());
     request.extend_from_slice(&(cookie as u32).to_ne_bytes());
     request.extend_from_slice(&((cookie >> 32) as u32).to_ne_bytes());
     request

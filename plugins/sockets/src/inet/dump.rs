@@ -11,7 +11,7 @@ use criu_proto::images::{FdTypes, FileEntry, InetSkEntry, TcpOptsEntry};
 use super::extra::Extra;
 use super::held::Held;
 use super::{address, options, state, tcp, udp};
-use crate::extra::{self, Sort};
+use crate::extra::{self, OptionValue, Sort};
 use crate::netns::{self, Namespace};
 use crate::{sockopt, sys};
 
@@ -50,6 +50,12 @@ impl Socket<'_> {
         Ok((Verdict::Refused(refusal), None))
     }
 
+    /// Options that do not matter after all.
+    pub(super) fn drop_options(&mut self, level: i32, options: &[i32]) {
+        let dropped = |o: &OptionValue| o.level == level && options.contains(&o.option);
+        self.extra.options.retain(|o| !dropped(o));
+    }
+
     pub(super) fn image(mut self, state: u8) -> Dumped {
         let hashed = if self.is_tcp() {
             state != state::CLOSE
@@ -83,6 +89,10 @@ pub(super) fn dump(host: &Host<'_>, held: &RefCell<Held>, file: &FileTarget) -> 
     let mut socket = read(host, file).context(|| format!("pid {} fd {}", file.pid, file.fd))?;
     let object = socket.object();
     socket.extra.options = extra::options(file.local_fd, sort(&socket.entry)).context(|| object.clone())?;
+    if socket.entry.opts.so_reuseport != Some(true) {
+        // Of all others it tells where the last packet came by.
+        socket.drop_options(libc::SOL_SOCKET, &[libc::SO_INCOMING_CPU]);
+    }
     let result = if socket.is_tcp() {
         tcp::dump(host, held, socket)
     } else {

@@ -19,6 +19,40 @@ pub(crate) struct Extra {
     /// What is left of a TCP connection that has ended.
     #[prost(message, optional, tag = "5")]
     pub(crate) remains: Option<Remains>,
+    /// Multicast groups that it has joined.
+    #[prost(message, repeated, tag = "6")]
+    pub(crate) memberships: Vec<Membership>,
+    /// Datagrams that were not read yet, oldest first.
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) datagrams: Vec<Datagram>,
+}
+
+/// A multicast group that a socket has joined.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Membership {
+    /// The device at which.
+    #[prost(string, tag = "1")]
+    pub(crate) device: String,
+    /// Its address: 4 or 16 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) group: Vec<u8>,
+    /// `MCAST_EXCLUDE` (0) or `MCAST_INCLUDE` (1).
+    #[prost(uint32, tag = "3")]
+    pub(crate) mode: u32,
+    /// The sources that are excluded or included.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub(crate) sources: Vec<Vec<u8>>,
+}
+
+/// A datagram in a receive queue.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Datagram {
+    /// Its sender (`sockaddr_in`, `sockaddr_in6`).
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) from: Vec<u8>,
+    /// Its content.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) data: Vec<u8>,
 }
 
 /// What a TCP socket in state `CLOSE` still holds.

@@ -13,6 +13,7 @@ mod held;
 mod multicast;
 mod options;
 mod plan;
+mod queue;
 mod restore;
 mod resume;
 mod stream;

@@ -1,6 +1,6 @@
 //! Reads the entries of TCP and UDP sockets and the connections, before anything is created.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use criu_plugin_api::message::FileRecord;
@@ -29,6 +29,9 @@ pub(super) struct Planned {
     pub(super) remote: SocketAddr,
     /// An established TCP connection.
     pub(super) stream: Option<Stream>,
+    /// Another socket of the set has its port: all of them must be bound before `SO_REUSEADDR` and
+    /// `SO_REUSEPORT` are as they were.
+    pub(super) shares: bool,
     pub(super) cork: bool,
     pub(super) nodelay: bool,
     /// What the entry has no field for.
@@ -36,6 +39,11 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    /// Something is to be done about it when all sockets are there.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.stream.is_some() || self.shares
+    }
+
     /// Whether the dump held the packets of this socket back, also if it is not restored as it was.
     pub(super) fn was_connection(&self) -> bool {
         self.entry.proto == libc::IPPROTO_TCP.cast_unsigned()
@@ -55,6 +63,7 @@ impl Plan {
                 planned(host, file).context(|| format!("the TCP or UDP socket with id {:#x}", file.id))?;
             plan.sockets.insert(file.id, planned);
         }
+        plan.find_shared();
         for (id, extra) in extra::read(host)? {
             if let Some(planned) = plan.sockets.get_mut(&id) {
                 planned.extra = extra;
@@ -79,6 +88,20 @@ impl Plan {
             plan.lock = Some(lock.map_err(|e| e.with_remedy(LOCK_REMEDY))?);
         }
         Ok(plan)
+    }
+}
+
+impl Plan {
+    /// Finds the sockets that have a port together with others.
+    fn find_shared(&mut self) {
+        let mut ports: HashMap<(u32, u32), u32> = HashMap::new();
+        let key = |s: &Planned| (s.entry.proto, s.entry.src_port);
+        for socket in self.sockets.values() {
+            *ports.entry(key(socket)).or_default() += 1;
+        }
+        for socket in self.sockets.values_mut() {
+            socket.shares = socket.entry.src_port != 0 && ports.get(&key(socket)).is_some_and(|&n| n > 1);
+        }
     }
 }
 
@@ -137,6 +160,7 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
         local,
         remote,
         stream,
+        shares: false,
         cork,
         nodelay,
         extra: Extra::default(),

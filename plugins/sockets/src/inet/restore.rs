@@ -7,7 +7,7 @@ use criu_plugin_api::{Context, Error, Host, Opened, Result};
 use criu_tcp_repair::{Remains, Stream};
 
 use super::plan::{Plan, Planned};
-use super::{address, options, resume, state};
+use super::{address, multicast, options, queue, resume, state};
 use crate::{descriptor, extra, sockopt, sys};
 
 /// Opens a socket.
@@ -20,14 +20,14 @@ pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Resul
     if let Some(fd) = host.inherited(&format!("socket:[{}]", planned.entry.ino))? {
         return Ok(Opened::one(fd));
     }
-    let fd = make(planned).context(|| {
+    let fd = make(host, planned).context(|| {
         let protocol = if tcp(planned) { "TCP" } else { "UDP" };
         format!(
             "restoring the {protocol} socket {} to {}",
             planned.local, planned.remote
         )
     })?;
-    if planned.stream.is_some() && request.purpose == Purpose::InFlight as i32 {
+    if planned.is_unfinished() && request.purpose == Purpose::InFlight as i32 {
         // No process has it, so nobody finds it at the end.
         resume::complete(fd.as_raw_fd(), planned)?;
     }
@@ -38,7 +38,7 @@ fn tcp(planned: &Planned) -> bool {
     planned.entry.proto == libc::IPPROTO_TCP.cast_unsigned()
 }
 
-fn make(planned: &Planned) -> Result<OwnedFd> {
+fn make(host: &Host<'_>, planned: &Planned) -> Result<OwnedFd> {
     let entry = &planned.entry;
     let fd = sys::socket(
         entry.family.cast_signed(),
@@ -56,7 +56,7 @@ fn make(planned: &Planned) -> Result<OwnedFd> {
     extra::set(raw, super::dump::sort(entry), &planned.extra.options)?;
     match &planned.stream {
         Some(stream) => connection(raw, planned, stream)?,
-        None => plain(raw, planned)?,
+        None => plain(host, raw, planned)?,
     }
     descriptor::complete(&fd, entry.flags, &entry.fown)?;
     Ok(fd)
@@ -71,11 +71,11 @@ fn connection(fd: RawFd, planned: &Planned, stream: &Stream) -> Result<()> {
     sockopt::restore_plain(fd, &planned.entry.opts)
 }
 
-fn plain(fd: RawFd, planned: &Planned) -> Result<()> {
+fn plain(host: &Host<'_>, fd: RawFd, planned: &Planned) -> Result<()> {
     let entry = &planned.entry;
     let tcp = tcp(planned);
     let lost = planned.was_connection();
-    sockopt::before_bind(fd, &entry.opts, tcp)?;
+    sockopt::before_bind(fd, &entry.opts, tcp || planned.shares)?;
     if !lost && (entry.src_port != 0 || entry.src_addr.iter().any(|&w| w != 0)) {
         let ended = tcp && entry.state == u32::from(state::CLOSE) && entry.shutdown == Some(3);
         match sys::bind(fd, &address::encode(&planned.local)) {
@@ -95,9 +95,15 @@ fn plain(fd: RawFd, planned: &Planned) -> Result<()> {
         sys::connect(fd, &address::encode(&planned.remote))
             .context(|| format!("connecting to {}", planned.remote))?;
     }
+    multicast::join(fd, &planned.extra.memberships)?;
+    if !tcp {
+        datagrams(host, fd, planned)?;
+    }
     sockopt::restore(fd, &entry.opts)?;
     sockopt::buffers(fd, &entry.opts)?;
-    sockopt::restore_reuse(fd, &entry.opts)?;
+    if !planned.shares {
+        sockopt::restore_reuse(fd, &entry.opts)?;
+    }
     if tcp {
         options::restore_sending(fd, planned.cork, planned.nodelay)?;
     }
@@ -109,7 +115,19 @@ fn plain(fd: RawFd, planned: &Planned) -> Result<()> {
             result => result.context(|| "shutdown")?,
         }
     }
-    Ok(())
+    extra::set_late(fd, super::dump::sort(entry), &planned.extra.options)
+}
+
+/// Fills the queue of a UDP socket.
+fn datagrams(host: &Host<'_>, fd: RawFd, planned: &Planned) -> Result<()> {
+    let (datagrams, device) = (&planned.extra.datagrams, &planned.entry.opts.so_bound_dev);
+    if datagrams.is_empty() || device.is_none() {
+        return queue::fill(host, fd, planned.local, datagrams);
+    }
+    // They come by the host's own device.
+    sys::set_bytes(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"").context(|| "SO_BINDTODEVICE")?;
+    queue::fill(host, fd, planned.local, datagrams)?;
+    sockopt::restore_device(fd, &planned.entry.opts)
 }
 
 /// Leaves what an ended connection still holds.

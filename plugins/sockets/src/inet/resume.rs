@@ -3,29 +3,29 @@
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use criu_plugin_api::{Context, Error, Host, Result};
+use criu_plugin_api::{Context, Host, Result};
 
 use super::held::root;
 use super::options;
 use super::plan::{Plan, Planned};
 use crate::lock;
-use crate::{sockopt, sys};
+use crate::{extra, sockopt, sys};
 
 /// Lets all connections of the tree go on.
 pub(super) fn resume(host: &Host<'_>, plan: &mut Plan) -> Result<()> {
-    let connections: BTreeMap<u32, &Planned> = plan
+    let unfinished: BTreeMap<u32, &Planned> = plan
         .sockets
         .iter()
-        .filter(|(_, s)| s.stream.is_some())
+        .filter(|(_, s)| s.is_unfinished())
         .map(|(&id, s)| (id, s))
         .collect();
-    if !plan.sockets.values().any(Planned::was_connection) {
+    if unfinished.is_empty() && !plan.sockets.values().any(Planned::was_connection) {
         return Ok(());
     }
-    let sockets = collect(host, &connections)?;
+    let sockets = collect(host, &unfinished)?;
     let each = |work: fn(RawFd, &Planned) -> Result<()>| {
         for (id, fd) in &sockets {
-            if let Some(planned) = connections.get(id) {
+            if let Some(planned) = unfinished.get(id) {
                 work(fd.as_raw_fd(), planned)?;
             }
         }
@@ -33,8 +33,10 @@ pub(super) fn resume(host: &Host<'_>, plan: &mut Plan) -> Result<()> {
     };
     // Nothing of this gets out yet.
     each(settle)?;
-    let table = lock::lasting_table(root(host));
-    lock::remove(&table).context(|| format!("removing the nf_tables table {table}"))?;
+    if plan.sockets.values().any(Planned::was_connection) {
+        let table = lock::lasting_table(root(host));
+        lock::remove(&table).context(|| format!("removing the nf_tables table {table}"))?;
+    }
     if let Some(lock) = plan.lock.take() {
         lock.release()
             .context(|| "letting the packets of the connections through")?;
@@ -43,12 +45,12 @@ pub(super) fn resume(host: &Host<'_>, plan: &mut Plan) -> Result<()> {
 }
 
 /// Copies of the sockets, out of the processes that have them.
-fn collect(host: &Host<'_>, connections: &BTreeMap<u32, &Planned>) -> Result<Vec<(u32, OwnedFd)>> {
+fn collect(host: &Host<'_>, unfinished: &BTreeMap<u32, &Planned>) -> Result<Vec<(u32, OwnedFd)>> {
     let (mut sockets, mut found) = (Vec::new(), HashSet::new());
     for task in host.tasks()?.iter().filter(|t| !t.dead) {
         let mut process = None;
         for slot in host.descriptors(task.pid)? {
-            if !connections.contains_key(&slot.file_id) || !found.insert(slot.file_id) {
+            if !unfinished.contains_key(&slot.file_id) || !found.insert(slot.file_id) {
                 continue;
             }
             let action = || format!("copying descriptor {} of process {}", slot.fd, task.pid);
@@ -65,7 +67,7 @@ fn collect(host: &Host<'_>, connections: &BTreeMap<u32, &Planned>) -> Result<Vec
     Ok(sockets)
 }
 
-/// Does all of this for one connection that no process has.
+/// Does all of this for one socket that no process has.
 pub(super) fn complete(fd: RawFd, planned: &Planned) -> Result<()> {
     settle(fd, planned)?;
     go_on(fd, planned)
@@ -86,7 +88,7 @@ fn settle(fd: RawFd, planned: &Planned) -> Result<()> {
         })
 }
 
-/// Lets one connection go on.
+/// Lets one connection go on; a socket without one gets its options back.
 fn go_on(fd: RawFd, planned: &Planned) -> Result<()> {
     let action = || {
         format!(
@@ -94,11 +96,10 @@ fn go_on(fd: RawFd, planned: &Planned) -> Result<()> {
             planned.local, planned.remote
         )
     };
-    let stream = planned
-        .stream
-        .as_ref()
-        .ok_or_else(|| Error::new("no connection"))?;
     let entry = &planned.entry;
+    let Some(stream) = &planned.stream else {
+        return sockopt::restore_reuse(fd, &entry.opts);
+    };
     let finish = || {
         sockopt::restore_device(fd, &entry.opts)?;
         sockopt::restore_filter(fd, &entry.opts)?;
@@ -111,7 +112,8 @@ fn go_on(fd: RawFd, planned: &Planned) -> Result<()> {
         if entry.shutdown.unwrap_or(0) & 1 != 0 && !stream.state.peer_has_ended() {
             sys::shutdown(fd, libc::SHUT_RD).context(|| "shutdown")?;
         }
-        options::restore_sending(fd, planned.cork, planned.nodelay)
+        options::restore_sending(fd, planned.cork, planned.nodelay)?;
+        extra::set_late(fd, super::dump::sort(entry), &planned.extra.options)
     };
     finish().context(action)
 }

@@ -28,6 +28,9 @@ pub(super) fn dump(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>
     if let Some(what) = foreign_state(fd) {
         return socket.refused(what, None);
     }
+    if info.state != State::Listen && (info.state != State::Close || info.was_connected) {
+        drop_moving_options(&mut socket)?;
+    }
     match info.state {
         State::Listen => {
             if info.waiting > 0 && !host.flag("skip-in-flight")? {
@@ -58,6 +61,26 @@ pub(super) fn dump(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>
             Some(CLOSED),
         ),
     }
+}
+
+/// What a connection finds out by itself, and what only listening sockets and clients to be have.
+fn drop_moving_options(socket: &mut Socket<'_>) -> Result<()> {
+    const TCP_WINDOW_CLAMP: i32 = 10;
+    const OTHERS: [i32; 5] = [
+        libc::TCP_MAXSEG,
+        libc::TCP_QUICKACK,
+        libc::TCP_FASTOPEN,
+        libc::TCP_FASTOPEN_CONNECT,
+        libc::TCP_FASTOPEN_KEY,
+    ];
+    socket.drop_options(libc::IPPROTO_TCP, &OTHERS);
+    let fd = socket.file.local_fd;
+    let clamp = sys::get::<u32>(fd, libc::IPPROTO_TCP, TCP_WINDOW_CLAMP).context(|| "TCP_WINDOW_CLAMP")?;
+    // The kernel's own choice is about half of the buffer.
+    if clamp >= socket.entry.opts.so_rcvbuf / 8 {
+        socket.drop_options(libc::IPPROTO_TCP, &[TCP_WINDOW_CLAMP]);
+    }
+    Ok(())
 }
 
 /// State of a socket that no call can take out of the kernel.

@@ -1,0 +1,254 @@
+//! Datagrams that a UDP socket has received and nobody has read yet. They are read without being taken out
+//! (`SO_PEEK_OFF`), and sent to the new socket by this host itself, in the name of their senders. Where that is not
+//! possible they are dropped, as UDP may at any time, and the log says so.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+use criu_plugin_api::{Context, Error, Host, Result};
+
+use super::address;
+use super::dump::Socket;
+use super::extra::Datagram;
+use crate::{sockopt, sys};
+
+/// The longest datagram.
+const LONGEST: usize = 1 << 16;
+/// More than a buffer of 1 GiB has room for.
+const MOST: usize = 1 << 20;
+/// For a packet to come from the host to itself.
+const DELIVERY: Duration = Duration::from_secs(1);
+const UDP_HEADER: usize = 8;
+const TTL: u8 = 64;
+
+fn warn(host: &Host<'_>, object: &str, what: &str) {
+    host.log(2, "sockets", &format!("{object}: {what}"));
+}
+
+/// Saves the queue.
+///
+/// # Errors
+/// `SO_PEEK_OFF` cannot be used.
+pub(super) fn save(host: &Host<'_>, socket: &mut Socket<'_>) -> Result<()> {
+    let fd = socket.file.local_fd;
+    let seen = sys::poll(fd, libc::POLLIN, 0).context(|| "poll")?;
+    if seen & libc::POLLIN == 0 {
+        return Ok(());
+    }
+    if socket.entry.proto != libc::IPPROTO_UDP.cast_unsigned() || seen & libc::POLLERR != 0 {
+        // A pending error would be taken away.
+        warn(
+            host,
+            &socket.object(),
+            "datagrams that were not read yet are dropped",
+        );
+        return Ok(());
+    }
+    let before = sys::get::<i32>(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF).context(|| "SO_PEEK_OFF")?;
+    crate::undo::peek_offset(host, socket.file);
+    sys::set(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, 0i32).context(|| "SO_PEEK_OFF")?;
+    let datagrams = peek_all(fd);
+    sys::set(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, before).context(|| "SO_PEEK_OFF")?;
+    socket.extra.datagrams = datagrams.context(|| "peeking at its datagrams")?;
+    Ok(())
+}
+
+fn peek_all(fd: RawFd) -> std::io::Result<Vec<Datagram>> {
+    let mut buffer = vec![0; LONGEST];
+    let mut all = Vec::new();
+    for _ in 0..MOST {
+        match sys::receive(fd, &mut buffer, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+            // A socket that is no longer read from reads as ended.
+            Ok(got) if got.from.is_empty() => break,
+            Ok(got) => all.push(Datagram {
+                from: got.from,
+                data: buffer[..got.length].to_vec(),
+            }),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(all)
+}
+
+/// Fills the queue of a socket that has its addresses, and no filter yet.
+///
+/// # Errors
+/// An image that is damaged, or no raw socket.
+pub(super) fn fill(host: &Host<'_>, fd: RawFd, local: SocketAddr, datagrams: &[Datagram]) -> Result<()> {
+    if datagrams.is_empty() {
+        return Ok(());
+    }
+    sockopt::widen_buffers(fd, datagrams.iter().map(|d| d.data.len() + 1024).sum())?;
+    for (i, datagram) in datagrams.iter().enumerate() {
+        let from = address::decode(&datagram.from).ok_or_else(|| Error::new("a datagram from no address"))?;
+        let delivered = match destination(local, from) {
+            Some(to) => deliver(fd, from, to, &datagram.data)
+                .context(|| format!("sending a datagram from {from} to {local} itself"))?,
+            None => false,
+        };
+        if !delivered {
+            let dropped = datagrams.len() - i;
+            let what =
+                format!("{dropped} datagrams that were not read yet are dropped: they cannot be delivered");
+            warn(host, &format!("UDP socket {local}"), &what);
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// An address of this host at which the socket receives.
+fn destination(local: SocketAddr, from: SocketAddr) -> Option<SocketAddr> {
+    let from = from.ip().to_canonical();
+    let ip = match local.ip().to_canonical() {
+        ip if ip.is_multicast() => return None,
+        IpAddr::V4(ip) if ip.is_broadcast() => return None,
+        ip if !ip.is_unspecified() => ip,
+        _ if from.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
+        _ => Ipv6Addr::LOCALHOST.into(),
+    };
+    let mut to = SocketAddr::new(ip, local.port());
+    if let (SocketAddr::V6(to), SocketAddr::V6(local)) = (&mut to, local) {
+        to.set_scope_id(local.scope_id());
+    }
+    (ip.is_ipv4() == from.is_ipv4()).then_some(to)
+}
+
+/// Whether the datagram has come into the queue.
+fn deliver(fd: RawFd, from: SocketAddr, to: SocketAddr, data: &[u8]) -> std::io::Result<bool> {
+    let Some(packet) = packet(from, to, data) else {
+        return Ok(false);
+    };
+    let family = if to.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let raw = sys::socket(family, libc::SOCK_RAW, libc::IPPROTO_RAW)?;
+    sys::set(
+        raw.as_raw_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_MARK,
+        criu_tcp_repair::MARK,
+    )?;
+    let mut destination = to;
+    destination.set_port(0);
+    let before = memory(fd)?;
+    match sys::send(
+        raw.as_raw_fd(),
+        &packet,
+        Some(&address::encode(&destination)),
+        &[],
+        0,
+    ) {
+        Ok(_) => {}
+        Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) => return Ok(false),
+        Err(e) => return Err(e),
+    }
+    let deadline = Instant::now() + DELIVERY;
+    while memory(fd)? == before {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        std::thread::yield_now();
+    }
+    Ok(true)
+}
+
+/// What the receive queue takes, in bytes (`SO_MEMINFO`, Linux 4.12).
+fn memory(fd: RawFd) -> std::io::Result<u32> {
+    const SO_MEMINFO: i32 = 55;
+    let all = sys::get_bytes(fd, libc::SOL_SOCKET, SO_MEMINFO, 36)?;
+    crate::netlink::word(&all, 0).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+}
+
+/// An IP packet (RFC 791, RFC 8200) with a UDP datagram (RFC 768); `None` if it is too long for one.
+fn packet(from: SocketAddr, to: SocketAddr, data: &[u8]) -> Option<Vec<u8>> {
+    let length = u16::try_from(UDP_HEADER + data.len()).ok()?.to_be_bytes();
+    let protocol = libc::IPPROTO_UDP as u8;
+    let mut datagram = [from.port().to_be_bytes(), to.port().to_be_bytes(), length, [0, 0]].concat();
+    datagram.extend_from_slice(data);
+    let (header, pseudo) = match (from.ip().to_canonical(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let total = u16::try_from(20 + datagram.len()).ok()?.to_be_bytes();
+            let mut header = vec![0x45, 0, total[0], total[1], 0, 0, 0, 0, TTL, protocol, 0, 0];
+            header.extend_from_slice(&[from.octets(), to.octets()].concat());
+            let pseudo = [&from.octets()[..], &to.octets(), &[0, protocol], &length].concat();
+            (header, pseudo)
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let mut header = vec![0x60, 0, 0, 0, length[0], length[1], protocol, TTL];
+            header.extend_from_slice(&[from.octets(), to.octets()].concat());
+            let pseudo = [
+                &from.octets()[..],
+                &to.octets(),
+                &[0, 0],
+                &length,
+                &[0, 0, 0, protocol],
+            ]
+            .concat();
+            (header, pseudo)
+        }
+        _ => return None,
+    };
+    // 0 would mean that there is none.
+    let sum = match criu_tcp_repair::checksum(&[&pseudo[..], &datagram].concat()) {
+        0 => 0xffff,
+        sum => sum,
+    };
+    datagram[6..8].copy_from_slice(&sum.to_be_bytes());
+    Some([header, datagram].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn datagrams_come_in_the_name_of_their_senders() {
+        crate::testing::in_own_network(|| {
+            for (at, from) in [
+                ("127.0.0.1:0", "192.0.2.7:77"),
+                ("0.0.0.0:0", "127.0.0.1:78"),
+                ("[::1]:0", "[2001:db8::7]:77"),
+                ("[::]:0", "[::ffff:127.0.0.1]:79"),
+            ] {
+                let socket = UdpSocket::bind(at).unwrap();
+                let from: SocketAddr = from.parse().unwrap();
+                let datagrams: Vec<Datagram> = [&b"odd"[..], b"", &[7; 60000]]
+                    .map(|data| Datagram {
+                        from: address::encode(&from),
+                        data: data.to_vec(),
+                    })
+                    .into();
+                let mock = criu_plugin_api::testing::MockHost::new();
+                let host = Host::new(&mock, "sockets");
+                fill(
+                    &host,
+                    socket.as_raw_fd(),
+                    socket.local_addr().unwrap(),
+                    &datagrams,
+                )
+                .unwrap();
+                let mut buffer = [0; 65536];
+                for datagram in &datagrams {
+                    let (length, sender) = socket.recv_from(&mut buffer).unwrap();
+                    assert_eq!(buffer[..length], datagram.data);
+                    assert_eq!(sender, from);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_group_is_no_address_of_this_host() {
+        let from = "127.0.0.1:1".parse().unwrap();
+        assert_eq!(destination("239.1.2.3:4".parse().unwrap(), from), None);
+        let here = destination("0.0.0.0:4".parse().unwrap(), from);
+        assert_eq!(here, Some("127.0.0.1:4".parse().unwrap()));
+    }
+}
