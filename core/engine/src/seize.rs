@@ -137,6 +137,13 @@ fn walk(root: i32, told: &mut Told) -> Result<Seized> {
             index += 1;
         }
         if processes.len() == before {
+            // Nobody of the tree sends any more.
+            for process in &mut processes {
+                if let (State::Alive, Some(leader)) = (process.state, &mut process.leader) {
+                    leader.deliver_stop()?;
+                    process.state = state_of(leader);
+                }
+            }
             return Ok(Seized { processes });
         }
     }
@@ -205,17 +212,20 @@ fn seize_process(pid: i32, told: &mut Told) -> Result<Process> {
             }
         }
     }
-    let state = match leader.found() {
-        Found::Running => State::Alive,
-        Found::Stopped { signal } => State::Stopped(signal),
-    };
     Ok(Process {
         pid,
         stat: Stat::read(pid)?,
-        state,
+        state: state_of(&leader),
         leader: Some(leader),
         threads,
     })
+}
+
+fn state_of(leader: &Tracee) -> State {
+    match leader.found() {
+        Found::Running => State::Alive,
+        Found::Stopped { signal } => State::Stopped(signal),
+    }
 }
 
 fn thread_exists(pid: i32, tid: i32) -> bool {
