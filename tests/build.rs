@@ -10,7 +10,7 @@ fn main() {
     println!("cargo::rerun-if-changed=guests");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("guests");
     let sources = sources(Path::new("guests")).expect("the guests' folder is readable");
-    let header = ["guest.h", "aio.h", "cgroup.h", "inet.h", "notify.h", "unix.h"]
+    let header = ["guest.h", "aio.h", "cgroup.h", "inet.h", "notify.h", "motion.h", "unix.h"]
         .iter()
         .filter_map(|h| modified(&Path::new("guests").join(h)))
         .max();
