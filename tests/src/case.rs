@@ -116,9 +116,14 @@ impl Case {
         });
     }
 
-    fn dump<'a>(&self, lab: &'a Lab, images: &str, pid: Pid) -> Criu<'a> {
+    pub(crate) fn dump<'a>(&self, lab: &'a Lab, images: &str, pid: Pid) -> Criu<'a> {
         self.place(Criu::dump(lab, images, pid))
             .args(self.dump.iter().copied())
+    }
+
+    pub(crate) fn restore<'a>(&self, lab: &'a Lab, images: &str) -> Criu<'a> {
+        self.place(Criu::restore(lab, images))
+            .args(self.restore.iter().copied())
     }
 
     /// With the program and the plugins of choice.
@@ -145,9 +150,8 @@ impl Case {
         }
         let pidfile = lab.path().join(format!("pid-{round}"));
         let restored = self
-            .place(Criu::restore(lab, &images))
+            .restore(lab, &images)
             .args(["--pidfile".as_ref(), pidfile.as_os_str()])
-            .args(self.restore.iter().copied())
             .run();
         restored.expect_ok();
         fs::write(lab.path().join("restored"), "").expect("mark the guest as restored");
@@ -158,7 +162,7 @@ impl Case {
         before.assert_same(&Snapshot::settled(pid), &self.except, "dump and restore");
     }
 
-    fn run(self, act: impl FnOnce(&Case, &Lab, Pid)) {
+    pub(crate) fn run(self, act: impl FnOnce(&Case, &Lab, Pid)) {
         let _met: Vec<_> = self.needs.iter().map(|need| need.meet()).collect();
         let mut lab = Lab::new();
         let pid = lab.start_guest(self.guest);

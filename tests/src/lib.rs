@@ -12,6 +12,7 @@ mod criu;
 mod killing;
 mod lab;
 mod leftovers;
+mod motion;
 mod netlink;
 pub mod reaper;
 mod requirements;

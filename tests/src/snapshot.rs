@@ -109,7 +109,10 @@ impl Snapshot {
     /// Panics when a thread of the tree is still traced: after a dump that failed, none may be.
     pub fn assert_free(root: Pid) {
         for tid in numbers(&format!("/proc/{root}/task")) {
-            let status = fs::read_to_string(format!("/proc/{root}/task/{tid}/status")).unwrap_or_default();
+            let Ok(status) = fs::read_to_string(format!("/proc/{root}/task/{tid}/status")) else {
+                // It has ended since.
+                continue;
+            };
             let field = |name: &str| {
                 status
                     .lines()

@@ -111,7 +111,10 @@ fn tell(root: i32, told: &mut Told) -> Result<()> {
 }
 
 fn walk(root: i32, told: &mut Told) -> Result<Seized> {
-    let mut processes = vec![seize_process(root, told)?];
+    let first = seize_process(root, told)?;
+    let first =
+        first.ok_or_else(|| Error::refused(format!("process {root}"), "ended while it was being stopped"))?;
+    let mut processes = vec![first];
     if let State::Dead(_) = processes[0].state {
         return Err(Error::refused(
             format!("process {root}"),
@@ -128,8 +131,10 @@ fn walk(root: i32, told: &mut Told) -> Result<Seized> {
             let mut at = index + 1;
             if parent.leader.is_some() {
                 for child in proc::children(parent.pid, &parent.tids())? {
-                    if known.insert(child) {
-                        processes.insert(at, seize_process(child, told)?);
+                    if known.insert(child)
+                        && let Some(process) = seize_process(child, told)?
+                    {
+                        processes.insert(at, process);
                     }
                     // Behind this child and what is below it already.
                     at = end_of_subtree(&processes, at, child);
@@ -138,6 +143,13 @@ fn walk(root: i32, told: &mut Told) -> Result<Seized> {
             index += 1;
         }
         if processes.len() == before {
+            // Nobody of the tree sends any more.
+            for process in &mut processes {
+                if let (State::Alive, Some(leader)) = (process.state, &mut process.leader) {
+                    leader.deliver_stop()?;
+                    process.state = state_of(leader);
+                }
+            }
             return Ok(Seized { processes });
         }
     }
@@ -162,15 +174,22 @@ fn end_of_subtree(processes: &[Process], from: usize, child: i32) -> usize {
     end
 }
 
-/// Stops all threads of a process, until no new one appears.
-fn seize_process(pid: i32, told: &mut Told) -> Result<Process> {
+/// Stops all threads of a process, until no new one appears. `None` for one that has ended meanwhile and
+/// left nothing, as children do for whose end their parent does not care.
+fn seize_process(pid: i32, told: &mut Told) -> Result<Option<Process>> {
     let seized = match told.remove(&pid) {
         Some(tracee) => tracee.stopped(),
         None => Tracee::seize(pid),
     };
     let leader = match seized {
         Ok(tracee) => tracee,
-        Err(criu_infect::Error::Zombie { .. }) => return zombie(pid),
+        Err(criu_infect::Error::Zombie { .. } | criu_infect::Error::Died { .. }) => {
+            return match zombie(pid) {
+                Err(_) if !exists(pid) => Ok(None),
+                found => found.map(Some),
+            };
+        }
+        Err(criu_infect::Error::Gone { .. }) if !exists(pid) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let mut threads: Vec<Tracee> = Vec::new();
@@ -206,17 +225,24 @@ fn seize_process(pid: i32, told: &mut Told) -> Result<Process> {
             }
         }
     }
-    let state = match leader.found() {
-        Found::Running => State::Alive,
-        Found::Stopped { signal } => State::Stopped(signal),
-    };
-    Ok(Process {
+    Ok(Some(Process {
         pid,
         stat: Stat::read(pid)?,
-        state,
+        state: state_of(&leader),
         leader: Some(leader),
         threads,
-    })
+    }))
+}
+
+fn exists(pid: i32) -> bool {
+    std::fs::exists(format!("/proc/{pid}")).unwrap_or(false)
+}
+
+fn state_of(leader: &Tracee) -> State {
+    match leader.found() {
+        Found::Running => State::Alive,
+        Found::Stopped { signal } => State::Stopped(signal),
+    }
 }
 
 fn thread_exists(pid: i32, tid: i32) -> bool {

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
+use crate::state::{Queue, SigInfo};
 use crate::sys;
 
 /// What a task was doing when it was seized.
@@ -190,6 +191,31 @@ impl Tracee {
                 _ => self.resume(Resume::Cont, 0)?,
             }
         }
+    }
+
+    /// Has a pending `SIGSTOP` stop the seized task, as it is about to. No signal mask holds it back, so it
+    /// would come when the task runs for us, and be gone. The task runs code of its own only if a `SIGCONT`
+    /// comes in between.
+    ///
+    /// # Errors
+    /// As for [`Self::seize`].
+    pub fn deliver_stop(&mut self) -> Result<()> {
+        while self.found == Found::Running && self.has_pending_stop()? {
+            self.resume(Resume::Cont, 0)?;
+            self.interrupt()?;
+            self.finish_seize()?;
+        }
+        Ok(())
+    }
+
+    fn has_pending_stop(&self) -> Result<bool> {
+        for queue in [Queue::Process, Queue::Thread] {
+            let is_stop = |info: &SigInfo| info[..4] == libc::SIGSTOP.to_ne_bytes();
+            if self.pending(queue)?.iter().any(is_stop) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The thread id.

@@ -11,6 +11,7 @@ mod sys;
 #[cfg(test)]
 mod testing;
 pub mod timerfd;
+pub mod userfaultfd;
 
 criu_plugin_api::register! {
     kind: eventfd::Eventfd::default(),
@@ -45,6 +46,13 @@ criu_plugin_api::register! {
     point: FileKind,
     name: "pidfd",
     claims: ["anon:[pidfd]", "image:20"],
+}
+
+criu_plugin_api::register! {
+    kind: userfaultfd::Userfaultfd,
+    point: FileKind,
+    name: "userfaultfd",
+    claims: ["anon:[userfaultfd]"],
 }
 
 criu_plugin_api::export_plugin! {

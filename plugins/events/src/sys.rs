@@ -289,6 +289,93 @@ pub(crate) fn in_a_copy_of_the_table(mut work: impl FnMut()) -> nix::Result<()> 
     reap(pid)
 }
 
+/// Which of these numbers of a process stand in a set of our own as what they mean there now, by asking to
+/// add them again. Done in a copy of the table, where everything can be put at its number; takes the same
+/// time for each, however large the set is. epoll_ctl(2)
+pub(crate) fn stand_at_numbers(pid: i32, epoll: impl AsFd, numbers: &[i32]) -> nix::Result<Vec<bool>> {
+    let mut stand = vec![false; numbers.len()];
+    // Above all numbers, so that nothing is put in their place.
+    let above = numbers.iter().max().map_or(0, |last| last.saturating_add(1));
+    let pidfd = pidfd_open(pid, 0)?;
+    let mut done = Ok(());
+    in_a_copy_of_the_table(|| {
+        done = (|| {
+            let epoll = copy_above(&epoll, above)?;
+            let pidfd = copy_above(&pidfd, above)?;
+            for (number, stands) in numbers.iter().zip(&mut stand) {
+                *stands = stands_at(&pidfd, &epoll, *number)?;
+            }
+            Ok(())
+        })();
+    })?;
+    done.map(|()| stand)
+}
+
+fn stands_at(pidfd: &OwnedFd, epoll: &OwnedFd, number: i32) -> nix::Result<bool> {
+    // SAFETY: it takes plain numbers.
+    let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, raw(pidfd), number, 0) };
+    let got = match RawFd::try_from(Errno::result(got).or_else(|errno| match errno {
+        Errno::EBADF => Ok(-1),
+        other => Err(other),
+    })?) {
+        Ok(got) if got >= 0 => got,
+        _ => return Ok(false),
+    };
+    if got != number {
+        // SAFETY: both are numbers of this copy of the table alone, which nobody else uses.
+        Errno::result(unsafe { libc::dup2(got, number) })?;
+        // SAFETY: it was made above, and is known to nobody.
+        unsafe { libc::close(got) };
+    }
+    match epoll_ctl(epoll, libc::EPOLL_CTL_ADD, number, 0, 0) {
+        Err(Errno::EEXIST) => Ok(true),
+        Ok(()) => epoll_ctl(epoll, libc::EPOLL_CTL_DEL, number, 0, 0).map(|()| false),
+        // It cannot be in a set at all.
+        Err(Errno::EPERM | Errno::EINVAL | Errno::ELOOP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A further descriptor with at least this number.
+fn copy_above(fd: impl AsFd, least: RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: it takes plain numbers.
+    owned(unsafe { libc::fcntl(raw(&fd), libc::F_DUPFD_CLOEXEC, least) }.into())
+}
+
+/// `struct epoll_params` of linux/eventpoll.h.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct EpollParams {
+    pub(crate) busy_poll_usecs: u32,
+    pub(crate) busy_poll_budget: u16,
+    pub(crate) prefer_busy_poll: u8,
+    /// Must be 0.
+    padding: u8,
+}
+
+/// `EPIOCSPARAMS` and `EPIOCGPARAMS`: `_IOW` and `_IOR` of that struct, 0x8A, 1 and 2.
+const EPIOCSPARAMS: libc::Ioctl = 0x4008_8a01;
+const EPIOCGPARAMS: libc::Ioctl = 0x8008_8a02;
+
+/// How a set polls the network itself; `None` before Linux 6.9, and where it is built without that.
+pub(crate) fn epoll_params(epoll: impl AsFd) -> Option<EpollParams> {
+    let mut params = EpollParams::default();
+    // SAFETY: the kernel writes one struct.
+    let result = unsafe { libc::ioctl(raw(&epoll), EPIOCGPARAMS, &raw mut params) };
+    Errno::result(result).is_ok().then_some(params)
+}
+
+pub(crate) fn set_epoll_params(epoll: impl AsFd, usecs: u32, budget: u16, prefer: u8) -> nix::Result<()> {
+    let params = EpollParams {
+        busy_poll_usecs: usecs,
+        busy_poll_budget: budget,
+        prefer_busy_poll: prefer,
+        padding: 0,
+    };
+    // SAFETY: the kernel reads one struct.
+    Errno::result(unsafe { libc::ioctl(raw(&epoll), EPIOCSPARAMS, &raw const params) }).map(drop)
+}
+
 /// Bytes of stack for [`in_a_copy_of_the_table`].
 const STACK: usize = 256 << 10;
 

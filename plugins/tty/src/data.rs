@@ -1,22 +1,31 @@
 //! What is under way between the two ends of a pair.
 //!
 //! The kernel lets nobody look at these bytes without taking them. A dump takes them and puts them back
-//! in one go, while everything that could notice is stopped. Should criu itself be killed in just that
-//! moment, the bytes are gone: no call could bring them back after its death. The same holds for the
-//! termios, which are changed for the moment so that bytes pass unprocessed.
+//! in one go, while everything that could notice is stopped, and in a process of its own
+//! ([`sys::apart`]), which ends its work also when criu is killed in just that moment. Only who kills both,
+//! or turns the machine off, takes the bytes.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use criu_plugin_api::{Context, Error, Result};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::sys::{self, CONTROL_CHARS, Termios};
 
 /// The line buffer of a terminal, less the byte that stays free: more than this waits unprocessed in
 /// another buffer.
 const LINE_BUFFER: usize = 4095;
+/// The kernel keeps what was written in buffers of multiples of this many bytes, each with room for twice as
+/// much; pieces of this size leave none of it empty, so that everything fits that was there before.
+const PIECE: usize = 256;
+/// The room of the largest buffer, which may be the last one.
+const LAST_PIECE: usize = 3584;
+/// How long the kernel may take to move bytes on.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// More than any terminal holds: someone goes on writing.
 const LIMIT: usize = 1 << 20;
 /// The character that quotes the next one, while input is put back.
@@ -81,19 +90,8 @@ impl Input {
     /// Takes the input out of a terminal. `slave` is a description of its own, which does not block.
     ///
     /// # Errors
-    /// The kernel's; what had been taken is put back.
-    pub(crate) fn take(slave: &File, termios: &Termios) -> Result<Self> {
-        let mut input = Self::default();
-        match input.take_all(slave, termios) {
-            Ok(()) => Ok(input),
-            Err(error) => match input.put(slave.as_fd(), None, termios) {
-                Ok(()) => Err(error),
-                Err(also) => Err(error.context(format!("{also}; after that"))),
-            },
-        }
-    }
-
-    fn take_all(&mut self, slave: &File, termios: &Termios) -> Result<()> {
+    /// The kernel's; what had been taken is there, to be put back.
+    pub(crate) fn take(&mut self, slave: &File, termios: &Termios) -> Result<()> {
         if !deals_in_lines(termios) {
             return drain(slave, &mut self.rest);
         }
@@ -209,9 +207,7 @@ impl Input {
             .collect();
         match master {
             _ if late.is_empty() => Ok(()),
-            Some(master) => write_all(master, &late)
-                .map_err(|(_, errno)| errno)
-                .context(|| "putting input back"),
+            Some(master) => write_all(master, slave, &late).context(|| "putting input back"),
             None => Err(Error::new(format!(
                 "{} bytes of input do not fit into the terminal",
                 late.len()
@@ -283,29 +279,21 @@ fn with_termios(
     done.and(back)
 }
 
-/// What the slave has written and the master has not read yet, taken by the master's description.
+/// What the slave has written and the master has not read yet, taken by the master's description, which
+/// is not in packet mode.
 ///
 /// # Errors
 /// The kernel's; `output` holds what was taken.
-pub(crate) fn take_output(master: BorrowedFd<'_>, packets: bool, output: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn take_output(master: BorrowedFd<'_>, output: &mut Vec<u8>) -> Result<()> {
     let file = File::from(master.try_clone_to_owned().context(|| "copying the master")?);
     let mut buffer = vec![0; 1 << 16];
     // The description may block: it is read only while there is something.
     while sys::poll(master).context(|| "looking for output")?.0 {
-        let Some(length) = read_some(&file, &mut buffer)? else {
-            break;
+        let length = match read_some(&file, &mut buffer)? {
+            None | Some(0) => break,
+            Some(length) => length,
         };
-        let text = &buffer[..length];
-        match (packets, text.split_first()) {
-            (_, None) => break,
-            (false, _) => output.extend_from_slice(text),
-            (true, Some((0, data))) => output.extend_from_slice(data),
-            (true, Some((status, _))) => {
-                tracing::warn!(
-                    "packet status {status:#x} of a terminal is lost: images have no place for it"
-                );
-            }
-        }
+        output.extend_from_slice(&buffer[..length]);
         if output.len() > LIMIT {
             return Err(Error::new(
                 "more output than a terminal holds: someone goes on writing",
@@ -315,62 +303,51 @@ pub(crate) fn take_output(master: BorrowedFd<'_>, packets: bool, output: &mut Ve
     Ok(())
 }
 
-/// Writes output for the master to read, as it stands. `slave` does not block.
+/// Writes output, which goes, for the master to read, as it stands. `slave` does not block.
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn put_output(slave: BorrowedFd<'_>, output: &[u8], termios: &Termios) -> Result<()> {
+pub(crate) fn put_output(
+    slave: BorrowedFd<'_>,
+    master: BorrowedFd<'_>,
+    output: &[u8],
+    termios: &Termios,
+) -> Result<()> {
     if output.is_empty() {
         return Ok(());
     }
     let mut plain = *termios;
     plain.oflag &= !libc::OPOST;
-    let mut was_stopped = false;
-    with_termios(slave, termios, &plain, || {
-        let done = write_all(slave, output).or_else(|(written, errno)| {
-            if errno != Errno::EAGAIN {
-                return Err((written, errno));
-            }
-            // Suspended by ^S or by tcflow(3): there is room, as it was there before. To go on takes
-            // both, if it was ^S.
-            was_stopped = true;
-            for action in [libc::TCOOFF, libc::TCOON] {
-                sys::flow(slave, action).map_err(|errno| (written, errno))?;
-            }
-            write_all(slave, &output[written..]).map_err(|(more, errno)| (written + more, errno))
-        });
-        done.map_err(|(written, errno)| {
-            let lost = output.len() - written;
-            Error::new(format!(
-                "putting output back, of which {lost} bytes are left: {}",
-                errno.desc()
-            ))
-        })
-    })?;
-    if was_stopped {
-        suspend(slave, termios).context(|| "suspending output again")?;
-    }
-    Ok(())
+    with_termios(slave, termios, &plain, || write_all(slave, master, output))
 }
 
-/// Suspends output the way a user does, if the terminal listens to that.
-fn suspend(slave: BorrowedFd<'_>, termios: &Termios) -> nix::Result<()> {
-    let stop = termios.cc[libc::VSTOP];
-    if termios.iflag & libc::IXON != 0 && stop != OFF {
-        sys::type_byte(slave, stop)
-    } else {
-        sys::flow(slave, libc::TCOOFF)
-    }
+/// Writes to one end of a pair, whose description does not wait for room meanwhile.
+fn write_all(end: BorrowedFd<'_>, other: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(end, FcntlArg::F_GETFL).context(|| "asking for its flags")?);
+    let without_waiting = |flags| fcntl(end, FcntlArg::F_SETFL(flags)).context(|| "setting its flags");
+    without_waiting(flags | OFlag::O_NONBLOCK)?;
+    let done = write_pieces(end, other, bytes);
+    without_waiting(flags)?;
+    done
 }
 
-fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> std::result::Result<(), (usize, Errno)> {
+fn write_pieces(end: BorrowedFd<'_>, other: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
     let mut written = 0;
     while written < bytes.len() {
-        match nix::unistd::write(fd, &bytes[written..]) {
-            Ok(0) => return Err((written, Errno::EAGAIN)),
+        let left = bytes.len() - written;
+        let piece = if left > LAST_PIECE { PIECE } else { left };
+        match nix::unistd::write(end, &bytes[written..written + piece]) {
             Ok(length) => written += length,
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err((written, errno)),
+            // The kernel moves the first bytes into the reader's own buffer, by itself, when it gets to it.
+            Err(Errno::EAGAIN) if Instant::now() < deadline => {
+                sys::poll(other).context(|| "putting bytes back")?;
+                std::thread::yield_now();
+            }
+            Err(errno) => {
+                return Err(errno).context(|| format!("putting bytes back, of which {left} are left"));
+            }
         }
     }
     Ok(())

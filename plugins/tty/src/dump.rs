@@ -1,12 +1,14 @@
 //! Saves descriptors of terminals, each terminal once, and what is under way in pairs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
+use criu_plugin_api::image::{self, ImageKind};
 use criu_plugin_api::message::{FileImage, FileTarget};
 use criu_plugin_api::restore::fown_decode;
-use criu_plugin_api::{Context, Error, Host, Refusal, Result, Verdict, image};
+use criu_plugin_api::{Context, Error, Host, Refusal, Result, Verdict};
 use criu_proto::images::{
     FdTypes, FileEntry, TtyDataEntry, TtyFileEntry, TtyInfoEntry, TtyPtyEntry, TtyType,
 };
@@ -14,8 +16,9 @@ use criu_proto::magic;
 use nix::errno::Errno;
 use prost::Message;
 
-use crate::data::{self, Input};
 use crate::device::{self, Device, info_id, short};
+use crate::exchange::{look_into, peer};
+use crate::images::{EXTRA, ExtraEntry};
 use crate::{session, settings, sys};
 
 /// Numbers of terminals that are no end of a pair begin here, beyond those of all pairs.
@@ -26,6 +29,8 @@ const OTHER_IDS: u32 = 0x4000_0000;
 pub(crate) struct Dump {
     /// In the order in which they were seen.
     seen: Vec<Seen>,
+    data: Vec<TtyDataEntry>,
+    extra: Vec<ExtraEntry>,
 }
 
 /// A terminal that was seen.
@@ -143,6 +148,14 @@ impl Dump {
             what: what.to_owned(),
             remedy: None,
         };
+        if !is_external
+            && !hung_up
+            && let Some(name) = discipline(fd)?
+        {
+            return Ok(Err(refused(&format!(
+                "has the line discipline {name}, which is not supported"
+            ))));
+        }
         match device {
             _ if is_external => self.other(&mut info, TtyType::ExtTty),
             Device::Slave(index) if hung_up => {
@@ -228,13 +241,12 @@ impl Dump {
                 (info.sid, info.pgrp) = (control.session, control.foreground);
             }
         }
-        let mut entries = Vec::new();
         for (index, (master, slave)) in pairs {
             if let Some(master) = master {
-                self.exchange(host, index, master, slave, &mut entries)?;
+                self.exchange(host, index, (master, slave))?;
             }
         }
-        self.write(host, &entries)
+        self.write(host)
     }
 
     /// The places of both ends of each pair, by number.
@@ -246,73 +258,47 @@ impl Dump {
             };
             let pair = pairs.entry(pty.index).or_default();
             match seen.info.id == info_id(pty.index, true) {
-                true => pair.0 = Some(at),
-                false => pair.1 = Some(at),
+                true => pair.0 = pair.0.or(Some(at)),
+                false => pair.1 = pair.1.or(Some(at)),
             }
         }
         pairs
     }
 
-    /// Numbers of pairs are unique within one instance of devpts only.
+    /// Numbers of pairs are unique within one instance of devpts only: two ends of the same sort and number
+    /// are of two instances.
     fn check_devpts(&self) -> Result<()> {
-        let mut slaves = self
-            .seen
-            .iter()
-            .filter(|seen| seen.devpts.is_some() && seen.info.id < OTHER_IDS);
-        let Some(first) = slaves.next() else {
-            return Ok(());
-        };
-        match slaves.find(|seen| seen.devpts != first.devpts) {
-            Some(other) => Err(Refusal {
-                object: other.name(),
-                what: format!("is of another instance of devpts than the {}", first.name()),
-                remedy: None,
+        let mut ends: HashMap<u32, &Seen> = HashMap::new();
+        let mut first: Option<&Seen> = None;
+        for seen in self.seen.iter().filter(|seen| seen.info.id < OTHER_IDS) {
+            let twin = ends.insert(seen.info.id, seen);
+            let other = first.filter(|first| seen.devpts.is_some() && first.devpts != seen.devpts);
+            if let Some(other) = twin.or(other) {
+                return Err(Refusal {
+                    object: seen.name(),
+                    what: format!("is of another instance of devpts than the {}", other.name()),
+                    remedy: Some("dump trees with terminals of different instances one by one".to_owned()),
+                }
+                .into());
             }
-            .into()),
-            None => Ok(()),
+            if seen.devpts.is_some() {
+                first = first.or(Some(seen));
+            }
         }
+        Ok(())
     }
 
-    /// Saves what is under way in a pair, and puts it back.
-    fn exchange(
-        &mut self,
-        host: &Host<'_>,
-        index: u32,
-        master: usize,
-        slave: Option<usize>,
-        entries: &mut Vec<TtyDataEntry>,
-    ) -> Result<()> {
-        let packets = self.seen[master].info.packet_mode;
+    /// Saves what is under way in a pair.
+    fn exchange(&mut self, host: &Host<'_>, index: u32, pair: (usize, Option<usize>)) -> Result<()> {
+        let (master, slave) = pair;
         let name = self.seen[master].name();
         let fd = self.seen[master]
             .descriptor(host)
             .context(|| format!("getting at {name}"))?;
-        let (has_output, is_closed) = sys::poll(fd.as_fd()).context(|| format!("looking into {name}"))?;
         if slave.is_none() {
+            let (has_output, is_closed) = sys::poll(fd.as_fd()).context(|| format!("looking into {name}"))?;
             if is_closed {
-                // Told apart from a slave that nobody has opened yet by an entry that no file refers to.
-                let info = TtyInfoEntry {
-                    id: info_id(index, false),
-                    sid: 0,
-                    pgrp: 0,
-                    packet_mode: false,
-                    locked: false,
-                    rdev: short(libc::makedev(136, index)),
-                    dev: None,
-                    uid: None,
-                    gid: None,
-                    ..self.seen[master].info.clone()
-                };
-                let like = Seen {
-                    info,
-                    pid: self.seen[master].pid,
-                    fd: -1,
-                    link: String::new(),
-                    held: None,
-                    device: 0,
-                    devpts: None,
-                };
-                self.seen.push(like);
+                self.add_closed_slave(index, master);
             } else if has_output {
                 return Err(Refusal {
                     object: name,
@@ -324,37 +310,88 @@ impl Dump {
                 return Ok(());
             }
         }
-        let termios = sys::termios(fd.as_fd()).context(|| format!("asking for the termios of {name}"))?;
         let peer = peer(fd.as_fd()).context(|| format!("opening the slave of {name}"))?;
-        let (output, input) = take_both(fd.as_fd(), &peer, &termios, packets, has_output)
-            .context(|| format!("reading what is under way in {name}"))?;
-        for (is_master, data) in [(true, output), (false, input)] {
+        if let Some(slave) = slave {
+            self.check_pair(&self.seen[slave], &self.seen[master], &peer)?;
+        }
+        let found =
+            look_into(fd.as_fd(), &peer).context(|| format!("reading what is under way in {name}"))?;
+        let ids = [info_id(index, true), info_id(index, false)];
+        for ((id, data), extra) in ids.into_iter().zip(found.data).zip(found.extra) {
             if !data.is_empty() {
-                entries.push(TtyDataEntry {
-                    tty_id: info_id(index, is_master),
-                    data,
-                });
+                self.data.push(TtyDataEntry { tty_id: id, data });
+            }
+            if extra != ExtraEntry::default() {
+                self.extra.push(ExtraEntry { id, ..extra });
             }
         }
         Ok(())
     }
 
-    fn write(&self, host: &Host<'_>, data: &[TtyDataEntry]) -> Result<()> {
+    /// A slave that was opened and closed again is told apart from one that nobody has opened yet by an
+    /// entry that no file refers to.
+    fn add_closed_slave(&mut self, index: u32, master: usize) {
+        let master = &self.seen[master];
+        let info = TtyInfoEntry {
+            id: info_id(index, false),
+            sid: 0,
+            pgrp: 0,
+            packet_mode: false,
+            locked: false,
+            rdev: short(libc::makedev(136, index)),
+            dev: None,
+            uid: None,
+            gid: None,
+            ..master.info.clone()
+        };
+        let like = Seen {
+            info,
+            pid: master.pid,
+            fd: -1,
+            link: String::new(),
+            held: None,
+            device: 0,
+            devpts: None,
+        };
+        self.seen.push(like);
+    }
+
+    /// Whether the slave that was found is that of the master: numbers are unique within one devpts only.
+    fn check_pair(&self, slave: &Seen, master: &Seen, peer: &File) -> Result<()> {
+        let meta = peer.metadata().context(|| "looking at the slave of a master")?;
+        if slave.devpts.is_none_or(|devpts| devpts == meta.dev()) {
+            return Ok(());
+        }
+        Err(Refusal {
+            object: slave.name(),
+            what: format!("is of another instance of devpts than the {}", master.name()),
+            remedy: None,
+        }
+        .into())
+    }
+
+    fn write(&self, host: &Host<'_>) -> Result<()> {
         let mut writer = image::create(host, &magic::TTY_INFO)?;
         for seen in &self.seen {
             writer.entry(&seen.info)?;
         }
         writer.finish()?;
-        if data.is_empty() {
-            return Ok(());
-        }
-        let mut writer = image::create(host, &magic::TTY_DATA)?;
-        for entry in data {
-            writer.entry(entry)?;
-        }
-        writer.finish()?;
-        Ok(())
+        write_some(host, &magic::TTY_DATA, &self.data)?;
+        write_some(host, &EXTRA, &self.extra)
     }
+}
+
+/// Writes an image unless it would be empty.
+fn write_some<M: Message>(host: &Host<'_>, kind: &ImageKind, entries: &[M]) -> Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let mut writer = image::create(host, kind)?;
+    for entry in entries {
+        writer.entry(entry)?;
+    }
+    writer.finish()?;
+    Ok(())
 }
 
 fn master(fd: BorrowedFd<'_>, info: &mut TtyInfoEntry) -> Result<()> {
@@ -374,48 +411,22 @@ fn master(fd: BorrowedFd<'_>, info: &mut TtyInfoEntry) -> Result<()> {
     Ok(())
 }
 
-/// A description of a slave of its own, which does not block.
-pub(crate) fn peer(master: BorrowedFd<'_>) -> nix::Result<File> {
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    unlocked(master, || sys::open_peer(master, flags)).map(File::from)
-}
-
-/// Does something while the slave of a master is not locked.
-pub(crate) fn unlocked<T>(master: BorrowedFd<'_>, work: impl FnOnce() -> nix::Result<T>) -> nix::Result<T> {
-    let was_locked = sys::is_locked(master)?;
-    if was_locked {
-        sys::set_lock(master, false)?;
-    }
-    let done = work();
-    if was_locked {
-        sys::set_lock(master, true)?;
-    }
-    done
-}
-
-/// Takes what is under way in both directions and puts it back.
-fn take_both(
-    master: BorrowedFd<'_>,
-    peer: &File,
-    termios: &sys::Termios,
-    packets: bool,
-    has_output: bool,
-) -> Result<(Vec<u8>, Vec<u8>)> {
-    let mut output = Vec::new();
-    let mut done = if has_output {
-        data::take_output(master, packets, &mut output)
-    } else {
-        Ok(())
+/// The name of a terminal's line discipline, unless it is the usual one.
+fn discipline(fd: BorrowedFd<'_>) -> Result<Option<String>> {
+    let number = sys::discipline(fd).context(|| "asking for its line discipline")?;
+    // As linux/tty.h has them.
+    let name = match number {
+        0 => return Ok(None),
+        1 => "N_SLIP",
+        3 => "N_PPP",
+        13 => "N_HDLC",
+        15 => "N_HCI",
+        21 => "N_GSM0710",
+        25 => "N_SLCAN",
+        27 => "N_NULL",
+        _ => return Ok(Some(format!("{number}"))),
     };
-    let back = data::put_output(peer.as_fd(), &output, termios);
-    done = done.and(back);
-    done?;
-    let input = Input::take(peer, termios)?;
-    if input.is_empty() {
-        return Ok((output, Vec::new()));
-    }
-    input.put(peer.as_fd(), Some(master), termios)?;
-    Ok((output, input.bytes(termios)?))
+    Ok(Some(format!("{number} ({name})")))
 }
 
 fn hardware(object: String, file: &FileTarget) -> Refusal {

@@ -5,20 +5,41 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use criu_plugin_api::image::{self, ImageKind};
 use criu_plugin_api::message::FileRecord;
-use criu_plugin_api::{Context, Error, Host, Result, image};
+use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::images::{FileEntry, RegFileEntry, TtyDataEntry, TtyFileEntry, TtyInfoEntry, TtyType};
 use criu_proto::magic;
 use prost::Message;
 
 use crate::device::{Device, info_id};
 use crate::dump::damaged;
+use crate::flow::Flow;
 use crate::settings::Settings;
+
+/// What the format has no place for: written only for terminals that have such state.
+pub(crate) static EXTRA: ImageKind = image::own_kind("TTY_EXTRA", "tty-extra.img", 0x5454_5958);
+
+/// State of one end of a pair.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ExtraEntry {
+    /// The terminal's number in `tty-info.img`.
+    #[prost(uint32, tag = "1")]
+    pub(crate) id: u32,
+    /// How output is stopped.
+    #[prost(enumeration = "Flow", tag = "2")]
+    pub(crate) flow: i32,
+    /// Of a slave: what its master reads next in packet mode, the bits of `TIOCPKT`.
+    #[prost(uint32, tag = "3")]
+    pub(crate) packet_status: u32,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Master,
     Slave,
+    /// A slave that has hung up, of whatever pair.
+    HungUp,
     /// `/dev/tty`
     Controlling,
 }
@@ -43,12 +64,14 @@ pub(crate) struct Pair {
     pub(crate) slave: Option<TtyInfoEntry>,
     /// For the master, and for the slave.
     pub(crate) data: [Vec<u8>; 2],
+    pub(crate) extra: [ExtraEntry; 2],
 }
 
 /// The images of this kind.
 pub(crate) struct Images {
     pub(crate) infos: BTreeMap<u32, TtyInfoEntry>,
     data: HashMap<u32, Vec<u8>>,
+    extra: HashMap<u32, ExtraEntry>,
 }
 
 impl Images {
@@ -76,7 +99,9 @@ impl Images {
                 .or_default()
                 .extend_from_slice(&entry.data);
         }
-        Ok(Self { infos, data })
+        let extra: Vec<ExtraEntry> = image::read_all(host, &EXTRA)?;
+        let extra = extra.into_iter().map(|entry| (entry.id, entry)).collect();
+        Ok(Self { infos, data, extra })
     }
 
     /// The number of the pair of which this is an end that can be made anew.
@@ -106,6 +131,7 @@ impl Images {
 pub(crate) fn role(info: &TtyInfoEntry) -> Option<Role> {
     match (info.r#type(), Device::of(info.rdev.into())) {
         (TtyType::Pty, Some(Device::Master)) => Some(Role::Master),
+        (TtyType::Pty, Some(Device::Slave(_))) if info.termios.is_none() => Some(Role::HungUp),
         (TtyType::Pty, Some(Device::Slave(_))) => Some(Role::Slave),
         (TtyType::Ctty, _) => Some(Role::Controlling),
         _ => None,
@@ -136,11 +162,13 @@ impl Images {
         let slave_id = slave.as_ref().map_or(info_id(index, false), |slave| slave.id);
         let ids = [master.id, slave_id];
         let data = ids.map(|id| self.data.remove(&id).unwrap_or_default());
+        let extra = ids.map(|id| self.extra.remove(&id).unwrap_or_default());
         Ok(Terminal::Pair(Box::new(Pair {
             index,
             master,
             slave,
             data,
+            extra,
         })))
     }
 }

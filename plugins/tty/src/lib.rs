@@ -10,9 +10,12 @@
 mod data;
 mod device;
 mod dump;
+mod exchange;
+mod flow;
 mod images;
 mod opening;
 mod outside;
+mod packets;
 mod pairs;
 mod restore;
 mod session;
@@ -20,6 +23,7 @@ mod settings;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod underway;
 
 use std::cell::RefCell;
 

@@ -7,12 +7,13 @@ use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::images::{TtyFileEntry, TtyInfoEntry};
 use nix::errno::Errno;
 
-use crate::data::{Input, put_output};
-use crate::dump::peer as peer_of;
+use crate::data::Input;
+use crate::exchange::peer as peer_of;
 use crate::images::{Pair, Role, Terminal};
 use crate::outside::{self, Own};
 use crate::settings::Settings;
 use crate::sys;
+use crate::underway::UnderWay;
 
 /// What is opened in one go.
 #[derive(Default)]
@@ -36,10 +37,19 @@ pub(crate) struct Member {
 
 impl Group {
     /// All files of a pair that has been made.
-    pub(crate) fn open_pair(&self, pair: &Pair, master: OwnedFd) -> Result<Vec<(TtyFileEntry, OwnedFd)>> {
+    pub(crate) fn open_pair(
+        &self,
+        pair: &Pair,
+        master: OwnedFd,
+        hung_up: &dyn Fn(u32) -> Result<OwnedFd>,
+    ) -> Result<Vec<(TtyFileEntry, OwnedFd)>> {
         let mut opened = Vec::new();
-        for member in self.files.iter().filter(|member| member.role == Role::Slave) {
-            let slave = open_slave(master.as_fd(), &member.entry).context(|| "opening the slave")?;
+        for member in &self.files {
+            let slave = match member.role {
+                Role::Slave => open_slave(master.as_fd(), &member.entry).context(|| "opening the slave")?,
+                Role::HungUp => hung_up(member.entry.id)?,
+                Role::Master | Role::Controlling => continue,
+            };
             opened.push((member.entry, slave));
         }
         // A slave that nobody has opened yet is told by its missing entry, and left alone.
@@ -51,10 +61,16 @@ impl Group {
             .context(|| "opening the slave")?;
         let settings = Settings::of(pair.slave.as_ref().unwrap_or(&pair.master))?;
         if let (Some(peer), Some(settings)) = (&peer, &settings) {
-            fill(master.as_fd(), peer, settings, &pair.data)?;
+            fill(master.as_fd(), peer, settings, pair)?;
+        } else if pair.master.packet_mode {
+            sys::set_packets(master.as_fd(), true).context(|| "setting packet mode")?;
         }
         if let Some(settings) = &settings {
-            settings.apply(master.as_fd(), true)?;
+            // What has been put into the pair has the right termios already.
+            if peer.is_none() {
+                settings.set_termios(master.as_fd())?;
+            }
+            settings.complete(master.as_fd(), true)?;
         }
         for member in self
             .files
@@ -66,6 +82,20 @@ impl Group {
         finish_pair(master.as_fd(), peer.as_ref(), pair)?;
         if let Some(member) = self.files.iter().find(|member| member.role == Role::Master) {
             opened.push((member.entry, master));
+        }
+        Ok(opened)
+    }
+
+    /// Makes the slaves that have hung up although their master lives, before any other is opened.
+    pub(crate) fn hang_up(&self, master: BorrowedFd<'_>) -> Result<Vec<(u32, OwnedFd)>> {
+        let members = self.files.iter().filter(|member| member.role == Role::HungUp);
+        let opened = members
+            .map(|member| Ok((member.entry.id, open_slave(master, &member.entry)?)))
+            .collect::<nix::Result<Vec<_>>>()
+            .context(|| "opening the slave")?;
+        if !opened.is_empty() {
+            let done = peer_of(master).and_then(|peer| sys::hang_up(peer.as_fd()));
+            done.context(|| "hanging it up")?;
         }
         Ok(opened)
     }
@@ -82,7 +112,10 @@ impl Group {
         let may_change = handed_over || own.is_some_and(|own| own.is_ours);
         if let (true, Some(settings)) = (may_change, Settings::of(info)?) {
             // The window is that of whoever looks at it now.
-            sys::from_background(|| settings.apply(fd.as_fd(), false))?;
+            sys::from_background(|| {
+                settings.set_termios(fd.as_fd())?;
+                settings.complete(fd.as_fd(), false)
+            })?;
         }
         let mut opened = Vec::new();
         for member in &self.files {
@@ -145,16 +178,19 @@ pub(crate) fn control(slave: BorrowedFd<'_>) -> Result<()> {
     })
 }
 
-/// Puts what was under way into a fresh pair.
-fn fill(master: BorrowedFd<'_>, peer: &File, settings: &Settings, data: &[Vec<u8>; 2]) -> Result<()> {
-    let [output, input] = data;
-    if !input.is_empty() {
-        // The line mode must be that of the bytes, before they come.
-        sys::set_termios(peer.as_fd(), settings.termios).context(|| "setting the termios")?;
-        Input::parse(input, &settings.termios).put(peer.as_fd(), Some(master), &settings.termios)?;
-    }
-    let now = sys::termios(peer.as_fd()).context(|| "asking for the termios")?;
-    put_output(peer.as_fd(), output, &now)
+/// Gives a fresh pair its termios and puts into it what was under way.
+fn fill(master: BorrowedFd<'_>, peer: &File, settings: &Settings, pair: &Pair) -> Result<()> {
+    let [output, input] = &pair.data;
+    // The line mode must be that of the bytes, before they come.
+    settings.set_termios(peer.as_fd())?;
+    let under_way = UnderWay {
+        output: output.clone(),
+        input: Input::parse(input, &settings.termios),
+        flow: [pair.extra[0].flow(), pair.extra[1].flow()],
+        packets: pair.master.packet_mode,
+        status: u8::try_from(pair.extra[1].packet_status).unwrap_or(0),
+    };
+    under_way.put(master, peer, &settings.termios)
 }
 
 /// What would be in the way before.
@@ -164,9 +200,6 @@ fn finish_pair(master: BorrowedFd<'_>, peer: Option<&File>, pair: &Pair) -> Resu
     }
     if pair.master.exclusive {
         sys::set_exclusive(master).context(|| "setting exclusive mode")?;
-    }
-    if pair.master.packet_mode {
-        sys::set_packets(master).context(|| "setting packet mode")?;
     }
     if pair.master.locked {
         sys::set_lock(master, true).context(|| "locking the slave")?;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -76,6 +76,24 @@ impl Masters {
             return Ok(copy);
         }
         sys::descriptor_of(self.holder, number).context(doing)
+    }
+
+    /// The master of a pair, in the coordinator.
+    ///
+    /// # Errors
+    /// It was not made.
+    pub(crate) fn held(&self, index: u32) -> Result<BorrowedFd<'_>> {
+        let held = self.by_index.get(&index);
+        held.map(AsFd::as_fd)
+            .ok_or_else(|| Error::new(format!("the pair of terminals {index} was not made")))
+    }
+
+    /// A copy of a descriptor that the coordinator holds, in this task.
+    ///
+    /// # Errors
+    /// The coordinator is gone.
+    pub(crate) fn fetch(&self, held: BorrowedFd<'_>) -> Result<OwnedFd> {
+        sys::descriptor_of(self.holder, held.as_raw_fd()).context(|| "getting a terminal that has hung up")
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sorts the files into terminals that are opened in one go each, and plans who opens them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use criu_plugin_api::message::{FilePlan, FileRecord, OpenRequest, TaskInfo};
@@ -10,7 +10,8 @@ use criu_plugin_api::{Context, Error, Host, Opened, Progress, Result};
 use criu_proto::images::{TtyFileEntry, TtyInfoEntry, TtyType};
 use nix::errno::Errno;
 
-use crate::dump::{damaged, peer};
+use crate::dump::damaged;
+use crate::exchange::peer;
 use crate::images::{Images, Role, Terminal, entry, path, path_of, role};
 use crate::opening::{Group, Member, control, open_controlling, open_hung_up};
 use crate::outside::{self, Own};
@@ -24,6 +25,8 @@ pub(crate) struct Restore {
     /// The group of each file.
     group_of: HashMap<u32, u64>,
     masters: Masters,
+    /// Slaves of living pairs that have hung up, by file; the coordinator holds them.
+    hung_up: HashMap<u32, OwnedFd>,
     own: Option<Own>,
 }
 
@@ -75,6 +78,8 @@ impl Restore {
         };
         let pair = match role {
             Role::Controlling => images.pair_of_session(info),
+            // One that has lost its node has lost its master; its number may be that of another pair by now.
+            Role::HungUp if entry.regf_id.is_none() => None,
             _ => images.pair_of(info),
         };
         let number = match pair {
@@ -91,9 +96,7 @@ impl Restore {
         if group.files.is_empty() {
             group.terminal = match (pair, role) {
                 (Some(index), _) => images.pair(index)?,
-                (None, Role::Slave) if info.r#type() == TtyType::Pty && info.termios.is_none() => {
-                    Terminal::HungUp
-                }
+                (None, Role::HungUp) => Terminal::HungUp,
                 (None, Role::Slave) => Terminal::Outside(Box::new(info.clone())),
                 (None, _) => Terminal::Controlling,
             };
@@ -145,6 +148,10 @@ impl Restore {
             let Terminal::Pair(pair) = &group.terminal else {
                 continue;
             };
+            let hung_up = group
+                .hang_up(self.masters.held(pair.index)?)
+                .context(|| format!("hanging up the slave of terminal {}", pair.index))?;
+            self.hung_up.extend(hung_up);
             let Some(slave) = &pair.slave else {
                 continue;
             };
@@ -210,7 +217,7 @@ impl Restore {
             Terminal::Pair(pair) => self
                 .masters
                 .get(pair.index)
-                .and_then(|master| group.open_pair(pair, master))
+                .and_then(|master| group.open_pair(pair, master, &|id| self.hung_up(id)))
                 .context(|| format!("opening the pair of terminals {}", pair.index))?,
             Terminal::HungUp => open_hung_up(group).context(|| "making a terminal that has hung up")?,
             Terminal::Outside(info) => group.open_outside(host, self.own.as_ref(), info)?,
@@ -232,6 +239,13 @@ impl Restore {
             result = result.with(id, fd);
         }
         Ok(Progress::Done(result))
+    }
+
+    /// A slave that has hung up, in this task.
+    fn hung_up(&self, id: u32) -> Result<OwnedFd> {
+        let held = self.hung_up.get(&id);
+        let held = held.ok_or_else(|| Error::new(format!("file {id} was not prepared")))?;
+        self.masters.fetch(held.as_fd())
     }
 
     /// The foreground group of a controlling terminal.

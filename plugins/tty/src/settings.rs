@@ -21,7 +21,7 @@ pub(crate) fn termios_entry(termios: &Termios) -> TermiosEntry {
         c_cflag: termios.cflag,
         c_lflag: termios.lflag,
         c_line: u32::from(termios.line),
-        // `TCGETS` gives no speeds beside those in `c_cflag`.
+        // `TCGETS` gives no speeds beside those in `c_cflag`; see [`read`].
         c_ispeed: 0,
         c_ospeed: 0,
         c_cc: words
@@ -78,7 +78,11 @@ fn winsize_of(entry: &WinsizeEntry) -> Result<Winsize> {
 /// The kernel's: the terminal is none, or has hung up.
 pub(crate) fn read(fd: BorrowedFd<'_>, info: &mut TtyInfoEntry) -> Result<()> {
     let termios = sys::termios(fd).context(|| "asking for the termios")?;
-    info.termios = Some(termios_entry(&termios));
+    let mut entry = termios_entry(&termios);
+    if has_free_speeds(&termios) {
+        (entry.c_ispeed, entry.c_ospeed) = sys::speeds(fd).context(|| "asking for the speeds")?;
+    }
+    info.termios = Some(entry);
     let locked = sys::termios_locked(fd).context(|| "asking which termios bits are locked")?;
     info.termios_locked = Some(termios_entry(&locked));
     info.winsize = Some(winsize_entry(
@@ -88,9 +92,20 @@ pub(crate) fn read(fd: BorrowedFd<'_>, info: &mut TtyInfoEntry) -> Result<()> {
     Ok(())
 }
 
+/// Whether a speed is one that `c_cflag` has no number for (`BOTHER`).
+fn has_free_speeds(termios: &Termios) -> bool {
+    let input = termios.cflag >> INPUT_SPEED & libc::CBAUD;
+    termios.cflag & libc::CBAUD == libc::BOTHER || input == libc::BOTHER
+}
+
+/// Where in `c_cflag` the speed of input stands (`IBSHIFT`).
+const INPUT_SPEED: u32 = 16;
+
 /// The settings of an entry, checked.
 pub(crate) struct Settings {
     pub(crate) termios: Termios,
+    /// Of input and output in baud; 0 where `c_cflag` says all.
+    speeds: (u32, u32),
     locked: Termios,
     window: Option<Winsize>,
 }
@@ -106,6 +121,7 @@ impl Settings {
         };
         Ok(Some(Self {
             termios: termios_of(termios)?,
+            speeds: (termios.c_ispeed, termios.c_ospeed),
             locked: info
                 .termios_locked
                 .as_ref()
@@ -116,12 +132,24 @@ impl Settings {
         }))
     }
 
-    /// Gives the terminal its termios, and its window where `with_window`.
+    /// Gives the terminal its termios.
     ///
     /// # Errors
     /// The kernel's.
-    pub(crate) fn apply(&self, fd: BorrowedFd<'_>, with_window: bool) -> Result<()> {
-        sys::set_termios(fd, self.termios).context(|| "setting the termios")?;
+    pub(crate) fn set_termios(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        let done = if self.speeds != (0, 0) && has_free_speeds(&self.termios) {
+            sys::set_termios_and_speeds(fd, self.termios, self.speeds)
+        } else {
+            sys::set_termios(fd, self.termios)
+        };
+        done.context(|| "setting the termios")
+    }
+
+    /// Locks bits of the termios, and sets the window where `with_window`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn complete(&self, fd: BorrowedFd<'_>, with_window: bool) -> Result<()> {
         if self.locked != Termios::default() {
             sys::lock_termios(fd, self.locked).context(|| "locking bits of the termios")?;
         }

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
 use criu_plugin_api::message::FileTarget;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::stat::Mode;
 
 /// `struct termios` of the kernel, which is not that of libc: what `TCGETS` and `TCSETS` carry.
@@ -20,6 +22,19 @@ pub(crate) struct Termios {
     pub(crate) line: u8,
     pub(crate) cc: [u8; CONTROL_CHARS],
 }
+
+/// `struct termios2` of the kernel.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+struct Termios2 {
+    termios: Termios,
+    ispeed: u32,
+    ospeed: u32,
+}
+
+/// `_IOR('T', 0x2A, struct termios2)` and `_IOW('T', 0x2B, struct termios2)`.
+const TCGETS2: libc::Ioctl = 0x802c_542a;
+const TCSETS2: libc::Ioctl = 0x402c_542b;
 
 /// `NCCS` of the kernel on x86 and ARM.
 pub(crate) const CONTROL_CHARS: usize = 19;
@@ -131,9 +146,59 @@ pub(crate) fn has_packets(master: BorrowedFd<'_>) -> nix::Result<bool> {
     get::<i32>(master, libc::TIOCGPKT).map(|packets| packets != 0)
 }
 
-/// `TIOCPKT`.
-pub(crate) fn set_packets(master: BorrowedFd<'_>) -> nix::Result<()> {
-    set(master, libc::TIOCPKT, 1i32)
+/// `TIOCPKT`. A status that was pending is gone.
+pub(crate) fn set_packets(master: BorrowedFd<'_>, packets: bool) -> nix::Result<()> {
+    set(master, libc::TIOCPKT, i32::from(packets))
+}
+
+/// Whether the next read from a master in packet mode gives a status.
+pub(crate) fn has_status(master: BorrowedFd<'_>) -> nix::Result<bool> {
+    events(master, PollFlags::POLLPRI, 0).map(|events| events.contains(PollFlags::POLLPRI))
+}
+
+/// Whether a write would be taken, at least a part of it.
+pub(crate) fn has_room(fd: BorrowedFd<'_>) -> nix::Result<bool> {
+    events(fd, PollFlags::POLLOUT, 0).map(|events| events.contains(PollFlags::POLLOUT))
+}
+
+/// Writes an empty text, which has waiting echoes written.
+pub(crate) fn write_nothing(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    nix::unistd::write(fd, &[]).map(drop)
+}
+
+/// tcflush(3): drops what was not read (`TCIFLUSH`), or what the other end has not read (`TCOFLUSH`).
+pub(crate) fn flush(fd: BorrowedFd<'_>, queue: libc::c_int) -> nix::Result<()> {
+    call(fd, libc::TCFLSH, queue).map(drop)
+}
+
+/// `TIOCVHANGUP`: all that have the terminal open now find it hung up; needs `CAP_SYS_ADMIN`.
+pub(crate) fn hang_up(slave: BorrowedFd<'_>) -> nix::Result<()> {
+    const TIOCVHANGUP: libc::Ioctl = 0x5437;
+    call(slave, TIOCVHANGUP, 0).map(drop)
+}
+
+/// `TIOCGETD`: the number of the line discipline.
+pub(crate) fn discipline(fd: BorrowedFd<'_>) -> nix::Result<i32> {
+    get(fd, libc::TIOCGETD)
+}
+
+/// `TCGETS2`: the speeds of input and output in baud.
+pub(crate) fn speeds(fd: BorrowedFd<'_>) -> nix::Result<(u32, u32)> {
+    get::<Termios2>(fd, TCGETS2).map(|termios| (termios.ispeed, termios.ospeed))
+}
+
+/// `TCSETS2`: termios with speeds, of which those count that `BOTHER` asks for.
+pub(crate) fn set_termios_and_speeds(
+    fd: BorrowedFd<'_>,
+    termios: Termios,
+    (ispeed, ospeed): (u32, u32),
+) -> nix::Result<()> {
+    let termios = Termios2 {
+        termios,
+        ispeed,
+        ospeed,
+    };
+    set(fd, TCSETS2, termios)
 }
 
 /// `TIOCGSID`: the session that a terminal controls; only on a master, or on one's own terminal.
@@ -219,13 +284,17 @@ pub(crate) fn rdev(fd: impl AsFd) -> std::io::Result<u64> {
     Ok(File::from(fd.as_fd().try_clone_to_owned()?).metadata()?.rdev())
 }
 
+/// Which of these events there are within so many milliseconds.
+fn events(fd: BorrowedFd<'_>, wanted: PollFlags, milliseconds: u16) -> nix::Result<PollFlags> {
+    let mut fds = [PollFd::new(fd, wanted)];
+    nix::poll::poll(&mut fds, PollTimeout::from(milliseconds))?;
+    Ok(fds[0].revents().unwrap_or(PollFlags::empty()))
+}
+
 /// Whether a read would find something, and whether the other end is closed. Everything that was
 /// written before has arrived then: the kernel moves it along before it answers.
 pub(crate) fn poll(fd: BorrowedFd<'_>) -> nix::Result<(bool, bool)> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout};
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-    nix::poll::poll(&mut fds, PollTimeout::ZERO)?;
-    let events = fds[0].revents().unwrap_or(PollFlags::empty());
+    let events = events(fd, PollFlags::POLLIN, 0)?;
     Ok((
         events.contains(PollFlags::POLLIN),
         events.contains(PollFlags::POLLHUP),
@@ -244,4 +313,64 @@ pub(crate) fn from_background<T>(work: impl FnOnce() -> T) -> T {
         let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     }
     result
+}
+
+/// Bytes of stack for [`apart`].
+const STACK: usize = 256 << 10;
+
+/// Does something in a short-lived process that shares all memory with this one, and comes back when it is
+/// done. Should this process be killed meanwhile, that one does its work to the end. clone(2)
+pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
+    extern "C" fn run<W: FnMut()>(work: *mut libc::c_void) -> libc::c_int {
+        // What is sent to the whole process group, or by an alarm of this process, is not meant for it.
+        from_none(|| {
+            // SAFETY: it is the place of the closure of the call below, which waits until this is over.
+            unsafe { (*work.cast::<W>())() };
+        });
+        0
+    }
+    fn start<W: FnMut()>(work: &mut W) -> nix::Result<i32> {
+        let mut stack = vec![0_u128; STACK / size_of::<u128>()];
+        let top = stack.as_mut_ptr_range().end;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_SIGHAND;
+        // SAFETY: the stack is its own, aligned for any architecture, and outlives the process: with
+        // CLONE_VFORK this thread goes on when that has ended, or never.
+        Errno::result(unsafe { libc::clone(run::<W>, top.cast(), flags, std::ptr::from_mut(work).cast()) })
+    }
+    let mut work = Some(work);
+    let mut done = None;
+    let mut once = || {
+        if let Some(work) = work.take() {
+            done = Some(catch_unwind(AssertUnwindSafe(work)));
+        }
+    };
+    if let Ok(pid) = start(&mut once) {
+        reap(pid);
+    } else {
+        // No process can be made: the work is done here.
+        once();
+    }
+    match done {
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => resume_unwind(panic),
+        None => resume_unwind(Box::new("the process that worked on a terminal was killed")),
+    }
+}
+
+/// Runs `work` with all signals blocked that can be.
+fn from_none(work: impl FnOnce()) {
+    use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+    _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), None);
+    work();
+}
+
+/// Reaps a child that ends without a signal.
+fn reap(pid: i32) {
+    loop {
+        // SAFETY: no status is asked for.
+        let result = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
+        if Errno::result(result) != Err(Errno::EINTR) {
+            return;
+        }
+    }
 }

@@ -358,7 +358,7 @@ fn modes_locks_and_flags_come_back() {
         libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY,
     )
     .unwrap();
-    sys::set_packets(pair.master.as_fd()).unwrap();
+    sys::set_packets(pair.master.as_fd(), true).unwrap();
     write(&pair.slave, b"packet");
     sys::poll(pair.master.as_fd()).unwrap();
     sys::set_exclusive(pair.slave.as_fd()).unwrap();

@@ -62,11 +62,23 @@ pub(crate) fn general_registers(regs: &libc::user_regs_struct) -> UserX86RegsEnt
                 entry.ax = regs.orig_rax;
                 entry.ip = regs.rip.wrapping_sub(SYSCALL_LEN);
             }
+            // Without a time there is none whose rest the kernel alone would know.
+            ERESTART_RESTARTBLOCK if waits_for_ever(regs) => {
+                entry.ax = regs.orig_rax;
+                entry.ip = regs.rip.wrapping_sub(SYSCALL_LEN);
+            }
             ERESTART_RESTARTBLOCK => entry.ax = i64::from(-libc::EINTR).cast_unsigned(),
             _ => {}
         }
     }
     entry
+}
+
+/// Whether the call is a poll(2) without a time.
+fn waits_for_ever(regs: &libc::user_regs_struct) -> bool {
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel takes an int")]
+    let timeout = regs.rdx as i32;
+    regs.orig_rax.cast_signed() == libc::SYS_poll && timeout < 0
 }
 
 /// Components of the XSAVE area by their bit in XCR0.
@@ -262,6 +274,16 @@ mod tests {
     fn a_call_with_a_restart_block_ends_with_eintr() {
         let entry = general_registers(&regs(35, ERESTART_RESTARTBLOCK));
         assert_eq!((entry.ax.cast_signed(), entry.ip), (-4, 0x1002));
+    }
+
+    #[test]
+    fn a_poll_without_a_time_is_made_once_more() {
+        let mut poll = regs(libc::SYS_poll, ERESTART_RESTARTBLOCK);
+        poll.rdx = 0xffff_ffff;
+        let entry = general_registers(&poll);
+        assert_eq!((entry.ax.cast_signed(), entry.ip), (libc::SYS_poll, 0x1000));
+        poll.rdx = 5;
+        assert_eq!(general_registers(&poll).ax.cast_signed(), -4);
     }
 
     #[test]

@@ -111,8 +111,9 @@ impl Caught {
         Ok(())
     }
 
-    /// Lets every thread go; a stopped process stops again before it runs any of its code.
-    pub(crate) fn release(self, task: &TaskImages, stop: bool) -> Result<()> {
+    /// Sends a process that was stopped, or all with `stop`, the signal that stops it before it runs any of
+    /// its code.
+    pub(crate) fn stop(&self, task: &TaskImages, stop: bool) -> Result<()> {
         if stop || task.state == State::Stopped {
             let signal = match task.tc.stop_signo {
                 Some(signal) if task.state == State::Stopped && stop_is_sure(task, signal) => {
@@ -127,6 +128,11 @@ impl Caught {
             )
             .context(doing)?;
         }
+        Ok(())
+    }
+
+    /// Lets every thread go.
+    pub(crate) fn release(self) -> Result<()> {
         Tracee::detach_all(self.threads).context(|| format!("letting process {} go", self.pid))
     }
 }

@@ -205,15 +205,23 @@ pub(crate) fn complete(restore: &Restore) -> Result<()> {
     Ok(())
 }
 
-/// Lets all processes go, children before their parents have a chance to look for them.
+/// Lets all processes go. None runs before all that were stopped have got their signal: it might send
+/// them one that makes them go on.
 pub(crate) fn release(restore: &Restore) -> Result<()> {
     let mut first_error = Ok(());
+    for (node, _) in catch::processes(restore) {
+        let (task, _) = restore.live(node)?;
+        if let Some(caught) = restore.caught.borrow().get(&task.pid) {
+            let stopped = caught.stop(task, restore.opts.leave_stopped);
+            first_error = first_error.and(stopped);
+        }
+    }
     for (node, _) in catch::processes(restore) {
         let (task, _) = restore.live(node)?;
         let Some(caught) = restore.caught.borrow_mut().remove(&task.pid) else {
             continue;
         };
-        let released = caught.release(task, restore.opts.leave_stopped);
+        let released = caught.release();
         first_error = first_error.and(released);
     }
     first_error

@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 
 use criu_plugin_api::image;
 use criu_plugin_api::message::{FileImage, FileTarget};
@@ -11,18 +11,18 @@ use criu_plugin_api::restore::fown_decode;
 use criu_plugin_api::{Context, Error, Host, Result, Verdict};
 use criu_proto::images::{EventpollFileEntry, EventpollTfdEntry, FdTypes, FileEntry};
 
-use super::{MOVED, MovedEntry};
+use super::{MOVED, MovedEntry, PARAMS, ParamsEntry};
 use crate::fdinfo::FdInfo;
 use crate::{entry, sys};
 
-/// In sets with more targets than this, sockets are told by their inode numbers: kcmp(2) takes longer
-/// the more targets there are. A socket cannot be opened twice, so its inode has one description.
+/// Sets with more targets than this are looked at as a whole first: see [`standing`].
 const FEW: usize = 64;
 
 /// What a dump knows of sets so far.
 #[derive(Default)]
 pub(crate) struct Dump {
     moved: Vec<Moved>,
+    params: Vec<ParamsEntry>,
     /// Where each inode number occurs in the tree; made when first needed.
     places: Option<HashMap<u64, Vec<Place>>>,
 }
@@ -49,7 +49,12 @@ impl Dump {
             .filter(|line| line.starts_with("tfd:"))
             .map(|line| target(line).ok_or_else(|| info.unknown("target", line)))
             .collect::<Result<Vec<_>>>()?;
-        let few = targets.len() <= FEW;
+        let standing = if targets.len() > FEW {
+            standing(file, &targets)
+        } else {
+            HashSet::new()
+        };
+        self.params(file);
         let mut same_number: HashMap<u32, u32> = HashMap::new();
         for (index, target) in (0..).zip(&mut targets) {
             let offset = same_number.entry(target.tfd).or_default();
@@ -60,7 +65,7 @@ impl Dump {
                 offset: *offset,
             };
             *offset += 1;
-            if search.stands_in(file, few)? {
+            if standing.contains(&tfd) || search.stands_in(file)? {
                 continue;
             }
             let Some(place) = self.find(host, file.pid, &search)? else {
@@ -95,6 +100,19 @@ impl Dump {
         ))
     }
 
+    /// Keeps the parameters of a set, unless they are the usual ones.
+    fn params(&mut self, file: &FileTarget) {
+        let params = sys::epoll_params(entry::local(file)).unwrap_or_default();
+        if params != sys::EpollParams::default() {
+            self.params.push(ParamsEntry {
+                epoll: file.id,
+                busy_poll_usecs: params.busy_poll_usecs,
+                busy_poll_budget: params.busy_poll_budget.into(),
+                prefer_busy_poll: params.prefer_busy_poll != 0,
+            });
+        }
+    }
+
     /// Looks for a target in the whole tree, first in the process of the set.
     fn find(&mut self, host: &Host<'_>, pid: i32, search: &Search<'_>) -> Result<Option<Place>> {
         let places = match &mut self.places {
@@ -117,6 +135,13 @@ impl Dump {
 
     /// All descriptors have their files: writes those of the targets that have moved.
     pub(super) fn finish(self, host: &Host<'_>) -> Result<()> {
+        if !self.params.is_empty() {
+            let mut image = image::create(host, &PARAMS)?;
+            for entry in &self.params {
+                image.entry(entry)?;
+            }
+            image.finish()?;
+        }
         if self.moved.is_empty() {
             return Ok(());
         }
@@ -164,7 +189,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Whether it stands at its number in the process of the set.
-    fn stands_in(&self, file: &FileTarget, few: bool) -> Result<bool> {
+    fn stands_in(&self, file: &FileTarget) -> Result<bool> {
         if file.fd < 0 {
             // A set on its way through a socket is in no table.
             return Ok(false);
@@ -172,11 +197,7 @@ impl Search<'_> {
         let Ok(fd) = i32::try_from(self.target.tfd) else {
             return Ok(false);
         };
-        let place = Place { pid: file.pid, fd };
-        if !few && self.target.inode.is_some() && place.socket() == self.target.inode {
-            return Ok(true);
-        }
-        self.is_at(place)
+        self.is_at(Place { pid: file.pid, fd })
     }
 
     fn is_at(&self, place: Place) -> Result<bool> {
@@ -190,12 +211,30 @@ impl Search<'_> {
     }
 }
 
-impl Place {
-    /// The inode number, if it is a socket.
-    fn socket(self) -> Option<u64> {
-        let meta = std::fs::metadata(format!("/proc/{}/fd/{}", self.pid, self.fd)).ok()?;
-        meta.file_type().is_socket().then(|| meta.ino())
+/// Those targets of a large set that stand at their numbers in its process. kcmp(2), which tells the others,
+/// takes the longer the more targets there are. Numbers that occur twice in the set are left to it, and
+/// whatever cannot be tried here.
+fn standing(file: &FileTarget, targets: &[EventpollTfdEntry]) -> HashSet<u32> {
+    let mut times: HashMap<u32, u32> = HashMap::new();
+    for target in targets {
+        *times.entry(target.tfd).or_default() += 1;
     }
+    if file.fd < 0 {
+        return HashSet::new();
+    }
+    let numbers: Vec<i32> = times
+        .iter()
+        .filter(|&(_, &times)| times == 1)
+        .filter_map(|(&tfd, _)| i32::try_from(tfd).ok())
+        .collect();
+    let stand = sys::stand_at_numbers(file.pid, entry::local(file), &numbers).unwrap_or_else(|errno| {
+        tracing::debug!("looking at many targets at once: {}", errno.desc());
+        vec![false; numbers.len()]
+    });
+    let both = numbers.iter().zip(stand);
+    both.filter(|(_, stands)| *stands)
+        .map(|(number, _)| number.cast_unsigned())
+        .collect()
 }
 
 /// All descriptors of the tree, by inode number.

@@ -27,6 +27,24 @@ use crate::entry;
 
 static MOVED: ImageKind = image::own_kind("EVENTPOLL_MOVED", "eventpoll-moved.img", 0x4550_4d56);
 
+static PARAMS: ImageKind = image::own_kind("EVENTPOLL_PARAMS", "eventpoll-params.img", 0x4550_5041);
+
+/// How a set polls the network itself, `struct epoll_params` (Linux 6.9).
+#[derive(Clone, PartialEq, prost::Message)]
+struct ParamsEntry {
+    /// The file id of the set.
+    #[prost(uint32, tag = "1")]
+    epoll: u32,
+    /// How long, in microseconds.
+    #[prost(uint32, tag = "2")]
+    busy_poll_usecs: u32,
+    /// How many packets at once.
+    #[prost(uint32, tag = "3")]
+    busy_poll_budget: u32,
+    #[prost(bool, tag = "4")]
+    prefer_busy_poll: bool,
+}
+
 /// The kind `epoll`.
 #[derive(Default)]
 pub struct Epoll {
@@ -67,7 +85,7 @@ impl FileKind for Epoll {
     }
 
     fn open(&self, _host: &Host<'_>, request: &OpenRequest) -> Result<Progress<Opened>> {
-        restore::open(&request.file)
+        self.restore.borrow().open(&request.file)
     }
 
     fn attach(&self, host: &Host<'_>, file: &FileRecord, fd: i32) -> Result<Progress<()>> {

@@ -8,7 +8,7 @@ use criu_plugin_api::message::{FilePlan, FileRecord};
 use criu_plugin_api::{Context, Error, Host, Opened, Progress, Result};
 use criu_proto::images::{EventpollTfdEntry, FdTypes};
 
-use super::{MOVED, MovedEntry, eventpoll};
+use super::{MOVED, MovedEntry, PARAMS, ParamsEntry, eventpoll};
 use crate::{entry, sys};
 
 /// The bits of a target's events that are no events: what is left of a one-shot target that is used up.
@@ -21,6 +21,8 @@ const ONE_SHOT: u32 = libc::EPOLLONESHOT.cast_unsigned();
 pub(crate) struct Restore {
     /// The number and the file of a target that does not stand at its number, by set and index.
     moved: HashMap<(u32, u32), (i32, u32)>,
+    /// Those of sets that have other parameters than usual, by set.
+    params: HashMap<u32, ParamsEntry>,
 }
 
 impl Restore {
@@ -36,7 +38,9 @@ impl Restore {
             let tfd = number(tfd).map_err(|e| e.context(format_args!("{}", MOVED.file_name(0))))?;
             moved.insert((epoll, index), (tfd, file));
         }
-        let restore = Self { moved };
+        let params: Vec<ParamsEntry> = image::read_all(host, &PARAMS)?;
+        let params = params.into_iter().map(|entry| (entry.epoll, entry)).collect();
+        let restore = Self { moved, params };
         if files.is_empty() {
             return Ok((restore, Vec::new()));
         }
@@ -58,6 +62,21 @@ impl Restore {
             });
         }
         Ok((restore, plans))
+    }
+
+    pub(super) fn open(&self, file: &FileRecord) -> Result<Progress<Opened>> {
+        let epfd = eventpoll(file)?;
+        let what = || format!("making epoll {}", epfd.id);
+        let fd = sys::epoll_create().context(what)?;
+        if let Some(params) = self.params.get(&epfd.id) {
+            let budget = u16::try_from(params.busy_poll_budget).unwrap_or(u16::MAX);
+            let prefer = params.prefer_busy_poll.into();
+            sys::set_epoll_params(&fd, params.busy_poll_usecs, budget, prefer)
+                .context(|| "setting how it polls the network (EPIOCSPARAMS)")
+                .context(what)?;
+        }
+        let fd = entry::complete(fd, epfd.id, epfd.flags, &epfd.fown)?;
+        Ok(Progress::Done(Opened::one(fd)))
     }
 
     pub(super) fn attach(&self, host: &Host<'_>, file: &FileRecord, fd: i32) -> Result<Progress<()>> {
@@ -92,13 +111,6 @@ impl Restore {
         }
         Ok(Progress::Done(()))
     }
-}
-
-pub(super) fn open(file: &FileRecord) -> Result<Progress<Opened>> {
-    let epfd = eventpoll(file)?;
-    let fd = sys::epoll_create().context(|| format!("making epoll {}", epfd.id))?;
-    let fd = entry::complete(fd, epfd.id, epfd.flags, &epfd.fown)?;
-    Ok(Progress::Done(Opened::one(fd)))
 }
 
 fn number(tfd: u32) -> Result<i32> {

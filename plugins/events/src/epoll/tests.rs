@@ -244,7 +244,7 @@ fn a_used_up_target_stays_used_up() {
 }
 
 #[test]
-fn many_sockets_are_found_by_their_inodes() {
+fn many_targets_are_looked_at_at_once() {
     let mock = host(&[]);
     let pairs: Vec<_> = (0..70).map(|_| UnixStream::pair().unwrap()).collect();
     let numbers: Vec<_> = (0..)
@@ -256,6 +256,17 @@ fn many_sockets_are_found_by_their_inodes() {
     assert_eq!(mock.images(), Vec::<String>::new());
     let again = back(&mock, &records).unwrap();
     assert_eq!(targets(&again), targets(&epoll));
+}
+
+#[test]
+fn what_stands_at_a_number_is_told_without_a_change() {
+    let (inside, outside) = (eventfd(0), eventfd(0));
+    let epoll = set(&[(inside.as_raw_fd(), IN, 1)]);
+    let before = targets(&epoll);
+    let numbers = [inside.as_raw_fd(), outside.as_raw_fd(), 5000];
+    let stand = sys::stand_at_numbers(me(), &epoll, &numbers).unwrap();
+    assert_eq!(stand, [true, false, false]);
+    assert_eq!(targets(&epoll), before);
 }
 
 #[test]

@@ -150,13 +150,21 @@ fn check(
     for file in files {
         let entry = &entries[&file.id];
         let path = absolute(&entry.name);
-        let comes_later = shared.lock().is_of_the_tree(&path) || path.starts_with("/dev/pts");
+        let comes_later = shared.lock().is_of_the_tree(&path) || is_terminal(&path);
         if remapped.contains(&file.id) || comes_later || inherited(shared, host, entry)?.is_some() {
             continue;
         }
         validator.check(entry, &path, settings)?;
     }
     Ok(())
+}
+
+/// Whether a path is that of a terminal of a pair, whose node is there when the pair is.
+fn is_terminal(path: &Path) -> bool {
+    const DEVPTS: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x1cd1);
+    let folder = path.parent().map(nix::sys::statfs::statfs);
+    path.starts_with("/dev/pts")
+        || folder.is_some_and(|stat| stat.is_ok_and(|s| s.filesystem_type() == DEVPTS))
 }
 
 impl Restore {

@@ -1,0 +1,143 @@
+//! Guests that work while they are dumped.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use crate::case::Case;
+use crate::lab::{Lab, Verdict, until};
+use crate::reaper::{self, Pid};
+use crate::snapshot::Snapshot;
+
+/// How often a guest is dumped in an ordinary run.
+const ROUNDS: u32 = 6;
+/// How long the work of a guest may stand still, on a busy machine.
+const STEP: Duration = Duration::from_secs(30);
+/// Mappings that a working program may have more or less of: stacks of threads, arenas of its allocator.
+const MAPPINGS: usize = 24;
+
+/// The number of rounds: that of `CRIU_TEST_ROUNDS`, or the usual one.
+fn rounds() -> u32 {
+    let asked = env::var("CRIU_TEST_ROUNDS").ok();
+    asked.map_or(ROUNDS, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("CRIU_TEST_ROUNDS is `{text}`"))
+    })
+}
+
+impl Case {
+    /// Without a checkpoint: the guest works for a moment, and its checks hold.
+    pub fn native_in_motion(self) {
+        self.run(|_, lab, _| work(lab, 20));
+    }
+
+    /// Dumps the guest and restores it, again and again.
+    pub fn rounds(self) {
+        self.run(|case, lab, pid| {
+            // By then it has opened what it keeps.
+            work(lab, 5);
+            let before = Held::by(pid);
+            for round in 1..=rounds() {
+                work(lab, 1);
+                thread::sleep(moment(round));
+                case.exchange(lab, pid, round);
+                Snapshot::assert_free(pid);
+            }
+            work(lab, 20);
+            before.assert_no_more(&Held::by(pid));
+        });
+    }
+
+    /// Dumps the guest again and again and lets it go on each time.
+    pub fn rounds_left_running(self) {
+        self.run(|case, lab, pid| {
+            // By then it has opened what it keeps.
+            work(lab, 5);
+            let before = Held::by(pid);
+            for round in 1..=rounds() {
+                work(lab, 1);
+                thread::sleep(moment(round));
+                let outcome = case.dump(lab, "images", pid).args(["--leave-running"]).run();
+                outcome.expect_ok();
+                Snapshot::assert_free(pid);
+            }
+            work(lab, 20);
+            before.assert_no_more(&Held::by(pid));
+        });
+    }
+
+    fn exchange(&self, lab: &Lab, pid: Pid, round: u32) {
+        let dumped = self.dump(lab, "images", pid).run();
+        dumped.expect_ok();
+        let end = reaper::wait(pid, Duration::from_secs(10));
+        assert!(end.is_some(), "process {pid} is alive after its dump\n{dumped}");
+        let restored = self.restore(lab, "images").run();
+        restored.expect_ok();
+        println!("restore.log of round {round}:\n{restored}");
+    }
+}
+
+/// Waits until the guest has made so many steps.
+fn work(lab: &Lab, steps: u64) {
+    let end = progress(lab) + steps;
+    until("the guest has gone on working", STEP, || {
+        if let Some(Verdict::Fail(why)) = lab.verdict() {
+            panic!("the guest found: {why}");
+        }
+        (progress(lab) >= end).then_some(())
+    });
+}
+
+fn progress(lab: &Lab) -> u64 {
+    let bytes = fs::read(lab.path().join("progress")).unwrap_or_default();
+    bytes.first_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
+}
+
+/// A time up to 3 ms, another one for each round: what a dump meets is another moment of the guest's work.
+fn moment(round: u32) -> Duration {
+    Duration::from_micros(u64::from(round.wrapping_mul(2_654_435_761) % 3_000))
+}
+
+/// What the root of a tree holds when it is at work.
+struct Held {
+    descriptors: BTreeSet<String>,
+    mappings: usize,
+}
+
+impl Held {
+    /// The descriptors that are there each time: those of a moment's work are not among them.
+    fn by(pid: Pid) -> Self {
+        let mut descriptors = numbers(pid);
+        let end = Instant::now() + Duration::from_millis(200);
+        while Instant::now() < end {
+            thread::sleep(Duration::from_millis(2));
+            let now = numbers(pid);
+            descriptors.retain(|number| now.contains(number));
+        }
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        Held {
+            descriptors,
+            mappings: maps.lines().count(),
+        }
+    }
+
+    #[track_caller]
+    fn assert_no_more(&self, after: &Held) {
+        assert_eq!(self.descriptors, after.descriptors, "the lasting descriptors");
+        assert!(
+            after.mappings <= self.mappings + MAPPINGS,
+            "{} mappings before, {} after",
+            self.mappings,
+            after.mappings
+        );
+    }
+}
+
+fn numbers(pid: Pid) -> BTreeSet<String> {
+    let entries = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd"));
+    let found = entries.into_iter().flatten().flatten();
+    found
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
