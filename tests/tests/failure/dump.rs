@@ -195,11 +195,6 @@ fn refused_cryptography() {
 }
 
 #[test]
-fn refused_namespace() {
-    refused_for("refused/namespace", "descriptor 3", "a network namespace");
-}
-
-#[test]
 fn refused_notification() {
     refused_for(
         "refused/mq_notify",
