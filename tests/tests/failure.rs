@@ -6,4 +6,5 @@ mod failure {
     mod damage;
     mod dump;
     mod images;
+    mod processes;
 }

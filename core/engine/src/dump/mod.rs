@@ -13,6 +13,7 @@
 
 mod background;
 mod context;
+mod extra;
 mod facts;
 mod files;
 mod ids;
@@ -22,6 +23,7 @@ mod memory;
 mod pages;
 mod parasite;
 mod root;
+mod scheduling;
 mod seccomp;
 mod shared;
 mod stats;
@@ -33,6 +35,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use criu_images::ImageDir;
+use criu_infect::Infected;
 use criu_plugin_api::message::TaskInfo;
 use criu_plugin_api::{Stage, Verdict};
 use criu_proto::images::{
@@ -179,6 +182,8 @@ fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<T
         if let Some(facts) = facts {
             ids = dump.namespaces.ids(process.pid, &facts.namespaces)?;
             objects.number(process.pid, &mut ids)?;
+            // Before anything is put into the memory: it would be there twice.
+            refuse_shared_memory(dump, process.pid, &ids)?;
         }
         tasks.push(TaskInfo {
             pid: process.pid,
@@ -215,7 +220,7 @@ fn dump_processes(
     for (process, ids) in infection.processes.iter().zip(ids) {
         let pid = process.pid;
         match process.state {
-            State::Dead(code) => task::dump_zombie(dump, pid, code),
+            State::Dead(code) => task::dump_zombie(dump, pid, code, &process.stat),
             _ => dump_process(dump, process, ids, seccomp, room, mappings.next(pid)?),
         }
         .context(|| format!("dumping process {pid}"))?;
@@ -245,7 +250,6 @@ fn dump_process(
         .map(|i| i.process_info())
         .transpose()?;
     let info = info.ok_or_else(|| Error::malformed(format!("process {pid}"), "lost its parasite"))?;
-    refuse_shared_memory(dump, pid, ids)?;
 
     let parasite = dump
         .infected
@@ -253,21 +257,29 @@ fn dump_process(
         .get(&pid)
         .map(|i| i.mapping())
         .unwrap_or(0..0);
-    mappings.retain(|m| m.start != parasite.start);
-    let vmas = vmas::collect(dump, pid, &mappings)?;
+    let status = facts.statuses.first().cloned().unwrap_or_default();
+    let mut extra = extra::process(pid, &process.stat, &status, &info)?;
+    extra.lock_future = mappings
+        .iter()
+        .find(|m| m.start == parasite.start)
+        .and_then(extra::lock_future);
+    // It may be in two parts, see `PR_SET_MDWE`.
+    mappings.retain(|m| m.end <= parasite.start || parasite.end <= m.start);
+    let mut vmas = vmas::collect(dump, pid, &mappings)?;
+    extra.ranges = std::mem::take(&mut vmas.extras);
     let exe = dump.files.executable(dump, pid, &mappings)?;
 
     if dump.table_owner(ids.files_id, pid) == pid {
         dump.files.dump_table(dump, pid, process.parent, ids.files_id)?;
     }
-    let umask = facts.statuses.first().map_or(0, |status| status.umask);
-    task::dump_fs(dump, pid, ids, umask)?;
+    task::dump_fs(dump, pid, ids, status.umask)?;
     let fields = dump_task_kinds(dump, pid)?;
     let subject = Subject {
         pid,
         stat: &process.stat,
         state: process.state,
         info: &info,
+        compat: dump.infected.borrow().get(&pid).is_some_and(Infected::is_compat),
         facts,
         fields: &fields,
     };
@@ -278,10 +290,16 @@ fn dump_process(
     let Some(infected) = infected.get_mut(&pid) else {
         return Err(Error::malformed(format!("process {pid}"), "lost its parasite"));
     };
-    task::dump_leader(dump, &subject, infected, seccomp)?;
+    extra
+        .threads
+        .push(task::dump_leader(dump, &subject, infected, seccomp)?);
     let mut threads = process.threads.borrow_mut();
     let states = infected.threads(&mut threads, &process.ns_tids)?;
-    task::dump_threads(dump, &subject, &threads, &states, seccomp)
+    extra
+        .threads
+        .extend(task::dump_threads(dump, &subject, &threads, &states, seccomp)?);
+    dump.add_extra(extra);
+    Ok(())
 }
 
 /// Two processes in one memory (vfork(2), CLONE_VM) cannot be rebuilt from two images of it.
@@ -338,6 +356,7 @@ fn write_set(dump: &Dump, infection: &Infection, seccomp: &Seccomp) -> Result<()
     let tree: Vec<PstreeEntry> = dump.tasks.borrow().iter().map(pstree_entry).collect();
     dump.images.write_all(&magic::PSTREE, 0, &tree)?;
     seccomp.write(dump)?;
+    crate::extra::write(&dump.images, &dump.extras.borrow())?;
     dump.images.write_one(&magic::TIMENS, 0, &clocks()?)?;
     let mut root_ids = dump.namespaces.of(infection.processes[0].pid)?;
     (
@@ -358,6 +377,7 @@ fn write_set(dump: &Dump, infection: &Infection, seccomp: &Seccomp) -> Result<()
             plugins: dump.needed_plugins(),
         }),
         dump_criu_run_id: Some(run_id()?),
+        allow_uprobes: dump.opts.allow_uprobes.then_some(true),
         ..InventoryEntry::default()
     })?;
     Ok(())
