@@ -81,16 +81,25 @@ fn compile(source: &Path, out: &Path, header: Option<SystemTime>) -> Result<(), 
         fs::create_dir_all(folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
     }
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    // Programs of 32 bits, without a C library, which few machines have for them.
+    let special: &[&str] = if relative.starts_with("ia32") {
+        &[
+            "-m32",
+            "-msse2",
+            "-nostdlib",
+            "-static",
+            "-ffreestanding",
+            "-fno-pic",
+            "-no-pie",
+            "-fno-stack-protector",
+        ]
+    } else {
+        &["-pthread"]
+    };
     let result = Command::new(&compiler)
-        .args([
-            "-std=gnu11",
-            "-O1",
-            "-g",
-            "-Wall",
-            "-Wno-unused-function",
-            "-pthread",
-            "-o",
-        ])
+        .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wno-unused-function"])
+        .args(special)
+        .arg("-o")
         .arg(&program)
         .arg(source)
         .output()

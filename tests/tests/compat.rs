@@ -13,6 +13,7 @@ mod compat {
     mod cases;
     mod compare;
     mod crit;
+    mod other_kernel;
     #[allow(dead_code, reason = "another test uses the rest")]
     #[path = "../golden/payload.rs"]
     mod payload;

@@ -7,4 +7,5 @@ mod failure {
     mod dump;
     mod files;
     mod images;
+    mod processes;
 }

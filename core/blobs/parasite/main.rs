@@ -133,7 +133,39 @@ fn process_info(p: &mut ProcessInfo, old_trap: &SigAction) {
         p.memory_merge = syscall!(nr::PRCTL, 68);
         p.brk = syscall!(nr::BRK, 0);
         p.membarrier = syscall!(nr::MEMBARRIER, 512);
+        p.mdwe = syscall!(nr::PRCTL, 66);
+        let mut perm = 0u64;
+        p.xcomp_perm = match syscall!(nr::ARCH_PRCTL, 0x1022, addr_of_mut!(perm)) {
+            0 => perm as i64,
+            failed => failed,
+        };
+        let mut entries = [0u64; 2];
+        // The result has 32 bits.
+        p.ldt = i64::from(syscall!(nr::MODIFY_LDT, 0, entries.as_mut_ptr(), 16) as i32);
     }
+    p.pkeys = pkeys();
+}
+
+/// Which protection keys are in use: those that cannot be had. The keys taken to find out are given back
+/// before anyone else can look.
+fn pkeys() -> i64 {
+    const KEYS: u64 = 0xffff;
+    let mut taken = 0u64;
+    loop {
+        // SAFETY: takes a key; the right to it that this thread gains is overwritten by its registers.
+        let key = unsafe { syscall!(nr::PKEY_ALLOC, 0, 0) };
+        if !(0..64).contains(&key) {
+            break;
+        }
+        taken |= 1 << key;
+    }
+    let mut rest = taken;
+    while rest != 0 {
+        // SAFETY: gives back a key that no memory has.
+        unsafe { syscall!(nr::PKEY_FREE, rest.trailing_zeros()) };
+        rest &= rest - 1;
+    }
+    (KEYS & !taken) as i64
 }
 
 fn timers(c: &mut Control) {
@@ -160,6 +192,17 @@ fn thread_info(t: &mut ThreadInfo) {
         t.securebits = note(&mut t.error, syscall!(nr::PRCTL, 27));
         t.no_new_privs = note(&mut t.error, syscall!(nr::PRCTL, 39));
         t.timerslack = syscall!(nr::PRCTL, 30);
+        let mut tsc = 0i32;
+        t.tsc = match syscall!(nr::PRCTL, 25, addr_of_mut!(tsc)) {
+            0 => i64::from(tsc),
+            failed => failed,
+        };
+        t.cpuid = syscall!(nr::ARCH_PRCTL, 0x1011);
+        t.mce_kill = syscall!(nr::PRCTL, 34);
+        t.io_flusher = syscall!(nr::PRCTL, 58);
+        for (which, control) in t.speculation.iter_mut().enumerate() {
+            *control = syscall!(nr::PRCTL, 52, which);
+        }
     }
 }
 
@@ -254,8 +297,7 @@ fn leave(c: &mut Control) -> ! {
         unsafe { rt::syscall6(call.nr, call.args) };
     }
     if alone {
-        // SAFETY: a whole action. From here on no breakpoint is met.
-        unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, addr_of!(c.old_trap), 0, 8) };
+        set_old_trap(c);
     }
     if alone && c.exit_frame != 0 && c.keep == 0 {
         // SAFETY: as in `give_up`.
@@ -263,6 +305,20 @@ fn leave(c: &mut Control) -> ! {
     }
     // SAFETY: as in `give_up`.
     unsafe { rt::sigreturn(c.last_frame) }
+}
+
+/// Restores the action of SIGTRAP. From here on no breakpoint is met.
+fn set_old_trap(c: &Control) {
+    if c.compat != 0 {
+        // Which sort of handler it is the kernel knows by the call that sets it.
+        let action = c.old_trap.compat();
+        let at = action.as_ptr() as u32;
+        // SAFETY: a whole action on this stack, which a 32-bit program has below 4 GiB.
+        unsafe { rt::int80(nr::compat::RT_SIGACTION, [SIGTRAP as u32, at, 0, 8]) };
+        return;
+    }
+    // SAFETY: a whole action.
+    unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, addr_of!(c.old_trap), 0, 8) };
 }
 
 /// Another thread's way out. `asked`: the SIGTRAP of [`ask_threads`] has arrived.

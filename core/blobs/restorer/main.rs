@@ -67,6 +67,7 @@ extern "C" fn main(task: *const Task) -> ! {
     // Tables may be shared: everyone has used the last of the restore's descriptors.
     process::close(task);
     process::second_half(task, report);
+    process::share_filters(task, report);
     thread::second_half(me, report);
     process::finish(task, report);
     end(report)
@@ -81,6 +82,7 @@ extern "C" fn thread_main(me: *const Thread) -> ! {
     thread::first_half(me, report);
     report.arrive(stage::READY);
     report.wait(stage::READY);
+    process::await_filters(task);
     thread::second_half(me, report);
     process::thread_clothed(task);
     end(report)

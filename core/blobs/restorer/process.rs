@@ -3,15 +3,17 @@
 use core::sync::atomic::Ordering;
 
 use crate::report::{Report, futex_wait, futex_wake, slice};
-use crate::restore::{Action, Move, PosixTimer, Range, Rlimit, SigInfo, Task, Thread, step};
-use crate::rt::nr;
+use crate::restore::{Action, Move, Needed, PosixTimer, Range, Rlimit, SigInfo, Task, Thread, step};
+use crate::rt::{int80, nr};
 use crate::syscall;
+use crate::thread;
 
 const PR_SET_DUMPABLE: u64 = 4;
 const PR_SET_MM: u64 = 35;
 const PR_SET_MM_MAP: u64 = 14;
 const PR_TIMER_CREATE_RESTORE_IDS: u64 = 77;
 const MREMAP_MAYMOVE_FIXED: u64 = 3;
+const SECCOMP_FILTER_FLAG_TSYNC: u64 = 1;
 const ENOSYS: i64 = -38;
 
 /// `struct clone_args` up to `set_tid_size`.
@@ -49,6 +51,17 @@ pub fn memory(task: &Task, report: Report<'_>) {
     // SAFETY: concerns this task alone.
     let result = unsafe { syscall!(nr::PERSONALITY, task.personality) };
     report.check(result, step::PERSONALITY, u64::from(task.personality));
+    make(task.early, report);
+}
+
+/// Makes calls that must succeed.
+pub fn make(calls: crate::restore::Array, report: Report<'_>) {
+    // SAFETY: an array of the arguments.
+    for one in unsafe { slice::<Needed>(calls) } {
+        // SAFETY: the engine answers for the calls; what they point at lies in the arguments.
+        let result = unsafe { crate::rt::syscall6(one.nr, one.args) };
+        report.check(result, one.step as u32, one.args[0]);
+    }
 }
 
 fn move_all(moves: crate::restore::Array, what: u32, report: Report<'_>) {
@@ -126,8 +139,12 @@ unsafe fn clone_thread(args: &CloneArgs) -> i64 {
 
 /// What can be set while others are still being built: everything that starts no clock.
 pub fn first_half(task: &Task, report: Report<'_>) {
+    if task.compat != 0 {
+        compat_actions(task, report);
+    }
+    let actions = if task.compat != 0 { Default::default() } else { task.actions };
     // SAFETY: an array of the arguments.
-    for one in unsafe { slice::<Action>(task.actions) } {
+    for one in unsafe { slice::<Action>(actions) } {
         let action = &raw const one.action;
         // SAFETY: the action lies in the arguments; all signals are blocked.
         let result = unsafe { syscall!(nr::RT_SIGACTION, one.signal, action, 0, 8) };
@@ -159,6 +176,27 @@ pub fn first_half(task: &Task, report: Report<'_>) {
         let result = unsafe { syscall!(nr::PRLIMIT64, 0, one.resource, limit.as_ptr(), 0) };
         report.check(result, step::RLIMIT, one.resource);
     }
+}
+
+/// The actions of a 32-bit program: set by its own call, by which the kernel knows the sort of the handler.
+fn compat_actions(task: &Task, report: Report<'_>) {
+    const READ_WRITE: u64 = 3;
+    /// MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT
+    const LOW: u64 = 0x62;
+    const PAGE: u64 = 4096;
+    // SAFETY: new memory.
+    let page = unsafe { syscall!(nr::MMAP, 0, PAGE, READ_WRITE, LOW, u64::MAX, 0) };
+    let page = report.check(page, step::LOW_MEMORY, PAGE) as u64;
+    // SAFETY: an array of the arguments.
+    for one in unsafe { slice::<Action>(task.actions) } {
+        // SAFETY: the page was mapped just now, and has room for an action.
+        unsafe { (page as *mut [u32; 5]).write(one.action.compat()) };
+        // SAFETY: the action lies there; all signals are blocked.
+        let result = unsafe { int80(nr::compat::RT_SIGACTION, [one.signal as u32, page as u32, 0, 8]) };
+        report.check(result, step::ACTION, one.signal);
+    }
+    // SAFETY: nothing is left in the page.
+    unsafe { syscall!(nr::MUNMAP, page, PAGE) };
 }
 
 /// `struct sigevent`.
@@ -215,6 +253,7 @@ fn create_timer(timer: &PosixTimer, by_id: bool, report: Report<'_>) {
 
 /// What starts a clock: last, and after everyone is ready.
 pub fn second_half(task: &Task, report: Report<'_>) {
+    make(task.late, report);
     for (which, spec) in task.itimers.iter().enumerate() {
         if spec[2] != 0 || spec[3] != 0 {
             // SAFETY: the specification lies in the arguments.
@@ -229,6 +268,24 @@ pub fn second_half(task: &Task, report: Report<'_>) {
             let result = unsafe { syscall!(nr::TIMER_SETTIME, timer.id, 0, timer.spec.as_ptr(), 0) };
             report.check(result, step::TIMER_SET, timer.id as u64);
         }
+    }
+}
+
+/// Puts the filters that all threads share upon all of them at once: so they are one object, as
+/// `SECCOMP_FILTER_FLAG_TSYNC` will want it again.
+pub fn share_filters(task: &Task, report: Report<'_>) {
+    if task.filters.count == 0 {
+        return;
+    }
+    thread::install(task.filters, SECCOMP_FILTER_FLAG_TSYNC, report);
+    task.shared_filters.store(1, Ordering::Release);
+    futex_wake(&task.shared_filters);
+}
+
+/// Waits for [`share_filters`] of the leader.
+pub fn await_filters(task: &Task) {
+    while task.filters.count != 0 && task.shared_filters.load(Ordering::Acquire) == 0 {
+        futex_wait(&task.shared_filters, 0);
     }
 }
 

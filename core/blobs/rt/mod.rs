@@ -22,6 +22,22 @@ pub unsafe fn syscall6(nr: u64, a: [u64; 6]) -> i64 {
     ret
 }
 
+/// A system call of 32-bit programs, which the kernel takes from 64-bit code too; pointers lie below 4 GiB.
+///
+/// # Safety
+/// As for [`syscall6`].
+pub unsafe fn int80(nr: u32, a: [u32; 4]) -> i64 {
+    let ret: i32;
+    // SAFETY: the kernel's convention: number in eax, arguments in ebx, ecx, edx, esi; older kernels lose r8
+    // to r11. The compiler keeps rbx to itself, so it is swapped in.
+    unsafe {
+        asm!("xchg {b:r}, rbx", "int 0x80", "xchg {b:r}, rbx", b = inout(reg) u64::from(a[0]) => _,
+             inlateout("eax") nr as i32 => ret, in("ecx") a[1], in("edx") a[2], in("esi") a[3],
+             out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+    }
+    i64::from(ret)
+}
+
 /// [`syscall6`] with any number of arguments.
 #[macro_export]
 macro_rules! syscall {

@@ -365,3 +365,9 @@ pub const SET_MEMPOLICY_HOME_NODE: u64 = 450;
 pub const CACHESTAT: u64 = 451;
 pub const MAP_SHADOW_STACK: u64 = 453;
 pub const MSEAL: u64 = 462;
+
+/// Numbers of 32-bit programs, for [`super::int80`].
+pub mod compat {
+    pub const RT_SIGACTION: u32 = 174;
+    pub const SET_ROBUST_LIST: u32 = 311;
+}

@@ -86,15 +86,38 @@ pub mod step {
     pub const NAME: u32 = 28;
     /// `personality`.
     pub const PERSONALITY: u32 = 29;
-    /// `set_thread_area`.
-    pub const THREAD_AREA: u32 = 30;
+    /// Mapping memory below 4 GiB.
+    pub const LOW_MEMORY: u32 = 30;
     /// `membarrier`.
     pub const MEMBARRIER: u32 = 31;
     /// `set_robust_list`.
     pub const ROBUST_LIST: u32 = 32;
 
+    /// `sched_setattr`.
+    pub const SCHED_ATTR: u32 = 33;
+    /// `prctl(PR_SET_TSC)`.
+    pub const TSC: u32 = 34;
+    /// `arch_prctl(ARCH_SET_CPUID)`.
+    pub const CPUID: u32 = 35;
+    /// `prctl(PR_MCE_KILL)`.
+    pub const MCE_KILL: u32 = 36;
+    /// `prctl(PR_SET_IO_FLUSHER)`.
+    pub const IO_FLUSHER: u32 = 37;
+    /// `prctl(PR_SET_SPECULATION_CTRL)`.
+    pub const SPECULATION: u32 = 38;
+    /// `prctl(PR_SET_MDWE)`.
+    pub const MDWE: u32 = 39;
+    /// `mlockall(MCL_FUTURE)`.
+    pub const LOCK_FUTURE: u32 = 40;
+    /// `arch_prctl(ARCH_ENABLE_TAGGED_ADDR)`.
+    pub const TAGGED: u32 = 41;
+    /// `arch_prctl(ARCH_REQ_XCOMP_PERM)`.
+    pub const XCOMP_PERM: u32 = 42;
+    /// `arch_prctl(ARCH_MAP_VDSO_32)`.
+    pub const VDSO_32: u32 = 43;
+
     /// The words for the steps, by number.
-    pub const NAMES: [&str; 33] = [
+    pub const NAMES: [&str; 44] = [
         "nothing",
         "moving the vdso aside",
         "unmapping the old memory",
@@ -125,9 +148,20 @@ pub mod step {
         "setting dumpable",
         "setting the name",
         "setting the personality",
-        "setting a thread-local segment",
+        "mapping memory below 4 GiB",
         "registering membarrier",
         "setting the robust futex list",
+        "setting the scheduling attributes",
+        "forbidding the time-stamp counter (PR_SET_TSC)",
+        "forbidding CPUID (ARCH_SET_CPUID)",
+        "setting what machine checks do (PR_MCE_KILL)",
+        "setting PR_SET_IO_FLUSHER",
+        "setting the control of speculation",
+        "denying memory that is written and executed (PR_SET_MDWE)",
+        "locking future mappings (mlockall)",
+        "enabling tagged addresses",
+        "asking for processor state (ARCH_REQ_XCOMP_PERM)",
+        "mapping the vdso of 32-bit programs (needs CONFIG_IA32_EMULATION)",
     ];
 }
 
@@ -300,6 +334,18 @@ pub struct Filter {
     pub flags: u64,
 }
 
+/// A system call that must succeed.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needed {
+    /// Its number.
+    pub nr: u64,
+    /// Its arguments.
+    pub args: [u64; 6],
+    /// Which of [`step`] it is.
+    pub step: u64,
+}
+
 /// What a thread restores of itself.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
@@ -336,12 +382,14 @@ pub struct Thread {
     pub name: [u8; 16],
     /// Pending signals, [`SigInfo`].
     pub signals: Array,
-    /// `struct user_desc` to set, 16 bytes each.
-    pub segments: Array,
     /// Address of its [`Creds`], 0 when those it has are right.
     pub creds: u64,
-    /// [`Filter`]s, the oldest first.
+    /// [`Filter`]s, the oldest first, upon those of [`Task::filters`].
     pub filters: Array,
+    /// Address of its `struct sched_attr`, 0 when policy, priority and nice value say all.
+    pub sched_attr: u64,
+    /// Further calls, [`Needed`], before filters and credentials.
+    pub calls: Array,
 }
 
 /// What a process restores of itself.
@@ -382,6 +430,16 @@ pub struct Task {
     pub threads: Array,
     /// Threads (without the leader) that have their credentials; a futex.
     pub clothed: AtomicU32,
+    /// 1 once the filters that all threads share are there; a futex.
+    pub shared_filters: AtomicU32,
+    /// 1 for a 32-bit program.
+    pub compat: u32,
     /// Zero.
     pub pad: u32,
+    /// [`Filter`]s that all threads share, the oldest first.
+    pub filters: Array,
+    /// Calls before there are threads, [`Needed`].
+    pub early: Array,
+    /// Calls of the leader once all is mapped, [`Needed`].
+    pub late: Array,
 }

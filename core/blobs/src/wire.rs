@@ -59,6 +59,19 @@ pub struct SigAction {
     pub mask: u64,
 }
 
+impl SigAction {
+    /// `struct compat_sigaction`, as 32-bit programs have it.
+    pub fn compat(&self) -> [u32; 5] {
+        [
+            self.handler as u32,
+            self.flags as u32,
+            self.restorer as u32,
+            self.mask as u32,
+            (self.mask >> 32) as u32,
+        ]
+    }
+}
+
 /// The parasite's process-wide answers. Fields that are the result of a call are `-errno` if it
 /// failed (`-EINVAL` where the kernel does not know the call).
 #[repr(C)]
@@ -80,6 +93,15 @@ pub struct ProcessInfo {
     pub brk: i64,
     /// `MEMBARRIER_CMD_GET_REGISTRATIONS` (Linux 6.3).
     pub membarrier: i64,
+    /// `PR_GET_MDWE` (Linux 6.3).
+    pub mdwe: i64,
+    /// Protection keys that `pkey_alloc` does not give: bit n is key n. Where the processor has none, all
+    /// bits.
+    pub pkeys: i64,
+    /// `ARCH_GET_XCOMP_PERM` (Linux 5.16).
+    pub xcomp_perm: i64,
+    /// Bytes of the local descriptor table, at most 16.
+    pub ldt: i64,
     /// First failure of a call that has no reason to fail (0: none).
     pub error: i64,
 }
@@ -100,6 +122,16 @@ pub struct ThreadInfo {
     pub no_new_privs: i64,
     /// `PR_GET_TIMERSLACK`, ns.
     pub timerslack: i64,
+    /// `PR_GET_TSC`: 1, or 2 if reading the time-stamp counter raises `SIGSEGV`.
+    pub tsc: i64,
+    /// `ARCH_GET_CPUID`: 0 if CPUID raises `SIGSEGV`; `-errno` where the processor cannot do that.
+    pub cpuid: i64,
+    /// `PR_MCE_KILL_GET`.
+    pub mce_kill: i64,
+    /// `PR_GET_IO_FLUSHER`; `-EPERM` without `CAP_SYS_RESOURCE`.
+    pub io_flusher: i64,
+    /// `PR_GET_SPECULATION_CTRL` of store bypass, indirect branches and the L1D flush.
+    pub speculation: [i64; 3],
     /// First failure of a call that has no reason to fail (0: none).
     pub error: i64,
 }
@@ -189,6 +221,10 @@ pub struct Control {
     pub timer_count: u32,
     /// Zero.
     pub pad: u32,
+    /// 1 in a 32-bit program.
+    pub compat: u32,
+    /// Zero.
+    pub pad2: u32,
     /// Calls to run.
     pub calls: [Call; MAX_CALLS],
     /// Timers asked for.

@@ -12,6 +12,7 @@ pub mod proc;
 mod arch;
 mod dump;
 mod error;
+mod extra;
 mod kinds;
 mod limits;
 mod parallel;

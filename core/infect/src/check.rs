@@ -15,16 +15,13 @@ pub(crate) fn check(tracee: &Tracee) -> Result<Context> {
     let tid = tracee.tid();
     let unsupported = |why| Err(Error::Unsupported { tid, why });
     let mut regs = tracee.regs()?;
-    if arch::is_compat(&regs) {
-        return unsupported("it runs 32-bit code; only 64-bit programs are supported");
+    if arch::is_x32(&regs) {
+        return unsupported("it is a program of the x32 ABI, which is not supported");
     }
     if tracee.shadow_stack() {
         return unsupported(
             "it has a user shadow stack; start it without (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off)",
         );
-    }
-    if tracee.user_dispatch()?.is_some_and(|d| d.mode != 0) {
-        return unsupported("it redirects its system calls (PR_SET_SYSCALL_USER_DISPATCH)");
     }
     suspend_seccomp(tracee)?;
     abort_rseq(tracee, &mut regs)?;
@@ -32,6 +29,7 @@ pub(crate) fn check(tracee: &Tracee) -> Result<Context> {
         regs,
         xstate: tracee.xstate()?,
         mask: tracee.sigmask()?,
+        dispatch: tracee.user_dispatch()?.filter(|config| config.mode != 0),
     })
 }
 
@@ -82,4 +80,14 @@ fn abort_rseq(tracee: &Tracee, regs: &mut arch::Regs) -> Result<()> {
         arch::set_pc(regs, abort);
     }
     Ok(())
+}
+
+/// Whether the program of a process is a 32-bit one: an ELF file of class 32.
+pub(crate) fn is_compat_program(tid: i32) -> bool {
+    use std::io::Read;
+    const ELF_32: [u8; 5] = [0x7f, b'E', b'L', b'F', 1];
+    let mut head = [0; 5];
+    let read =
+        std::fs::File::open(format!("/proc/{tid}/exe")).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head == ELF_32
 }

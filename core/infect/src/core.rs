@@ -5,15 +5,15 @@ use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 
 use criu_blobs::PARASITE;
-use criu_blobs::wire::{Call, Control, MAX_UNDO, Slot, TimerInfo, Undo};
+use criu_blobs::wire::{Call, Control, MAX_UNDO, SigAction, Slot, TimerInfo, Undo};
 use nix::errno::Errno;
 
 use crate::arch::{self, Gadgets};
-use crate::check::check;
+use crate::check::{check, is_compat_program};
 use crate::error::{Error, Result};
 use crate::exit::{self, Context, Frames, OutsideCall, Place};
 use crate::maps::Maps;
-use crate::state::SigInfo;
+use crate::state::{Queue, SigInfo};
 use crate::sys;
 use crate::tracee::{Resume, Stop, Tracee};
 
@@ -83,11 +83,32 @@ pub(crate) struct Core {
     /// What was where the frames are now; empty if there was nothing.
     below: Vec<u8>,
     pub(crate) undo: usize,
-    /// SIGTRAPs that somebody sent meanwhile.
-    requeue: Vec<SigInfo>,
+    /// SIGTRAPs that were pending, or that somebody sent meanwhile.
+    pub(crate) held: Vec<Held>,
+    /// How many of the thread's own are among those that were pending.
+    own_traps: usize,
     pub(crate) keep: bool,
     /// Slots that were in use.
     pub(crate) used_slots: usize,
+    /// Of a 32-bit program.
+    pub(crate) compat: Option<Compat>,
+}
+
+/// A SIGTRAP that was not the parasite's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    /// The thread that it was sent to, in the target's namespace; 0 for the leading one, `None` for the process.
+    pub(crate) thread: Option<i32>,
+    pub(crate) info: SigInfo,
+}
+
+/// What is different in a 32-bit program.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compat {
+    /// Where code for leaving was put, instead of zeros.
+    planted: u64,
+    /// `int 0x80; ret` in it.
+    int80: u64,
 }
 
 /// [`Core`] without its task.
@@ -100,6 +121,8 @@ pub(crate) struct Prepared {
     place: Place,
     frames: Frames,
     below: Vec<u8>,
+    compat: Option<Compat>,
+    own_traps: usize,
 }
 
 impl Prepared {
@@ -115,9 +138,11 @@ impl Prepared {
             frames: self.frames,
             below: self.below,
             undo: 0,
-            requeue: Vec::new(),
+            held: Vec::new(),
+            own_traps: self.own_traps,
             keep: false,
             used_slots: 0,
+            compat: self.compat,
         }
     }
 }
@@ -125,21 +150,12 @@ impl Prepared {
 pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
     let tid = tracee.tid();
     let context = check(tracee)?;
+    let own_traps = tracee
+        .pending(Queue::Thread)?
+        .iter()
+        .filter(|info| i32::from(info[0]) == libc::SIGTRAP)
+        .count();
     let maps = Maps::read(tid)?;
-    let gadgets = maps.gadgets(tid);
-    if gadgets.syscall.is_none() {
-        return Err(Error::Unsupported {
-            tid,
-            why: "no executable mapping holds a system call instruction",
-        });
-    }
-    let size = exit::size(&context);
-    let total = Layout::new(0, context.xstate.len() as u64).total;
-    let base = maps.room(total).ok_or(Error::Unsupported {
-        tid,
-        why: "its address space is full",
-    })?;
-    let layout = Layout::new(base, context.xstate.len() as u64);
     let path = format!("/proc/{tid}/mem");
     let mem = OpenOptions::new()
         .read(true)
@@ -149,6 +165,35 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
             path,
             why: e.to_string(),
         })?;
+    let compat = arch::is_compat(&context.regs) && is_compat_program(tid);
+    let (gadgets, planting) = if compat {
+        let at = maps.end_of_vdso(&arch::PLANTED, &mem).ok_or(Error::Unsupported {
+            tid,
+            why: "it is a 32-bit program without a vdso (vdso32=0)",
+        })?;
+        let (gadgets, int80) = arch::planted(at);
+        (gadgets, Some(Compat { planted: at, int80 }))
+    } else {
+        (maps.gadgets(tid), None)
+    };
+    if gadgets.syscall.is_none() {
+        return Err(Error::Unsupported {
+            tid,
+            why: "no executable mapping holds a system call instruction",
+        });
+    }
+    let size = exit::size(&context);
+    let total = Layout::new(0, context.xstate.len() as u64).total;
+    let limit = if compat {
+        arch::COMPAT_TASK_SIZE
+    } else {
+        arch::TASK_SIZE
+    };
+    let base = maps.room(total, limit).ok_or(Error::Unsupported {
+        tid,
+        why: "its address space is full",
+    })?;
+    let layout = Layout::new(base, context.xstate.len() as u64);
     let unmap = OutsideCall {
         nr: libc::SYS_munmap as u64,
         args: [base, total, 0, 0, 0, 0],
@@ -181,6 +226,9 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
         }
         write_all(tid, &mem, at, &frames.bytes)?;
     }
+    if let Some(compat) = planting {
+        write_all(tid, &mem, compat.planted, &arch::PLANTED)?;
+    }
     Ok(Prepared {
         context,
         maps,
@@ -190,6 +238,8 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
         place,
         frames,
         below,
+        compat: planting,
+        own_traps,
     })
 }
 
@@ -217,7 +267,6 @@ impl Core {
     /// A system call by code of the target outside of the blob, from any stop; ends in an event
     /// stop. If the tracer dies, the thread goes on to the frame at `then`.
     fn outside_call(&mut self, call: OutsideCall, then: u64) -> Result<i64> {
-        const DOING: &str = "making a system call in it";
         let (code, stack) = if self.protected() {
             (self.gadgets.syscall_ret.unwrap_or_default(), then)
         } else {
@@ -226,13 +275,14 @@ impl Core {
                 arch::sp(&self.context.regs),
             )
         };
-        self.tracee.set_regs(&arch::call_regs(
-            &self.context.regs,
-            code,
-            stack,
-            call.nr,
-            call.args,
-        ))?;
+        let regs = arch::call_regs(&self.context.regs, code, stack, call.nr, call.args);
+        self.make_call(&regs)
+    }
+
+    /// Lets the thread make the call that its registers are set up for.
+    fn make_call(&mut self, regs: &arch::Regs) -> Result<i64> {
+        const DOING: &str = "making a system call in it";
+        self.tracee.set_regs(regs)?;
         self.tracee.set_sigmask(ALL)?;
         for _ in 0..2 {
             self.tracee
@@ -261,6 +311,7 @@ impl Core {
     pub(crate) fn enter(&mut self) -> Result<()> {
         let l = self.layout;
         let tid = self.tracee.tid();
+        self.tracee.suspend_dispatch(self.context.dispatch)?;
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
         let prot = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
         let mut map = OutsideCall {
@@ -352,6 +403,7 @@ impl Core {
         put(offset_of!(Control, slot_size), l.slot_size);
         put(offset_of!(Control, slot_count), SLOTS);
         put(offset_of!(Control, undo), l.undo);
+        put(offset_of!(Control, compat), u64::from(self.compat.is_some()));
         head
     }
 
@@ -365,10 +417,15 @@ impl Core {
                 }
             })?;
             let info = self.tracee.siginfo()?;
-            if code_of(&info) == SI_KERNEL {
+            if is_breakpoint(&info) {
                 return Ok(());
             }
-            self.requeue.push(info);
+            // A thread is given its own signals first.
+            let own = self.held.iter().filter(|held| held.thread == Some(0)).count() < self.own_traps;
+            self.held.push(Held {
+                thread: own.then_some(0),
+                info,
+            });
         }
     }
 
@@ -387,6 +444,15 @@ impl Core {
         self.tracee.set_sigmask(self.context.mask)?;
         self.tracee.set_xstate(&self.context.xstate)?;
         self.tracee.set_regs(&self.context.regs)?;
+        self.tracee.resume_dispatch(self.context.dispatch)?;
+        if let Some(compat) = self.compat {
+            write_all(
+                self.tracee.tid(),
+                &self.mem,
+                compat.planted,
+                &[0; arch::PLANTED.len()],
+            )?;
+        }
         if let Place::Outside(at) = self.place {
             let zeros = vec![0; self.frames.bytes.len()];
             let old = if self.below.is_empty() {
@@ -412,6 +478,7 @@ impl Core {
         };
         // If we die now the thread goes on through the frames: unmap, restore.
         self.checked("rt_sigaction", action, self.frames.at)?;
+        self.restore_compat_action()?;
         self.send_again()?;
         let unmap = OutsideCall {
             nr: libc::SYS_munmap as u64,
@@ -422,9 +489,29 @@ impl Core {
         self.tracee.set_options(0)
     }
 
+    /// Of a 32-bit program: the action of SIGTRAP once more, by its own call, by which the kernel knows what sort
+    /// of a handler it is.
+    fn restore_compat_action(&mut self) -> Result<()> {
+        let Some(compat) = self.compat else {
+            return Ok(());
+        };
+        let tid = self.tracee.tid();
+        let at = self.layout.control + offset_of!(Control, old_trap) as u64;
+        // SAFETY: integers.
+        let old: SigAction = unsafe { sys::read_value(tid, at) }?;
+        let scratch = self.layout.scratch;
+        let bytes: Vec<u8> = old.compat().iter().flat_map(|word| word.to_le_bytes()).collect();
+        sys::write_mem(tid, scratch, &bytes)?;
+        let args = [libc::SIGTRAP as u64, scratch, 0, 8];
+        let nr = arch::COMPAT_RT_SIGACTION;
+        let regs = arch::compat_call_regs(&self.context.regs, compat.int80, self.frames.at, nr, args);
+        let result = self.make_call(&regs)?;
+        self.result("rt_sigaction", result).map(drop)
+    }
+
     /// SIGTRAPs from elsewhere become pending again; they are blocked here.
     fn send_again(&mut self) -> Result<()> {
-        if self.requeue.is_empty() {
+        if self.held.is_empty() {
             return Ok(());
         }
         let ids = [libc::SYS_getpid, libc::SYS_gettid];
@@ -439,13 +526,18 @@ impl Core {
                 self.frames.at,
             )? as u64;
         }
-        for info in std::mem::take(&mut self.requeue) {
-            sys::write_mem(self.tracee.tid(), self.layout.scratch, &info)?;
-            let args = [got[0], got[1], libc::SIGTRAP as u64, self.layout.scratch, 0, 0];
-            let send = OutsideCall {
-                nr: libc::SYS_rt_tgsigqueueinfo as u64,
-                args,
+        for held in std::mem::take(&mut self.held) {
+            let (trap, info) = (libc::SIGTRAP as u64, self.layout.scratch);
+            sys::write_mem(self.tracee.tid(), info, &held.info)?;
+            let (nr, args) = match held.thread {
+                None => (libc::SYS_rt_sigqueueinfo, [got[0], trap, info, 0, 0, 0]),
+                Some(0) => (libc::SYS_rt_tgsigqueueinfo, [got[0], got[1], trap, info, 0, 0]),
+                Some(tid) => (
+                    libc::SYS_rt_tgsigqueueinfo,
+                    [got[0], tid as u64, trap, info, 0, 0],
+                ),
             };
+            let send = OutsideCall { nr: nr as u64, args };
             self.checked("rt_tgsigqueueinfo", send, self.frames.at)?;
         }
         Ok(())
@@ -467,8 +559,9 @@ impl Core {
     }
 }
 
-fn code_of(info: &SigInfo) -> i32 {
-    i32::from_le_bytes([info[8], info[9], info[10], info[11]])
+/// Whether a SIGTRAP comes from a breakpoint, such as the parasite's.
+pub(crate) fn is_breakpoint(info: &SigInfo) -> bool {
+    i32::from_le_bytes([info[8], info[9], info[10], info[11]]) == SI_KERNEL
 }
 
 /// Bytes of the wire's structs, which are made of integers without padding.

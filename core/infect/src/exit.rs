@@ -3,6 +3,7 @@
 
 use crate::arch::{self, FRAME_SIZE, Gadgets, RED_ZONE, Regs, XSTATE_ALIGN};
 use crate::maps::Maps;
+use crate::state::UserDispatch;
 
 /// The context to which a thread must return.
 #[derive(Debug, Clone)]
@@ -10,6 +11,8 @@ pub(crate) struct Context {
     pub(crate) regs: Regs,
     pub(crate) xstate: Vec<u8>,
     pub(crate) mask: u64,
+    /// System call user dispatch that is off for as long as the thread is not its own.
+    pub(crate) dispatch: Option<UserDispatch>,
 }
 
 /// A system call by code outside of the blob.

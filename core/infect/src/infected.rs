@@ -10,6 +10,7 @@ use criu_blobs::wire::{
 use crate::arch;
 use crate::core::{Core, SCRATCH_SIZE, bytes_of_slice, prepare};
 use crate::error::{Error, Result};
+use crate::state::SigInfo;
 use crate::sys;
 use crate::tracee::Tracee;
 
@@ -38,8 +39,7 @@ impl Tracee {
     /// other processes that share its memory) should be stopped.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for 32-bit code, a shadow stack, an active user dispatch, or seccomp
-    /// that this tracer may not suspend; [`Error::Remote`] if the process cannot map memory. The
+    /// [`Error::Unsupported`] for the x32 ABI, a shadow stack, or seccomp that this tracer may not suspend; [`Error::Remote`] if the process cannot map memory. The
     /// task comes back with the error, unchanged.
     pub fn infect(self) -> std::result::Result<Infected, InfectError> {
         let mut tracee = self;
@@ -74,6 +74,20 @@ impl Infected {
     /// The program's general registers, to which the cure will return.
     pub fn regs(&self) -> &arch::Regs {
         &self.core().context.regs
+    }
+
+    /// SIGTRAPs of the process that were pending before the parasite came, which has them now; the cure makes
+    /// them pending again. Those of threads are in [`crate::ThreadState::traps`].
+    pub fn traps(&self) -> Vec<SigInfo> {
+        let held = self.core().held.iter();
+        held.filter(|held| held.thread.is_none())
+            .map(|held| held.info)
+            .collect()
+    }
+
+    /// Whether the program is a 32-bit one (ia32).
+    pub fn is_compat(&self) -> bool {
+        self.core().compat.is_some()
     }
 
     /// The program's extended state.

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use crate::arch::{Gadgets, LONGEST_GADGET, TASK_SIZE};
+use crate::arch::{Gadgets, LONGEST_GADGET};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -86,7 +86,8 @@ impl Maps {
 
     /// The address for a mapping of `size` bytes: the upper end of the largest gap, where the
     /// kernel would place it too.
-    pub(crate) fn room(&self, size: u64) -> Option<u64> {
+    /// `limit` is the end of the addresses.
+    pub(crate) fn room(&self, size: u64, limit: u64) -> Option<u64> {
         const DISTANCE: u64 = 0x1_0000;
         let mut floor = 0x1_0000;
         let mut best = (0, 0);
@@ -97,13 +98,28 @@ impl Maps {
             } else {
                 DISTANCE
             };
-            let ceiling = vma.start.min(TASK_SIZE).saturating_sub(grows);
+            let ceiling = vma.start.min(limit).saturating_sub(grows);
             if ceiling > floor && ceiling - floor > best.0 {
                 best = (ceiling - floor, ceiling);
             }
             floor = floor.max(vma.end.saturating_add(DISTANCE));
         }
+        let ceiling = limit.saturating_sub(DISTANCE);
+        if ceiling > floor && ceiling - floor > best.0 {
+            best = (ceiling - floor, ceiling);
+        }
         (best.0 > size + DISTANCE).then(|| (best.1 - size) & !0xfff)
+    }
+
+    /// Where nothing but zeros ends the code that the kernel gives to every process; or `left`, which a tracer that
+    /// was killed has put there.
+    pub(crate) fn end_of_vdso(&self, left: &[u8], mem: &fs::File) -> Option<u64> {
+        use std::os::unix::fs::FileExt;
+        let vdso = self.0.iter().find(|vma| vma.name == "[vdso]")?;
+        let at = vdso.end - left.len() as u64;
+        let mut bytes = vec![0; left.len()];
+        mem.read_exact_at(&mut bytes, at).ok()?;
+        (bytes == left || bytes.iter().all(|&byte| byte == 0)).then_some(at)
     }
 
     /// Room of `size` bytes for signal frames, outside of what the thread with stack pointer `sp`

@@ -49,6 +49,24 @@ pub struct UserDispatch {
     pub len: u64,
 }
 
+impl UserDispatch {
+    /// In the form in which it can be set. The kernel keeps an inclusive range as the complement of it, which
+    /// wraps around, and takes it back only as what it was.
+    fn for_setting(self) -> Self {
+        const INCLUSIVE: u64 = 2;
+        let wraps = self.offset != 0 && self.offset.wrapping_add(self.len) <= self.offset;
+        if self.mode == 0 || !wraps {
+            return self;
+        }
+        Self {
+            mode: INCLUSIVE,
+            selector: self.selector,
+            offset: self.offset.wrapping_add(self.len),
+            len: self.len.wrapping_neg(),
+        }
+    }
+}
+
 /// One seccomp filter of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeccompFilter {
@@ -60,6 +78,9 @@ pub struct SeccompFilter {
 
 const GET_RSEQ: u32 = 0x420f;
 const GET_USER_DISPATCH: u32 = 0x4211;
+const SET_USER_DISPATCH: u32 = 0x4210;
+/// Offset of `u_debugreg` in `struct user`.
+const DEBUG_REGISTERS: usize = 848;
 const SECCOMP_GET_FILTER: u32 = 0x420c;
 const SECCOMP_GET_METADATA: u32 = 0x420d;
 const PEEK_SHARED: u32 = 1;
@@ -226,6 +247,79 @@ impl Tracee {
             )
         })
         .map(|known| known.map(|_| config))
+    }
+
+    /// Switches system call user dispatch off, where it is on: code that is not the program's makes calls.
+    pub(crate) fn suspend_dispatch(&self, config: Option<UserDispatch>) -> Result<()> {
+        config.map_or(Ok(()), |_| self.set_user_dispatch(&UserDispatch::default()))
+    }
+
+    /// Puts back what [`Self::suspend_dispatch`] switched off.
+    pub(crate) fn resume_dispatch(&self, config: Option<UserDispatch>) -> Result<()> {
+        config.map_or(Ok(()), |config| self.set_user_dispatch(&config))
+    }
+
+    /// Sets the thread's system call user dispatch, as [`Self::user_dispatch`] gave it.
+    ///
+    /// # Errors
+    /// The kernel cannot (before 6.4), or the values make no sense.
+    pub fn set_user_dispatch(&self, config: &UserDispatch) -> Result<()> {
+        let mut config = config.for_setting();
+        let size = size_of::<UserDispatch>();
+        // SAFETY: the request reads `size` bytes.
+        unsafe {
+            self.ask(
+                "setting the user dispatch",
+                SET_USER_DISPATCH,
+                size,
+                &raw mut config,
+            )
+        }
+        .map(drop)
+    }
+
+    /// The hardware breakpoints that a debugger has left with the thread: debug registers 0 to 3 and 7; `None`
+    /// if none is armed.
+    ///
+    /// # Errors
+    /// The thread is not stopped.
+    pub fn breakpoints(&self) -> Result<Option<[u64; 5]>> {
+        let read = |number: usize| -> Result<u64> {
+            let mut word = 0u64;
+            // SAFETY: the request writes one word.
+            unsafe {
+                self.ask(
+                    "reading a debug register",
+                    libc::PTRACE_PEEKUSER,
+                    DEBUG_REGISTERS + number * 8,
+                    &raw mut word,
+                )
+            }?;
+            Ok(word)
+        };
+        let control = read(7)?;
+        if control & 0xff == 0 {
+            return Ok(None);
+        }
+        Ok(Some([read(0)?, read(1)?, read(2)?, read(3)?, control]))
+    }
+
+    /// Arms hardware breakpoints, as [`Self::breakpoints`] gave them.
+    ///
+    /// # Errors
+    /// The kernel takes none at these addresses.
+    pub fn set_breakpoints(&self, registers: &[u64; 5]) -> Result<()> {
+        for (number, value) in [0, 1, 2, 3, 7].into_iter().zip(registers) {
+            // The value of the request stands where others have a pointer.
+            let value = *value as usize;
+            self.request(
+                "setting a debug register",
+                libc::PTRACE_POKEUSER,
+                DEBUG_REGISTERS + number * 8,
+                value,
+            )?;
+        }
+        Ok(())
     }
 
     /// Whether the thread has a shadow stack.

@@ -7,10 +7,11 @@ use criu_blobs::wire::{Control, Slot, ThreadInfo, slot};
 
 use crate::arch;
 use crate::check::check;
-use crate::core::{ALL_BUT_TRAP, Core, SLOTS, bytes_of_slice};
+use crate::core::{ALL_BUT_TRAP, Core, Held, SLOTS, bytes_of_slice, is_breakpoint};
 use crate::error::{Error, Result};
 use crate::exit::{self, Context, OutsideCall, Place};
 use crate::infected::Infected;
+use crate::state::{SigInfo, UserDispatch};
 use crate::sys;
 use crate::tracee::{Resume, Stop, Tracee};
 
@@ -25,6 +26,10 @@ pub struct ThreadState {
     pub xstate: Vec<u8>,
     /// Blocked signals.
     pub sigmask: u64,
+    /// SIGTRAPs that were pending for it, as [`Infected::traps`].
+    pub traps: Vec<SigInfo>,
+    /// Its system call user dispatch, where it is on.
+    pub dispatch: Option<UserDispatch>,
 }
 
 impl Infected {
@@ -68,10 +73,17 @@ impl Infected {
             call(prctl, [27, 0, 0]),
             call(prctl, [39, 0, 0]),
             call(prctl, [30, 0, 0]),
+            call(prctl, [25, scratch + 40, 0]),
+            call(libc::SYS_arch_prctl, [0x1011, 0, 0]),
+            call(prctl, [34, 0, 0]),
+            call(prctl, [58, 0, 0]),
+            call(prctl, [52, 0, 0]),
+            call(prctl, [52, 1, 0]),
+            call(prctl, [52, 2, 0]),
         ];
         self.syscalls(&mut calls)?;
         // SAFETY: integers.
-        let w: [u64; 5] = unsafe { sys::read_value(self.tracee().tid(), scratch) }?;
+        let w: [u64; 6] = unsafe { sys::read_value(self.tracee().tid(), scratch) }?;
         let error = calls[..5].iter().map(|c| c.result).find(|r| *r < 0).unwrap_or(0);
         let info = ThreadInfo {
             altstack: [w[0], w[1] & 0xffff_ffff, w[2]],
@@ -80,6 +92,14 @@ impl Infected {
             securebits: calls[3].result,
             no_new_privs: calls[4].result,
             timerslack: calls[5].result,
+            tsc: match calls[6].result {
+                0 => i64::from(w[5] as u32),
+                failed => failed,
+            },
+            cpuid: calls[7].result,
+            mce_kill: calls[8].result,
+            io_flusher: calls[9].result,
+            speculation: [calls[10].result, calls[11].result, calls[12].result],
             error,
         };
         let core = self.core();
@@ -90,6 +110,8 @@ impl Infected {
             regs: c.regs,
             xstate: c.xstate.clone(),
             sigmask: c.mask,
+            dispatch: c.dispatch,
+            traps: core.traps_of(0),
         })
     }
 }
@@ -129,7 +151,7 @@ impl Core {
             }
         };
         // Whatever happens to one thread, the others are brought back.
-        let ran = self.run_threads(threads, &contexts, &mut keep);
+        let ran = self.run_threads(threads, tids, &contexts, &mut keep);
         for (i, thread) in threads.iter_mut().enumerate().filter(|(i, _)| ran[*i]) {
             let context = &contexts[i];
             keep(
@@ -141,6 +163,9 @@ impl Core {
                     .and_then(|()| thread.set_options(0)),
             );
         }
+        for (thread, context) in threads.iter().zip(&contexts) {
+            keep(thread.resume_dispatch(context.dispatch));
+        }
         self.set_busy(0)?;
         if let Some(error) = first_error {
             return Err(error);
@@ -149,12 +174,13 @@ impl Core {
             // SAFETY: integers.
             let slot: Slot = unsafe { sys::read_value(self.tracee.tid(), self.layout.slot(i as u64)) }?;
             self.answer(&slot.info)?;
-            let Context { regs, xstate, mask } = context;
             all.push(ThreadState {
                 info: slot.info,
-                regs,
-                xstate,
-                sigmask: mask,
+                regs: context.regs,
+                xstate: context.xstate,
+                sigmask: context.mask,
+                dispatch: context.dispatch,
+                traps: self.traps_of(tids[i]),
             });
         }
         Ok(())
@@ -163,8 +189,9 @@ impl Core {
     /// Sets the threads on their way, waits for their breakpoints and tells them to settle; for
     /// each whether it got that far.
     fn run_threads(
-        &self,
+        &mut self,
         threads: &mut [Tracee],
+        tids: &[i32],
         contexts: &[Context],
         keep: &mut impl FnMut(Result<()>),
     ) -> Vec<bool> {
@@ -180,25 +207,46 @@ impl Core {
             let regs = arch::run_regs(&contexts[i].regs, entry, slot + self.layout.slot_size - 64, slot);
             good.push(note(
                 thread
-                    .set_regs(&regs)
+                    .suspend_dispatch(contexts[i].dispatch)
+                    .and_then(|()| thread.set_regs(&regs))
                     .and_then(|()| thread.set_sigmask(ALL_BUT_TRAP))
                     .and_then(|()| thread.resume(Resume::Cont, 0)),
             ));
         }
         for (i, thread) in threads.iter_mut().enumerate() {
-            let trap = |s| {
-                s == Stop::Signal {
-                    signal: libc::SIGTRAP,
-                }
-            };
             good[i] = good[i]
                 && note(
-                    thread
-                        .wait_until(Resume::Cont, "asking it", trap)
-                        .and_then(|_| thread.start_settle()),
+                    self.await_breakpoint(thread, tids[i])
+                        .and_then(|()| thread.start_settle()),
                 );
         }
         good
+    }
+
+    /// Waits for the breakpoint of a thread; SIGTRAPs that were pending for it are kept.
+    fn await_breakpoint(&mut self, thread: &mut Tracee, tid: i32) -> Result<()> {
+        let trap = |s| {
+            s == Stop::Signal {
+                signal: libc::SIGTRAP,
+            }
+        };
+        loop {
+            thread.wait_until(Resume::Cont, "asking it", trap)?;
+            let info = thread.siginfo()?;
+            if is_breakpoint(&info) {
+                return Ok(());
+            }
+            self.held.push(Held {
+                thread: Some(tid),
+                info,
+            });
+            thread.resume(Resume::Cont, 0)?;
+        }
+    }
+
+    fn traps_of(&self, tid: i32) -> Vec<SigInfo> {
+        let held = self.held.iter().filter(|held| held.thread == Some(tid));
+        held.map(|held| held.info).collect()
     }
 
     fn write_slot(&mut self, index: u64, thread: &Tracee, tid: i32, context: &Context) -> Result<()> {

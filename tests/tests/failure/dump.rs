@@ -7,7 +7,7 @@ use std::time::Duration;
 use criu_tests::{Criu, Lab, Snapshot, Verdict, build_folder, kill_dumps, reaper, until};
 
 /// Starts a guest and waits until it is set up.
-fn ready(lab: &Lab, guest: &str) -> i32 {
+pub(super) fn ready(lab: &Lab, guest: &str) -> i32 {
     let pid = lab.start_guest(guest);
     if let Some(early) = lab.wait_ready(pid) {
         panic!("{guest} before its checkpoint: {early:?}");
@@ -16,7 +16,7 @@ fn ready(lab: &Lab, guest: &str) -> i32 {
 }
 
 /// The guest goes on and finds everything as it was; nothing is left.
-fn goes_on(mut lab: Lab, pid: i32) {
+pub(super) fn goes_on(mut lab: Lab, pid: i32) {
     lab.go();
     assert_eq!(lab.conclude(pid), Verdict::Pass);
     lab.assert_clean(&[pid]);
@@ -288,7 +288,7 @@ fn without_plugin_aio() {
 }
 
 /// Killed at fifty points of a dump the program leaves a tree that runs, and that can be dumped again.
-fn killed(guest: &str, options: &[&str]) {
+pub(super) fn killed(guest: &str, options: &[&str]) {
     let lab = Lab::new();
     let pid = ready(&lab, guest);
     kill_dumps(&lab, pid, options, || {});

@@ -234,8 +234,8 @@ pub(crate) static OPTIONS: &[Opt] = &[
     value!(set "cgroup-props", "TEXT", Dump, cgroup_props, string, "Which properties of cgroups to save"),
     value!(set "cgroup-props-file", "FILE", Dump, cgroup_props_file, path, "The same from FILE"),
     value!(add "cgroup-dump-controller", "NAME", Dump, cgroup_dump_controller, string, "Save only the cgroup controller NAME"),
-    flag!("allow-uprobes", Dump, allow_uprobes, "Leave out the mappings of user probes").negatable().later(),
     // Dump and restore.
+    flag!("allow-uprobes", DumpRestore, allow_uprobes, "Leave out the mappings of user probes").negatable(),
     flag!("leave-stopped", DumpRestore, leave_stopped, "Leave the processes stopped").short(b's'),
     flag!("shell-job", DumpRestore, shell_job, "Accept a session, process group or terminal of the outside")
         .short(b'j')

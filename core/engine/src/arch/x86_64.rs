@@ -22,9 +22,9 @@ const SYSCALL_LEN: u64 = 2;
 
 /// The general registers in the form of the image, as they must be when the task goes on.
 ///
-/// A call that was interrupted by the stop is wound back so that the task repeats it. One that the
-/// kernel would go on with (a sleep with a timeout) ends with EINTR, as signal(7) describes for a call
-/// after which a handler ran: the kernel's note of what was left of the timeout cannot be saved.
+/// A call that was interrupted by the stop is wound back so that the task repeats it, as far as that is
+/// possible: the kernel's note of what was left of a timeout cannot be saved. Without it the call ends with
+/// EINTR, as signal(7) describes for a call after which a handler ran.
 pub(crate) fn general_registers(regs: &libc::user_regs_struct) -> UserX86RegsEntry {
     let mut entry = UserX86RegsEntry {
         r15: regs.r15,
@@ -56,29 +56,153 @@ pub(crate) fn general_registers(regs: &libc::user_regs_struct) -> UserX86RegsEnt
         gs: regs.gs,
         mode: Some(UserX86RegsMode::Native as i32),
     };
-    if regs.orig_rax.cast_signed() >= 0 {
-        match regs.rax.cast_signed() {
+    let (mut number, mut result) = (regs.orig_rax.cast_signed(), regs.rax.cast_signed());
+    if regs.cs == CS_32BIT {
+        entry.mode = Some(UserX86RegsMode::Compat as i32);
+        (number, result) = (i64::from(number as i32), i64::from(result as i32));
+    }
+    if number >= 0 {
+        match result {
             ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND => {
                 entry.ax = regs.orig_rax;
                 entry.ip = regs.rip.wrapping_sub(SYSCALL_LEN);
             }
-            // Without a time there is none whose rest the kernel alone would know.
-            ERESTART_RESTARTBLOCK if waits_for_ever(regs) => {
-                entry.ax = regs.orig_rax;
-                entry.ip = regs.rip.wrapping_sub(SYSCALL_LEN);
-            }
-            ERESTART_RESTARTBLOCK => entry.ax = i64::from(-libc::EINTR).cast_unsigned(),
+            ERESTART_RESTARTBLOCK => restart(&mut entry),
             _ => {}
         }
     }
     entry
 }
 
-/// Whether the call is a poll(2) without a time.
-fn waits_for_ever(regs: &libc::user_regs_struct) -> bool {
+/// A call that the kernel would go on with by a note of its own. Where that tells nothing more than the
+/// arguments, or what was left of a sleep has been written to where the caller asked for it, the call is made
+/// again with that; else it ends with EINTR.
+fn restart(entry: &mut UserX86RegsEntry) {
+    const FUTEX_OP: u64 = 0x7f;
+    const FUTEX_WAIT_BITSET: u64 = 9;
+    let compat = entry.mode == Some(UserX86RegsMode::Compat as i32);
+    let again = match entry.orig_ax.cast_signed() {
+        number if compat => restart_compat(number, entry),
+        // Its second argument is where the rest of the time stands.
+        libc::SYS_nanosleep if entry.si != 0 => {
+            entry.di = entry.si;
+            true
+        }
+        // The fourth; with TIMER_ABSTIME there is no note.
+        libc::SYS_clock_nanosleep if entry.r10 != 0 => {
+            entry.dx = entry.r10;
+            true
+        }
+        // Until an absolute time.
+        libc::SYS_futex => entry.si & FUTEX_OP == FUTEX_WAIT_BITSET,
+        libc::SYS_poll => waits_for_ever(entry.dx),
+        _ => false,
+    };
+    if again {
+        entry.ax = entry.orig_ax;
+        entry.ip = entry.ip.wrapping_sub(SYSCALL_LEN);
+    } else {
+        entry.ax = i64::from(-libc::EINTR).cast_unsigned();
+    }
+}
+
+/// Whether a time given to poll(2) is none: there is no rest of it that the kernel alone would know.
+fn waits_for_ever(timeout: u64) -> bool {
     #[expect(clippy::cast_possible_truncation, reason = "the kernel takes an int")]
-    let timeout = regs.rdx as i32;
-    regs.orig_rax.cast_signed() == libc::SYS_poll && timeout < 0
+    let timeout = timeout as i32;
+    timeout < 0
+}
+
+/// What xgetbv(0) tells: the state components that the kernel has switched on.
+pub(crate) fn enabled_state() -> u64 {
+    static ENABLED: OnceLock<u64> = OnceLock::new();
+    *ENABLED.get_or_init(|| {
+        // CPUID.1:ECX.OSXSAVE
+        if __cpuid_count(1, 0).ecx >> 27 & 1 == 0 {
+            return 3;
+        }
+        // SAFETY: OSXSAVE says that the instruction is there.
+        unsafe { std::arch::x86_64::_xgetbv(0) }
+    })
+}
+
+/// Whether mappings have protection keys.
+pub(crate) fn has_protection_keys() -> bool {
+    enabled_state() >> component::PKRU & 1 == 1
+}
+
+/// The state components that every process may use without asking (`ARCH_GET_XCOMP_PERM`): all but the tiles
+/// of AMX.
+pub(crate) fn common_state() -> u64 {
+    const TILE_DATA: u64 = 1 << 18;
+    !TILE_DATA
+}
+
+/// [`restart`] of a call of a 32-bit program.
+fn restart_compat(number: i64, entry: &mut UserX86RegsEntry) -> bool {
+    const NANOSLEEP: i64 = 162;
+    const FUTEX: [i64; 2] = [240, 422];
+    const CLOCK_NANOSLEEP: [i64; 2] = [267, 407];
+    const FUTEX_OP: u64 = 0x7f;
+    const FUTEX_WAIT_BITSET: u64 = 9;
+    if number == NANOSLEEP && entry.cx != 0 {
+        entry.bx = entry.cx;
+        true
+    } else if CLOCK_NANOSLEEP.contains(&number) && entry.si != 0 {
+        entry.dx = entry.si;
+        true
+    } else {
+        FUTEX.contains(&number) && entry.cx & FUTEX_OP == FUTEX_WAIT_BITSET
+    }
+}
+
+/// The code segment of 32-bit programs.
+pub(crate) const CS_32BIT: u64 = 0x23;
+
+/// The head of the list of robust futexes of a thread of a 32-bit program: only a call of such programs tells.
+///
+/// # Errors
+/// The thread is gone, or the kernel runs no such programs.
+pub(crate) fn compat_robust_list(tid: i32) -> Result<u64> {
+    const GET_ROBUST_LIST: i32 = 312;
+    const PAGE: usize = 4096;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+    let doing = || format!("reading the robust futex list of thread {tid}");
+    // SAFETY: new memory, below 4 GiB, where such a call can write.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+            -1,
+            0,
+        )
+    };
+    if page == libc::MAP_FAILED {
+        return Err(Error::last_os(doing()));
+    }
+    let at = page as usize as u64;
+    let mut result = GET_ROBUST_LIST;
+    // SAFETY: the call writes two words to the page; the compiler keeps rbx to itself, so it is swapped in.
+    unsafe {
+        std::arch::asm!(
+            "xchg {b:r}, rbx", "int 0x80", "xchg {b:r}, rbx",
+            b = inout(reg) i64::from(tid) => _, inout("eax") result, in("ecx") at as u32, in("edx") at as u32 + 4,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    // SAFETY: the page is there, and aligned.
+    let head = unsafe { page.cast::<u32>().read() };
+    // SAFETY: nothing refers to the page any more.
+    unsafe { libc::munmap(page, PAGE) };
+    if result < 0 {
+        return Err(Error::Io {
+            action: doing(),
+            source: std::io::Error::from_raw_os_error(-result),
+        });
+    }
+    Ok(head.into())
 }
 
 /// Components of the XSAVE area by their bit in XCR0.
@@ -208,6 +332,7 @@ fn words64(bytes: &[u8], at: usize, count: usize) -> Vec<u64> {
 const GDT_TLS_MIN: u32 = 12;
 const GDT_TLS_ENTRIES: u32 = 3;
 const PTRACE_GET_THREAD_AREA: libc::c_uint = 25;
+const PTRACE_SET_THREAD_AREA: libc::c_uint = 26;
 
 /// `struct user_desc` of `<asm/ldt.h>`; `flags` holds its bit fields from the lowest bit on.
 #[repr(C)]
@@ -217,6 +342,51 @@ struct UserDesc {
     base_addr: u32,
     limit: u32,
     flags: u32,
+}
+
+/// Sets those thread-local segments of a stopped thread that are in use.
+///
+/// # Errors
+/// The kernel does not take one.
+pub(crate) fn set_thread_areas(tid: i32, entries: &[UserDescT]) -> Result<()> {
+    let used = entries
+        .iter()
+        .filter(|entry| entry.usable || entry.base_addr != 0 || entry.limit != 0 || !entry.seg_not_present);
+    for entry in used {
+        let bits = [
+            entry.seg_32bit,
+            entry.contents_l,
+            entry.contents_h,
+            entry.read_exec_only,
+            entry.limit_in_pages,
+            entry.seg_not_present,
+            entry.usable,
+        ];
+        let desc = UserDesc {
+            entry_number: entry.entry_number,
+            base_addr: entry.base_addr,
+            limit: entry.limit,
+            flags: (0..)
+                .zip(bits)
+                .fold(0, |flags, (n, bit)| flags | u32::from(bit) << n),
+        };
+        // SAFETY: PTRACE_SET_THREAD_AREA reads one user_desc at `data`, which points at one.
+        let ret = unsafe {
+            libc::ptrace(
+                PTRACE_SET_THREAD_AREA,
+                tid,
+                entry.entry_number as usize,
+                &raw const desc,
+            )
+        };
+        if ret < 0 {
+            return Err(Error::last_os(format!(
+                "setting segment {} of thread {tid}",
+                entry.entry_number
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The thread-local segment descriptors of a stopped thread, see set_thread_area(2).
@@ -284,6 +454,23 @@ mod tests {
         assert_eq!((entry.ax.cast_signed(), entry.ip), (libc::SYS_poll, 0x1000));
         poll.rdx = 5;
         assert_eq!(general_registers(&poll).ax.cast_signed(), -4);
+    }
+
+    #[test]
+    fn a_sleep_goes_on_with_what_was_left() {
+        let mut sleep = regs(35, ERESTART_RESTARTBLOCK);
+        (sleep.rdi, sleep.rsi) = (0x100, 0x200);
+        let entry = general_registers(&sleep);
+        assert_eq!((entry.ax, entry.ip, entry.di), (35, 0x1000, 0x200));
+        let mut sleep = regs(230, ERESTART_RESTARTBLOCK);
+        (sleep.rdx, sleep.r10) = (0x100, 0x300);
+        let entry = general_registers(&sleep);
+        assert_eq!((entry.ax, entry.ip, entry.dx), (230, 0x1000, 0x300));
+        let mut futex = regs(202, ERESTART_RESTARTBLOCK);
+        futex.rsi = 9 | 128;
+        assert_eq!(general_registers(&futex).ax, 202);
+        futex.rsi = 128;
+        assert_eq!(general_registers(&futex).ax.cast_signed(), -4);
     }
 
     #[test]

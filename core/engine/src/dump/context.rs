@@ -26,6 +26,7 @@ use criu_proto::Described;
 use criu_proto::magic::ImageKind;
 
 use crate::error::{Error, Result};
+use crate::extra::TaskExtra;
 use crate::kinds::{Kind, Kinds};
 use crate::options::Options;
 use crate::{proc, remote};
@@ -56,6 +57,8 @@ pub(crate) struct Context {
     pidfds: RefCell<HashMap<i32, Rc<OwnedFd>>>,
     sequences: RefCell<HashMap<String, u32>>,
     pages_ids: Cell<u32>,
+    /// What the format has no place for.
+    pub(crate) extras: RefCell<Vec<TaskExtra>>,
     shared_memory: RefCell<BTreeSet<u64>>,
     acted: RefCell<BTreeSet<String>>,
     memory_owners: RefCell<HashMap<u32, i32>>,
@@ -82,6 +85,7 @@ impl Context {
             pidfds: RefCell::default(),
             sequences: RefCell::default(),
             pages_ids: Cell::new(0),
+            extras: RefCell::default(),
             shared_memory: RefCell::default(),
             acted: RefCell::default(),
             memory_owners: RefCell::default(),
@@ -120,6 +124,18 @@ impl Context {
     pub(crate) fn next_pages_id(&self) -> u32 {
         self.pages_ids.set(self.pages_ids.get() + 1);
         self.pages_ids.get()
+    }
+
+    /// Remembers what a process has beside what the format holds, if anything.
+    pub(crate) fn add_extra(&self, mut extra: TaskExtra) {
+        extra.threads.retain(|thread| !thread.is_plain());
+        let plain = TaskExtra {
+            pid: extra.pid,
+            ..TaskExtra::default()
+        };
+        if extra != plain {
+            self.extras.borrow_mut().push(extra);
+        }
     }
 
     /// Remembers that the image set needs this plugin.

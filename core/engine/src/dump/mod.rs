@@ -14,6 +14,7 @@
 mod background;
 mod blockers;
 mod context;
+mod extra;
 mod facts;
 mod files;
 mod ids;
@@ -24,6 +25,7 @@ mod pages;
 mod parasite;
 mod preflight;
 mod root;
+mod scheduling;
 mod seccomp;
 mod shared;
 mod stats;
@@ -35,6 +37,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use criu_images::ImageDir;
+use criu_infect::Infected;
 use criu_plugin_api::message::TaskInfo;
 use criu_plugin_api::{Stage, Verdict};
 use criu_proto::images::{
@@ -213,6 +216,8 @@ fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<T
             let own = dump.namespaces.ids(process.pid, &facts.namespaces);
             ids = dump.blockers.note(own)?.unwrap_or_default();
             objects.number(process.pid, &mut ids)?;
+            // Before anything is put into the memory: it would be there twice.
+            refuse_shared_memory(dump, process.pid, &ids)?;
         }
         tasks.push(TaskInfo {
             pid: process.pid,
@@ -249,7 +254,7 @@ fn dump_processes(
     for (process, ids) in infection.processes.iter().zip(ids) {
         let pid = process.pid;
         let dumped = match process.state {
-            State::Dead(code) => task::dump_zombie(dump, pid, code),
+            State::Dead(code) => task::dump_zombie(dump, pid, code, &process.stat),
             _ => dump_process(dump, process, ids, seccomp, room, mappings.next(pid)?),
         }
         .context(|| format!("dumping process {pid}"));
@@ -286,7 +291,6 @@ fn dump_process(
         .map(|i| i.process_info())
         .transpose()?;
     let info = info.ok_or_else(|| Error::malformed(format!("process {pid}"), "lost its parasite"))?;
-    refuse_shared_memory(dump, pid, ids)?;
 
     let parasite = dump
         .infected
@@ -294,22 +298,30 @@ fn dump_process(
         .get(&pid)
         .map(|i| i.mapping())
         .unwrap_or(0..0);
-    mappings.retain(|m| m.start != parasite.start);
-    let vmas = vmas::collect(dump, pid, &mappings)?;
+    let status = facts.statuses.first().cloned().unwrap_or_default();
+    let mut extra = extra::process(pid, &process.stat, &status, &info)?;
+    extra.lock_future = mappings
+        .iter()
+        .find(|m| m.start == parasite.start)
+        .and_then(extra::lock_future);
+    // It may be in two parts, see `PR_SET_MDWE`.
+    mappings.retain(|m| m.end <= parasite.start || parasite.end <= m.start);
+    let mut vmas = vmas::collect(dump, pid, &mappings)?;
+    extra.ranges = std::mem::take(&mut vmas.extras);
     let exe = dump.files.executable(dump, pid, &mappings);
     let exe = dump.blockers.note(exe)?.map_or(0, |exe| exe.id);
 
     if dump.table_owner(ids.files_id, pid) == pid {
         dump.files.dump_table(dump, pid, process.parent, ids.files_id)?;
     }
-    let umask = facts.statuses.first().map_or(0, |status| status.umask);
-    task::dump_fs(dump, pid, ids, umask)?;
+    task::dump_fs(dump, pid, ids, status.umask)?;
     let fields = dump_task_kinds(dump, pid)?;
     let subject = Subject {
         pid,
         stat: &process.stat,
         state: process.state,
         info: &info,
+        compat: dump.infected.borrow().get(&pid).is_some_and(Infected::is_compat),
         facts,
         fields: &fields,
     };
@@ -322,10 +334,16 @@ fn dump_process(
     let Some(infected) = infected.get_mut(&pid) else {
         return Err(Error::malformed(format!("process {pid}"), "lost its parasite"));
     };
-    task::dump_leader(dump, &subject, infected, seccomp)?;
+    extra
+        .threads
+        .push(task::dump_leader(dump, &subject, infected, seccomp)?);
     let mut threads = process.threads.borrow_mut();
     let states = infected.threads(&mut threads, &process.ns_tids)?;
-    task::dump_threads(dump, &subject, &threads, &states, seccomp)
+    extra
+        .threads
+        .extend(task::dump_threads(dump, &subject, &threads, &states, seccomp)?);
+    dump.add_extra(extra);
+    Ok(())
 }
 
 /// Two processes in one memory (vfork(2), CLONE_VM) cannot be rebuilt from two images of it.
@@ -395,6 +413,7 @@ fn write_set(dump: &Dump, infection: &Infection, seccomp: &Seccomp) -> Result<()
     let tree: Vec<PstreeEntry> = dump.tasks.borrow().iter().map(pstree_entry).collect();
     dump.images.write_all(&magic::PSTREE, 0, &tree)?;
     seccomp.write(dump)?;
+    crate::extra::write(&dump.images, &dump.extras.borrow())?;
     dump.images.write_one(&magic::TIMENS, 0, &clocks()?)?;
     let mut root_ids = dump.namespaces.of(infection.processes[0].pid)?;
     (
@@ -415,6 +434,7 @@ fn write_set(dump: &Dump, infection: &Infection, seccomp: &Seccomp) -> Result<()
             plugins: dump.needed_plugins(),
         }),
         dump_criu_run_id: Some(run_id()?),
+        allow_uprobes: dump.opts.allow_uprobes.then_some(true),
         ..InventoryEntry::default()
     })?;
     Ok(())

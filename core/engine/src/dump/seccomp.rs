@@ -8,7 +8,7 @@ use criu_proto::images::{SeccompEntry, SeccompFilter};
 use criu_proto::magic;
 
 use super::context::Context as Dump;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 
 /// What stands in the image of each filter, and which one a thread ends with.
 #[derive(Debug, Default)]
@@ -24,6 +24,18 @@ type Key = (Option<u32>, u32, Vec<u8>);
 
 const MODE_FILTER: u32 = 2;
 
+/// Whether a program returns `SECCOMP_RET_USER_NOTIF` anywhere. Its instructions have 8 bytes: the code, two
+/// jumps, a constant.
+fn has_supervisor(program: &[u8]) -> bool {
+    const RETURN_CONSTANT: u16 = 0x06;
+    const ACTION: u32 = 0xffff_0000;
+    program.chunks_exact(8).any(|one| {
+        let code = u16::from_le_bytes([one[0], one[1]]);
+        let constant = u32::from_le_bytes([one[4], one[5], one[6], one[7]]);
+        code == RETURN_CONSTANT && constant & ACTION == libc::SECCOMP_RET_USER_NOTIF
+    })
+}
+
 impl Seccomp {
     /// Reads the filters of a stopped thread, whose mode is as in its status.
     ///
@@ -36,6 +48,13 @@ impl Seccomp {
         let chain = tracee
             .seccomp_filters()
             .context(|| format!("reading the seccomp filters of thread {}", tracee.tid()))?;
+        if chain.iter().any(|filter| has_supervisor(&filter.program)) {
+            return Err(Error::refused_but(
+                format!("thread {}", tracee.tid()),
+                "has a seccomp filter that leaves system calls to a supervisor (SECCOMP_RET_USER_NOTIF), which is not supported",
+                "start it without the supervisor",
+            ));
+        }
         let mut below = None;
         // The kernel counts from the newest; the image from the oldest.
         for filter in chain.into_iter().rev() {
@@ -79,5 +98,20 @@ impl Seccomp {
         };
         dump.images.write_one(&magic::SECCOMP, 0, &entry)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_supervisor_is_seen_in_the_program() {
+        let allow = [0x06, 0, 0, 0, 0, 0, 0xff, 0x7f];
+        let notify = [0x06, 0, 0, 0, 1, 0, 0xc0, 0x7f];
+        // The same constant in a load is no return.
+        let load = [0x20, 0, 0, 0, 0, 0, 0xc0, 0x7f];
+        assert!(!has_supervisor(&[load, allow].concat()));
+        assert!(has_supervisor(&[load, notify, allow].concat()));
     }
 }

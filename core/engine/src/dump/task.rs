@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use criu_infect::{Infected, ProcessInfo, Queue, ThreadInfo, ThreadState, Tracee};
+use criu_infect::{Infected, ProcessInfo, Queue, SigInfo, ThreadInfo, ThreadState, Tracee};
 use criu_proto::images::core_entry::March;
 use criu_proto::images::{
     CoreEntry, CredsEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, RseqEntry, SaEntry, SiginfoEntry,
@@ -12,11 +12,14 @@ use criu_proto::images::{
 use criu_proto::{Message, magic};
 
 use super::context::Context as Dump;
+use super::extra;
 use super::facts::Facts;
 use super::memory;
+use super::scheduling::Scheduling;
 use super::seccomp::Seccomp;
 use crate::arch;
 use crate::error::{Context, Error, Result};
+use crate::extra::{TaskExtra, ThreadExtra};
 use crate::proc::{Stat, Status};
 use crate::seize::State;
 
@@ -32,12 +35,19 @@ mod task_state {
 pub(crate) const CG_SET: u32 = 1;
 /// Size of `struct robust_list_head`, see get_robust_list(2).
 const ROBUST_LIST_HEAD: u32 = 24;
+/// The same of a 32-bit program.
+const COMPAT_ROBUST_LIST_HEAD: u32 = 12;
 
 /// The image of a zombie: its name and how it ended.
 ///
 /// # Errors
 /// It is gone, or the image cannot be written.
-pub(crate) fn dump_zombie(dump: &Dump, pid: i32, exit_code: u32) -> Result<()> {
+pub(crate) fn dump_zombie(dump: &Dump, pid: i32, exit_code: u32, stat: &Stat) -> Result<()> {
+    dump.add_extra(TaskExtra {
+        pid,
+        exit_signal: extra::exit_signal(stat),
+        ..TaskExtra::default()
+    });
     let status = Status::read(pid, pid, &mut Vec::new())?;
     let core = CoreEntry {
         mtype: March::X8664 as i32,
@@ -58,6 +68,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) stat: &'a Stat,
     pub(crate) state: State,
     pub(crate) info: &'a ProcessInfo,
+    /// Whether it is a 32-bit program.
+    pub(crate) compat: bool,
     pub(crate) facts: &'a Facts,
     /// Fields of `core_entry` that kinds added, by thread.
     pub(crate) fields: &'a HashMap<i32, Vec<u8>>,
@@ -83,7 +95,7 @@ pub(crate) fn dump_leader(
     subject: &Subject<'_>,
     infected: &mut Infected,
     seccomp: &Seccomp,
-) -> Result<()> {
+) -> Result<ThreadExtra> {
     let pid = subject.pid;
     let thread = infected.leader()?;
     let status = subject
@@ -91,7 +103,8 @@ pub(crate) fn dump_leader(
         .statuses
         .first()
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no status"))?;
-    let mut core = thread_core(pid, infected.tracee(), &thread, status, seccomp)?;
+    let compat = infected.is_compat();
+    let (mut core, extra) = thread_core(subject, infected.tracee(), &thread, status, seccomp)?;
     core.tc = Some(TaskCoreEntry {
         task_state: if matches!(subject.state, State::Stopped(_)) {
             task_state::STOPPED
@@ -107,10 +120,15 @@ pub(crate) fn dump_leader(
         rlimits: Some(TaskRlimitsEntry {
             rlimits: subject.facts.limits.clone(),
         }),
-        signals_s: Some(queue(infected.tracee(), Queue::Process)?),
+        signals_s: Some(queue(
+            infected.tracee(),
+            Queue::Process,
+            infected.traps(),
+            status.shared_pending,
+        )?),
         loginuid: subject.facts.loginuid,
         oom_score_adj: Some(subject.facts.oom_score_adj),
-        sigactions: actions(subject.info),
+        sigactions: actions(subject.info, compat),
         child_subreaper: Some(checked(subject.info.child_subreaper, "PR_GET_CHILD_SUBREAPER", pid)? != 0),
         stop_signo: match subject.state {
             State::Stopped(signal) => Some(signal.cast_unsigned()),
@@ -127,7 +145,8 @@ pub(crate) fn dump_leader(
         thread_core.blk_sigset = None;
     }
     subject.add_fields(pid, &mut core)?;
-    dump.write(&magic::CORE, pid.cast_unsigned().into(), core)
+    dump.write(&magic::CORE, pid.cast_unsigned().into(), core)?;
+    Ok(extra)
 }
 
 /// Writes the `core-TID.img` of each further thread.
@@ -140,44 +159,45 @@ pub(crate) fn dump_threads(
     threads: &[Tracee],
     states: &[ThreadState],
     seccomp: &Seccomp,
-) -> Result<()> {
+) -> Result<Vec<ThreadExtra>> {
     let pid = subject.pid;
+    let mut extras = Vec::with_capacity(threads.len());
     for ((tracee, state), status) in threads
         .iter()
         .zip(states)
         .zip(subject.facts.statuses.iter().skip(1))
     {
-        let core = thread_core(pid, tracee, state, status, seccomp)
+        let core = thread_core(subject, tracee, state, status, seccomp)
             .context(|| format!("dumping thread {} of process {pid}", tracee.tid()));
-        let Some(mut core) = dump.blockers.note(core)? else {
+        let Some((mut core, extra)) = dump.blockers.note(core)? else {
             continue;
         };
         subject.add_fields(tracee.tid(), &mut core)?;
         dump.write(&magic::CORE, tracee.tid().cast_unsigned().into(), core)?;
+        extras.push(extra);
     }
-    Ok(())
+    Ok(extras)
 }
 
 /// What every thread has.
 fn thread_core(
-    pid: i32,
+    subject: &Subject<'_>,
     tracee: &Tracee,
     state: &ThreadState,
     status: &Status,
     seccomp: &Seccomp,
-) -> Result<CoreEntry> {
-    let tid = tracee.tid();
-    if tracee.user_dispatch()?.is_some_and(|dispatch| dispatch.mode != 0) {
-        return Err(Error::refused(
-            format!("thread {tid} of process {pid}"),
-            "dispatches its system calls to user space (PR_SET_SYSCALL_USER_DISPATCH), which is not supported",
-        ));
-    }
-    let scheduling = Scheduling::of(tid)?;
+) -> Result<(CoreEntry, ThreadExtra)> {
+    let (pid, tid) = (subject.pid, tracee.tid());
+    let mut scheduling = Scheduling::of(tid)?;
+    let extra = extra::thread(pid, tracee, state, &mut scheduling)?;
     let info = &state.info;
     let thread = ThreadCoreEntry {
-        futex_rla: robust_list(tid)?,
-        futex_rla_len: ROBUST_LIST_HEAD,
+        futex_rla: robust_list(tid, subject.compat)?,
+        futex_rla_len: if subject.compat {
+            COMPAT_ROBUST_LIST_HEAD
+        } else {
+            ROBUST_LIST_HEAD
+        },
         sched_nice: Some(scheduling.nice),
         sched_policy: Some(scheduling.policy),
         sched_prio: (scheduling.priority != 0).then_some(scheduling.priority),
@@ -188,7 +208,7 @@ fn thread_core(
             ss_size: info.altstack[2],
         }),
         pdeath_sig: u32::try_from(info.pdeathsig).ok().filter(|&signal| signal != 0),
-        signals_p: Some(queue(tracee, Queue::Thread)?),
+        signals_p: Some(queue(tracee, Queue::Thread, state.traps.clone(), status.pending)?),
         creds: Some(credentials(status, info)),
         seccomp_mode: (status.seccomp != 0).then_some(status.seccomp.cast_signed()),
         seccomp_filter: seccomp.of(tid),
@@ -208,7 +228,7 @@ fn thread_core(
         thread_core: Some(thread),
         ..CoreEntry::default()
     };
-    Ok(core)
+    Ok((core, extra))
 }
 
 fn rseq(tracee: &Tracee, tid: i32) -> Result<Option<RseqEntry>> {
@@ -253,9 +273,20 @@ fn credentials(status: &Status, info: &ThreadInfo) -> CredsEntry {
     }
 }
 
-fn queue(tracee: &Tracee, which: Queue) -> Result<SignalQueueEntry> {
-    let signals = tracee
-        .pending(which)?
+/// The pending signals of a queue, with those `held` that the parasite was given. Of one that was sent when the sender had no more room for it
+/// (`RLIMIT_SIGPENDING`) the kernel knows the number alone, and hands it out as sent by nobody.
+fn queue(tracee: &Tracee, which: Queue, held: Vec<SigInfo>, mask: u64) -> Result<SignalQueueEntry> {
+    let mut signals = held;
+    signals.extend(tracee.pending(which)?);
+    let known = signals.iter().fold(0u64, |known, info| {
+        known | 1 << (u32::from(info[0]).saturating_sub(1) & 63)
+    });
+    for signal in (1..=64u8).filter(|signal| (mask & !known) >> (signal - 1) & 1 == 1) {
+        let mut info = [0; 128];
+        info[0] = signal;
+        signals.push(info);
+    }
+    let signals = signals
         .iter()
         .map(|info| SiginfoEntry {
             siginfo: info.to_vec(),
@@ -265,7 +296,7 @@ fn queue(tracee: &Tracee, which: Queue) -> Result<SignalQueueEntry> {
 }
 
 /// The actions of all signals but SIGKILL and SIGSTOP, which have none.
-fn actions(info: &ProcessInfo) -> Vec<SaEntry> {
+fn actions(info: &ProcessInfo, compat: bool) -> Vec<SaEntry> {
     (1..=64)
         .zip(&info.actions)
         .filter(|(signal, _)| ![libc::SIGKILL, libc::SIGSTOP].contains(signal))
@@ -274,7 +305,7 @@ fn actions(info: &ProcessInfo) -> Vec<SaEntry> {
             flags: action.flags,
             restorer: action.restorer,
             mask: action.mask,
-            compat_sigaction: Some(false),
+            compat_sigaction: Some(compat),
             mask_extended: None,
         })
         .collect()
@@ -358,7 +389,10 @@ fn parse_timers(text: &[u8]) -> Option<Vec<PosixTimerEntry>> {
     Some(timers)
 }
 
-fn robust_list(tid: i32) -> Result<u64> {
+fn robust_list(tid: i32, compat: bool) -> Result<u64> {
+    if compat {
+        return arch::compat_robust_list(tid);
+    }
     let (mut head, mut len) = (0u64, 0usize);
     // SAFETY: get_robust_list writes a pointer and a size to the two addresses given.
     let ret = unsafe { libc::syscall(libc::SYS_get_robust_list, tid, &raw mut head, &raw mut len) };
@@ -368,59 +402,6 @@ fn robust_list(tid: i32) -> Result<u64> {
         )));
     }
     Ok(head)
-}
-
-struct Scheduling {
-    policy: u32,
-    nice: i32,
-    priority: u32,
-}
-
-/// `struct sched_attr`, first version, see sched_setattr(2).
-#[repr(C)]
-#[derive(Default)]
-struct SchedAttr {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
-}
-
-const SCHED_DEADLINE: u32 = 6;
-const SCHED_FLAG_RESET_ON_FORK: u64 = 1;
-const SCHED_RESET_ON_FORK: u32 = 0x4000_0000;
-
-impl Scheduling {
-    fn of(tid: i32) -> Result<Self> {
-        let mut attr = SchedAttr::default();
-        let size = std::mem::size_of::<SchedAttr>();
-        // SAFETY: sched_getattr writes at most `size` bytes to the struct given.
-        let ret = unsafe { libc::syscall(libc::SYS_sched_getattr, tid, &raw mut attr, size, 0) };
-        if ret < 0 {
-            return Err(Error::last_os(format!("reading the scheduling of thread {tid}")));
-        }
-        if attr.policy == SCHED_DEADLINE {
-            return Err(Error::refused(
-                format!("thread {tid}"),
-                "is scheduled by SCHED_DEADLINE, which the image format cannot hold",
-            ));
-        }
-        // As sched_getscheduler(2) tells it, and sched_setscheduler(2) takes it.
-        let reset = if attr.flags & SCHED_FLAG_RESET_ON_FORK != 0 {
-            SCHED_RESET_ON_FORK
-        } else {
-            0
-        };
-        Ok(Self {
-            policy: attr.policy | reset,
-            nice: attr.nice,
-            priority: attr.priority,
-        })
-    }
 }
 
 /// A result of a call that the parasite made.
@@ -529,11 +510,5 @@ mod tests {
         assert_eq!(timers[1].clock_id.cast_signed(), -6);
         assert!(parse_timers(b"signal: 1/2\n").is_none());
         assert_eq!(parse_timers(b"").unwrap(), []);
-    }
-
-    #[test]
-    fn scheduling_of_this_thread() {
-        let scheduling = Scheduling::of(0).unwrap();
-        assert_eq!((scheduling.policy, scheduling.priority), (0, 0));
     }
 }

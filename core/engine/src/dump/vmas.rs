@@ -8,8 +8,10 @@ use criu_proto::Message;
 use criu_proto::images::VmaEntry;
 
 use super::context::Context as Dump;
+use super::extra;
 use super::memory::{Content, Region};
 use crate::error::{Context, Error, Result};
+use crate::extra::RangeExtra;
 use crate::proc::Mapping;
 
 /// `vma_entry.status`: what a mapping is.
@@ -23,6 +25,7 @@ pub(crate) mod status {
     pub(crate) const ANON_PRIVATE: u32 = 1 << 9;
     pub(crate) const VVAR: u32 = 1 << 12;
     pub(crate) const GUARD: u32 = 1 << 16;
+    pub(crate) const UPROBES: u32 = 1 << 17;
 }
 
 /// Flags of a pagemap entry.
@@ -42,6 +45,8 @@ const MAP_HUGE_SHIFT: u32 = 26;
 pub(crate) struct Vmas {
     pub(crate) entries: Vec<VmaEntry>,
     pub(crate) regions: Vec<Region>,
+    /// What mappings have beside.
+    pub(crate) extras: Vec<RangeExtra>,
     /// Fields of `mm_entry` that kinds added.
     pub(crate) mm_fields: Vec<u8>,
 }
@@ -71,6 +76,17 @@ pub(crate) fn collect(dump: &Dump, pid: i32, mappings: &[Mapping]) -> Result<Vma
 
 fn describe(dump: &Dump, pid: i32, mapping: &Mapping, vmas: &mut Vmas) -> Result<()> {
     refuse_state(mapping)?;
+    let is_uprobes = mapping.name == b"[uprobes]";
+    if is_uprobes && !dump.opts.allow_uprobes {
+        return Err(Error::refused_but(
+            format!("mapping {:#x}-{:#x}", mapping.start, mapping.end),
+            "holds the slots of a user probe ([uprobes]); the probe itself cannot be saved",
+            "remove the probe before the process meets it, or use --allow-uprobes here and on restore",
+        ));
+    }
+    if !mapping.name.starts_with(b"[v") {
+        vmas.extras.extend(extra::range(mapping));
+    }
     let mut entry = common(mapping);
     match mapping.name.as_slice() {
         b"[vsyscall]" => {
@@ -82,6 +98,12 @@ fn describe(dump: &Dump, pid: i32, mapping: &Mapping, vmas: &mut Vmas) -> Result
             entry.flags |= libc::MAP_ANONYMOUS as u32;
             vmas.regions
                 .push(region(mapping, Content::Whole, pagemap::PRESENT));
+        }
+        // Filled by the kernel anew when a probe is met.
+        _ if is_uprobes => {
+            entry.status |= status::UPROBES | status::ANON_PRIVATE;
+            entry.flags |= libc::MAP_ANONYMOUS as u32;
+            entry.pgoff = 0;
         }
         b"[vvar]" | b"[vvar_vclock]" => {
             entry.status |= status::VVAR | status::ANON_PRIVATE;
@@ -276,7 +298,7 @@ fn advice(mapping: &Mapping) -> Option<u64> {
 
 /// Names of mappings that nothing but a kind of their own can save: what they are, what would help.
 fn name_of_unsupported(mapping: &Mapping) -> Option<(&'static str, &'static str)> {
-    const NAMES: [(&[u8], &str, &str); 3] = [
+    const NAMES: [(&[u8], &str, &str); 2] = [
         (
             b"/SYSV",
             "is System V shared memory",
@@ -286,11 +308,6 @@ fn name_of_unsupported(mapping: &Mapping) -> Option<(&'static str, &'static str)
             b"/secretmem",
             "is secret memory, which nobody but its process may read",
             "unmap it first",
-        ),
-        (
-            b"[uprobes]",
-            "holds the slots of a probe (uprobes)",
-            "remove the probes of this process first",
         ),
     ];
     let found = NAMES.iter().find(|(prefix, ..)| mapping.name.starts_with(prefix));
@@ -310,16 +327,14 @@ fn refuse_name(dump: &Dump, mapping: &Mapping) -> Result<()> {
 
 /// States of a mapping that cannot be brought back.
 fn refuse_state(mapping: &Mapping) -> Result<()> {
-    const UNSUPPORTED: [(&str, &str); 5] = [
+    const UNSUPPORTED: [(&str, &str); 4] = [
         ("um", "is registered with a userfaultfd"),
         ("uw", "is write-protected by a userfaultfd"),
         ("ui", "is registered with a userfaultfd for minor faults"),
         ("ss", "is a shadow stack"),
-        ("sl", "is sealed by mseal(2)"),
     ];
-    let is_special = mapping.name.starts_with(b"[v");
     for (flag, what) in UNSUPPORTED {
-        if mapping.flags.has(flag) && !(is_special && flag == "sl") {
+        if mapping.flags.has(flag) {
             return Err(Error::refused(
                 format!("mapping {:#x}-{:#x}", mapping.start, mapping.end),
                 format!("{what}, which is not supported"),

@@ -37,6 +37,8 @@ pub struct Mapping {
     pub flags: VmFlags,
     /// Size of its pages in bytes (`KernelPageSize`).
     pub page_size: u64,
+    /// Its protection key (`ProtectionKey`), 0 where there are none.
+    pub pkey: u32,
     /// Whether some of its pages are in the memory of another process too (`Shared_Clean`, `Shared_Dirty`).
     pub has_shared_pages: bool,
 }
@@ -82,6 +84,11 @@ fn parse_smaps(text: &[u8]) -> std::result::Result<Vec<Mapping>, usize> {
             Some(b'V') => {
                 if let Some(flags) = line.strip_prefix(b"VmFlags:") {
                     mappings.last_mut().ok_or(fail)?.flags = parse_flags(flags);
+                }
+            }
+            Some(b'P') => {
+                if let Some(key) = line.strip_prefix(b"ProtectionKey:") {
+                    mappings.last_mut().ok_or(fail)?.pkey = parse(key.trim_ascii()).ok_or(fail)?;
                 }
             }
             Some(b'K') => {
@@ -136,6 +143,7 @@ fn parse_header(line: &[u8]) -> Option<Mapping> {
         name: rest.trim_ascii_start().to_vec(),
         flags: VmFlags::default(),
         page_size: 0,
+        pkey: 0,
         has_shared_pages: false,
     })
 }
@@ -147,7 +155,8 @@ mod tests {
     const TEXT: &[u8] = b"00400000-00401000 r-xp 00001000 fe:00 42                         /bin/a b\n\
         Size:                  4 kB\nKernelPageSize:        4 kB\nShared_Clean:          4 kB\n\
         VmFlags: rd ex mr mw me sd \n\
-        7ffc0000-7ffc2000 rw-s 00000000 00:00 0 \nKernelPageSize:     2048 kB\nShared_Dirty:   0 kB\nVmFlags: rd wr gd ht\n";
+        7ffc0000-7ffc2000 rw-s 00000000 00:00 0 \nKernelPageSize:     2048 kB\nShared_Dirty:   0 kB\nProtectionKey:         3\n\
+        VmFlags: rd wr gd ht\n";
 
     #[test]
     fn parses_headers_and_flags() {
@@ -162,6 +171,7 @@ mod tests {
         assert_eq!(mappings[0].prot, (libc::PROT_READ | libc::PROT_EXEC) as u32);
         assert!(mappings[0].flags.has("ex") && !mappings[0].flags.has("gd"));
         assert!(mappings[1].shared && mappings[1].flags.has("gd"));
+        assert_eq!((mappings[0].pkey, mappings[1].pkey), (0, 3));
         assert_eq!(mappings[1].page_size, 2 << 20);
         assert!(mappings[1].name.is_empty());
         assert!(mappings[0].has_shared_pages && !mappings[1].has_shared_pages);

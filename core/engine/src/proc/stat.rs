@@ -38,6 +38,8 @@ pub struct Stat {
     pub env_start: u64,
     /// End of the environment.
     pub env_end: u64,
+    /// The signal that its parent is told of its end by: 0 for none, -1 for a thread.
+    pub exit_signal: i32,
     /// The wait status of a zombie.
     pub exit_code: u32,
 }
@@ -48,7 +50,18 @@ impl Stat {
     /// # Errors
     /// The process is gone, or the line does not parse.
     pub fn read(pid: i32) -> Result<Self> {
-        let path = format!("/proc/{pid}/stat");
+        Self::read_file(format!("/proc/{pid}/stat"))
+    }
+
+    /// Reads it of a thread.
+    ///
+    /// # Errors
+    /// The thread is gone, or the line does not parse.
+    pub fn read_thread(pid: i32, tid: i32) -> Result<Self> {
+        Self::read_file(format!("/proc/{pid}/task/{tid}/stat"))
+    }
+
+    fn read_file(path: String) -> Result<Self> {
         let mut line = Vec::new();
         read_piece(&path, &mut line)?;
         Self::parse(&line).ok_or_else(|| Error::malformed(path, "does not parse"))
@@ -82,6 +95,7 @@ impl Stat {
             arg_end: address(49)?,
             env_start: address(50)?,
             env_end: address(51)?,
+            exit_signal: parse(field(38)?)?,
             exit_code: parse(field(52)?)?,
         })
     }
@@ -100,6 +114,7 @@ mod tests {
         let stat = Stat::parse(&line).unwrap();
         assert_eq!((stat.state, stat.ppid, stat.pgid, stat.sid), (b'S', 1, 2, 3));
         assert_eq!((stat.flags, stat.start_code, stat.exit_code), (0x40_0000, 26, 52));
+        assert_eq!(stat.exit_signal, 38);
     }
 
     #[test]

@@ -39,12 +39,18 @@ pub struct Status {
     pub ns_pids: Vec<i32>,
     /// Who it is.
     pub credentials: Credentials,
+    /// Pending signals of the thread, bit 0 is signal 1.
+    pub pending: u64,
+    /// Pending signals of the process.
+    pub shared_pending: u64,
     /// 0 none, 1 strict, 2 filter.
     pub seccomp: u32,
     /// Resident anonymous memory in bytes.
     pub rss_anon: u64,
     /// Swapped memory in bytes.
     pub swap: u64,
+    /// Which bits of an address count; all where the kernel does not say (before 6.4).
+    pub untag_mask: u64,
 }
 
 impl Status {
@@ -59,7 +65,10 @@ impl Status {
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
-        let mut status = Self::default();
+        let mut status = Self {
+            untag_mask: u64::MAX,
+            ..Self::default()
+        };
         for line in text.split(|&b| b == b'\n') {
             let Some(colon) = line.iter().position(|&b| b == b':') else {
                 continue;
@@ -80,9 +89,12 @@ impl Status {
                 b"CapEff" => creds.cap_eff = parse_hex(value)?,
                 b"CapBnd" => creds.cap_bnd = parse_hex(value)?,
                 b"CapAmb" => creds.cap_amb = parse_hex(value)?,
+                b"SigPnd" => status.pending = parse_hex(value)?,
+                b"ShdPnd" => status.shared_pending = parse_hex(value)?,
                 b"NoNewPrivs" => creds.no_new_privs = value == b"1",
                 b"Seccomp" => status.seccomp = parse(value)?,
                 b"RssAnon" => status.rss_anon = kilobytes(value)?,
+                b"untag_mask" => status.untag_mask = parse_hex(value.strip_prefix(b"0x")?)?,
                 b"VmSwap" => status.swap = kilobytes(value)?,
                 _ => {}
             }
@@ -141,7 +153,7 @@ mod tests {
     fn parses_what_the_kernel_writes() {
         let text = b"Name:\ta\\nb\\\\\nUmask:\t0027\nTracerPid:\t0\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n\
             Groups:\t10 20 \nNSpid:\t7\t1\nCapEff:\t000001fffeffffff\nNoNewPrivs:\t1\nSeccomp:\t2\n\
-            RssAnon:\t    12 kB\nVmSwap:\t 4 kB\n";
+            RssAnon:\t    12 kB\nVmSwap:\t 4 kB\nuntag_mask:\t0x81ffffffffffffff\n";
         let status = Status::parse(text).unwrap();
         assert_eq!(status.name, b"a\nb\\");
         assert_eq!(status.umask, 0o27);
@@ -151,6 +163,7 @@ mod tests {
         assert!(status.credentials.no_new_privs);
         assert_eq!(status.ns_pids, [7, 1]);
         assert_eq!((status.rss_anon, status.swap), (12 << 10, 4 << 10));
+        assert_eq!(status.untag_mask, 0x81ff_ffff_ffff_ffff);
     }
 
     #[test]

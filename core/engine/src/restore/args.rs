@@ -4,8 +4,9 @@ use criu_blobs::restore::{
     Action, Array, Creds, Filter, MmMap, Move, PosixTimer, Range, Rlimit, SigInfo, Task, Thread,
 };
 use criu_blobs::wire::SigAction;
-use criu_proto::images::{CredsEntry, ItimerEntry, SeccompFilter, SignalQueueEntry, UserDescT};
+use criu_proto::images::{CredsEntry, ItimerEntry, SeccompFilter, SignalQueueEntry};
 
+use super::extra;
 use super::images::{Live, TaskImages, ThreadImages};
 use super::own::Own;
 use crate::error::{Error, Result};
@@ -78,6 +79,8 @@ pub(crate) fn build(
     let tc = &task.tc;
     let auxv: Vec<u64> = live.mm.mm_saved_auxv.clone();
     let auxv = arena.push(&auxv);
+    let mut early = extra::early(&live.extra);
+    early.extend(super::vdso::compat_call(live));
     let mut wire = Task {
         shared: prepared.shared,
         pid: task.pid.unsigned_abs(),
@@ -87,19 +90,32 @@ pub(crate) fn build(
         moves: arena.push(&prepared.moves),
         close: arena.push(&prepared.close),
         mm: mm_map(live, auxv, prepared.exe_fd),
-        actions: arena.push(&actions(task)?),
+        actions: arena.push(&actions(task)),
         rlimits: arena.push(&rlimits(task, own)),
         timers: arena.push(&timers(task)?),
         signals: signals(arena, task.pid, tc.signals_s.as_ref())?,
         itimers: itimers(task),
         dumpable: live.mm.dumpable.map_or(u32::MAX, i32::cast_unsigned),
         membarrier: tc.membarrier_registration_mask.unwrap_or(0),
+        early: arena.push(&early),
+        compat: live.compat.into(),
+        late: arena.push(&extra::late(&live.extra)),
         ..Task::default()
     };
     // The task's own address, which its threads point back to, is known once they are laid out.
     let mut threads = Vec::with_capacity(live.threads.len());
+    let shared = shared_filters(live, filters);
+    wire.filters = chain(arena, &shared, filters)?;
     for (index, thread) in live.threads.iter().enumerate() {
-        let mut wire = lay_out_thread(arena, task, thread, filters, own)?;
+        let mut wire = lay_out_thread(arena, task, thread, (filters, shared.len()), own)?;
+        if let Some(more) = live.extra.threads.iter().find(|more| more.tid == thread.tid) {
+            wire.calls = arena.push(&extra::thread(more));
+            let attr = more
+                .scheduling
+                .as_ref()
+                .map(|attr| arena.push(&extra::scheduling(attr)));
+            wire.sched_attr = attr.map_or(0, |attr| attr.at);
+        }
         wire.stack = prepared.stacks + (index as u64 + 1) * STACK;
         threads.push(wire);
     }
@@ -137,18 +153,11 @@ fn mm_map(live: &Live, auxv: Array, exe_fd: u32) -> MmMap {
     }
 }
 
-fn actions(task: &TaskImages) -> Result<Vec<Action>> {
+fn actions(task: &TaskImages) -> Vec<Action> {
     // Signals 1 to 64, but those that have no action.
     let numbers = (1..=64u64).filter(|&n| n != libc::SIGKILL as u64 && n != libc::SIGSTOP as u64);
     let mut actions = Vec::with_capacity(62);
     for (signal, entry) in numbers.zip(&task.tc.sigactions) {
-        if entry.compat_sigaction.unwrap_or(false) {
-            let object = format!("signal {signal} of process {}", task.pid);
-            return Err(Error::refused(
-                object,
-                "has a 32-bit handler, which is not supported",
-            ));
-        }
         let action = SigAction {
             handler: entry.sigaction,
             flags: entry.flags,
@@ -157,7 +166,7 @@ fn actions(task: &TaskImages) -> Result<Vec<Action>> {
         };
         actions.push(Action { signal, action });
     }
-    Ok(actions)
+    actions
 }
 
 /// Only those limits that differ from what the process has already.
@@ -243,7 +252,7 @@ fn lay_out_thread(
     arena: &mut Arena,
     task: &TaskImages,
     images: &ThreadImages,
-    filters: &[SeccompFilter],
+    (filters, shared): (&[SeccompFilter], usize),
     own: &Own,
 ) -> Result<Thread> {
     let entry = images.thread()?;
@@ -260,7 +269,6 @@ fn lay_out_thread(
             .and_then(|creds| creds.no_new_privs)
             .unwrap_or(0),
         signals: signals(arena, images.tid, entry.signals_p.as_ref())?,
-        segments: segments(arena, info.map_or(&[], |info| &info.tls)),
         ..Thread::default()
     };
     if let Some(sas) = &entry.sas {
@@ -277,7 +285,9 @@ fn lay_out_thread(
         wire.policy = policy;
         wire.priority = entry.sched_prio.unwrap_or(0);
         wire.nice = entry.sched_nice.unwrap_or(0);
-        wire.set_schedule = u32::from((policy, wire.nice) != (own.policy, own.nice));
+        // A priority, where there is one, is set again: whoever restores may have another.
+        let same = (policy, wire.nice, wire.priority) == (own.policy, own.nice, 0);
+        wire.set_schedule = u32::from(!same);
     }
     let name = entry.comm.as_deref().unwrap_or(&task.tc.comm);
     let length = name.len().min(15);
@@ -290,7 +300,8 @@ fn lay_out_thread(
         1 => wire.seccomp = 1,
         2 => {
             wire.seccomp = 2;
-            wire.filters = chain(arena, entry.seccomp_filter, filters)?;
+            let own = &order(entry.seccomp_filter, filters)[shared..];
+            wire.filters = chain(arena, own, filters)?;
         }
         other => {
             let object = format!("core-{}.img", images.tid);
@@ -300,26 +311,53 @@ fn lay_out_thread(
     Ok(wire)
 }
 
-/// The filters of a thread, the oldest first, as they must be installed.
-fn chain(arena: &mut Arena, last: Option<u32>, filters: &[SeccompFilter]) -> Result<Array> {
-    let mut chain = Vec::new();
+/// The numbers of the filters of a thread, the oldest first, as they must be installed.
+fn order(last: Option<u32>, filters: &[SeccompFilter]) -> Vec<u32> {
+    let mut order = Vec::new();
     let mut next = last;
     // `images` has checked that the chain ends.
-    while let Some(filter) = next.and_then(|index| filters.get(index as usize)) {
+    while let Some(index) = next {
+        order.push(index);
+        next = filters.get(index as usize).and_then(|filter| filter.prev);
+    }
+    order.reverse();
+    order
+}
+
+/// The filters that all threads of a process have in common, the oldest first.
+fn shared_filters(live: &Live, filters: &[SeccompFilter]) -> Vec<u32> {
+    let mut shared: Option<Vec<u32>> = None;
+    if live.threads.len() < 2 {
+        return Vec::new();
+    }
+    for thread in &live.threads {
+        let entry = thread.core.thread_core.as_ref();
+        let Some(entry) = entry.filter(|entry| entry.seccomp_mode == Some(2)) else {
+            return Vec::new();
+        };
+        let own = order(entry.seccomp_filter, filters);
+        let common = shared.as_ref().map_or(own.len(), |shared| {
+            shared.iter().zip(&own).take_while(|(a, b)| a == b).count()
+        });
+        shared = Some(own[..common].to_vec());
+    }
+    shared.unwrap_or_default()
+}
+
+fn chain(arena: &mut Arena, order: &[u32], filters: &[SeccompFilter]) -> Result<Array> {
+    let mut chain = Vec::new();
+    for filter in order.iter().filter_map(|&index| filters.get(index as usize)) {
         if filter.filter.len() % 8 != 0 || filter.filter.is_empty() || filter.filter.len() > 4096 * 8 {
             let what = format!("has a filter of {} bytes", filter.filter.len());
             return Err(Error::malformed("seccomp.img", what));
         }
         let code = arena.push(&filter.filter);
-        let flags = u64::from(filter.flags.unwrap_or(0));
         chain.push(Filter {
             length: filter.filter.len() as u64 / 8,
             code: code.at,
-            flags,
+            flags: u64::from(filter.flags.unwrap_or(0)),
         });
-        next = filter.prev;
     }
-    chain.reverse();
     Ok(arena.push(&chain))
 }
 
@@ -344,29 +382,4 @@ fn creds(arena: &mut Arena, wanted: &CredsEntry, own: &Own) -> Array {
         pad: 0,
     };
     arena.push(&[wire])
-}
-
-/// `struct user_desc` for those segments that are in use.
-fn segments(arena: &mut Arena, entries: &[UserDescT]) -> Array {
-    let used = entries
-        .iter()
-        .filter(|entry| entry.usable || entry.base_addr != 0 || entry.limit != 0 || !entry.seg_not_present);
-    let wire: Vec<[u32; 4]> = used
-        .map(|entry| {
-            let bits = [
-                entry.seg_32bit,
-                entry.contents_l,
-                entry.contents_h,
-                entry.read_exec_only,
-                entry.limit_in_pages,
-                entry.seg_not_present,
-                entry.usable,
-            ];
-            let flags = (0..)
-                .zip(bits)
-                .fold(0, |flags, (n, bit)| flags | u32::from(bit) << n);
-            [entry.entry_number, entry.base_addr, entry.limit, flags]
-        })
-        .collect();
-    arena.push(&wire)
 }

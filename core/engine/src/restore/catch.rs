@@ -1,6 +1,6 @@
 //! The end of a restore: every thread is stopped where it waits, gets its registers, and is let go.
 
-use criu_infect::{Resume, Stop, Tracee};
+use criu_infect::{Resume, Stop, Tracee, UserDispatch};
 use criu_plugin_api::message::{RemoteCall, RemoteResult};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
@@ -10,6 +10,7 @@ use super::images::{Live, State, TaskImages, ThreadImages};
 use super::plan::Role;
 use super::{registers, sys};
 use crate::error::{Context, Error, Result};
+use crate::extra::ThreadExtra;
 
 /// `PTRACE_O_SUSPEND_SECCOMP` (Linux 4.3).
 const SUSPEND_SECCOMP: i32 = 1 << 21;
@@ -95,6 +96,7 @@ impl Caught {
 
     /// Takes the restorer out and gives every thread its registers.
     pub(crate) fn complete(&mut self, task: &TaskImages, live: &Live, restorer: (u64, u64)) -> Result<()> {
+        self.seal(live)?;
         let args = [restorer.0, restorer.1 - restorer.0, 0, 0, 0, 0];
         let result = self.syscall(self.pid, libc::SYS_munmap, args)?;
         if result < 0 {
@@ -107,6 +109,31 @@ impl Caught {
         let mut area = Vec::new();
         for (tracee, thread) in self.threads.iter().zip(&live.threads) {
             set_registers(tracee, thread, task, &mut area)?;
+            if let Some(extra) = live.extra.threads.iter().find(|extra| extra.tid == thread.tid) {
+                set_extra(tracee, extra)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals what was sealed: nothing of the task's memory changes any more.
+    fn seal(&mut self, live: &Live) -> Result<()> {
+        const MSEAL: i64 = 462;
+        for range in live.extra.ranges.iter().filter(|range| range.sealed) {
+            let result = self.syscall(
+                self.pid,
+                MSEAL,
+                [range.start, range.end - range.start, 0, 0, 0, 0],
+            )?;
+            if result < 0 {
+                return Err(Error::Io {
+                    action: format!(
+                        "sealing the mapping {:#x}-{:#x} of process {} (mseal, Linux 6.10)",
+                        range.start, range.end, self.pid
+                    ),
+                    source: std::io::Error::from_raw_os_error(-(result as i32)),
+                });
+            }
         }
         Ok(())
     }
@@ -151,6 +178,27 @@ fn stop_is_sure(task: &TaskImages, signal: u32) -> bool {
     action.is_some_and(|action| action.sigaction == 0) && task.tc.blk_sigset >> (signal - 1) & 1 == 0
 }
 
+/// What only a tracer can set beside the registers.
+fn set_extra(tracee: &Tracee, extra: &ThreadExtra) -> Result<()> {
+    if let Some(dispatch) = &extra.dispatch {
+        let config = UserDispatch {
+            mode: dispatch.mode,
+            selector: dispatch.selector,
+            offset: dispatch.offset,
+            len: dispatch.len,
+        };
+        tracee
+            .set_user_dispatch(&config)
+            .context(|| format!("setting the system call user dispatch of thread {}", extra.tid))?;
+    }
+    if let Ok(registers) = extra.breakpoints.as_slice().try_into() {
+        tracee
+            .set_breakpoints(registers)
+            .context(|| format!("setting the hardware breakpoints of thread {}", extra.tid))?;
+    }
+    Ok(())
+}
+
 fn set_registers(
     tracee: &Tracee,
     thread: &ThreadImages,
@@ -190,10 +238,11 @@ fn set_registers(
         )
         .context(|| format!("setting the rseq critical section of thread {}", thread.tid))?;
     }
+    crate::arch::set_thread_areas(thread.tid, &info.tls)?;
     let mask = entry.blk_sigset.unwrap_or(task.tc.blk_sigset);
     tracee.set_sigmask(mask)?;
     tracee
-        .set_regs(&registers::general(&info.gpregs))
+        .set_regs(&registers::general(&info.gpregs, &info.tls))
         .context(|| format!("setting the registers of thread {}", thread.tid))?;
     Ok(())
 }

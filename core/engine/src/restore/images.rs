@@ -14,6 +14,7 @@ use criu_proto::images::{
 
 use super::vma::{self, Vma};
 use crate::error::{Error, Result};
+use crate::extra::TaskExtra;
 
 /// Most processes, and most threads of one, that a set may have.
 const MAX_PIDS: usize = 1 << 22;
@@ -21,6 +22,9 @@ const MAX_PIDS: usize = 1 << 22;
 const FD_CLOEXEC: u32 = libc::FD_CLOEXEC.cast_unsigned();
 /// `march` of x86-64.
 const MTYPE_X86_64: i32 = 1;
+/// `user_x86_regs_mode`.
+const MODE_NATIVE: i32 = 1;
+pub(crate) const MODE_COMPAT: i32 = 2;
 
 /// `task_state` of the images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub(crate) struct TaskImages {
     pub(crate) sid: i32,
     pub(crate) state: State,
     pub(crate) tc: TaskCoreEntry,
+    /// The signal that its parent is told of its end by, 0 for none.
+    pub(crate) exit_signal: u32,
     /// What only a living process has.
     pub(crate) live: Option<Live>,
 }
@@ -60,6 +66,10 @@ pub(crate) struct Live {
     pub(crate) pages: Pages,
     pub(crate) fs: FsEntry,
     pub(crate) fds: Rc<Vec<FdinfoEntry>>,
+    /// What the format has no place for.
+    pub(crate) extra: TaskExtra,
+    /// Whether it is a 32-bit program.
+    pub(crate) compat: bool,
 }
 
 /// A thread.
@@ -128,6 +138,8 @@ impl ImageSet {
             let task = set.read_task(entry, &inventory, &mut tables)?;
             set.tasks.push(task);
         }
+        let extras = crate::extra::read(&set.dir)?;
+        super::extra::attach(&mut set.tasks, extras)?;
         Ok(set)
     }
 
@@ -157,6 +169,7 @@ impl ImageSet {
             sid: entry.sid.cast_signed(),
             state,
             tc,
+            exit_signal: libc::SIGCHLD.unsigned_abs(),
             live: None,
         };
         if state != State::Dead {
@@ -238,6 +251,11 @@ impl ImageSet {
             pages,
             fs,
             fds,
+            extra: TaskExtra::default(),
+            compat: tc
+                .sigactions
+                .iter()
+                .any(|action| action.compat_sigaction.unwrap_or(false)),
         };
         self.check_references(pid, &live)?;
         Ok(live)
@@ -271,11 +289,9 @@ impl ImageSet {
             .thread_info
             .as_ref()
             .ok_or_else(|| Error::malformed(name(), "has no thread_info"))?;
-        if info.gpregs.mode.unwrap_or(1) != 1 {
-            return Err(Error::refused(
-                format!("thread {tid}"),
-                "runs in 32-bit mode, which is not supported",
-            ));
+        let mode = info.gpregs.mode.unwrap_or(MODE_NATIVE);
+        if ![MODE_NATIVE, MODE_COMPAT].contains(&mode) {
+            return Err(Error::malformed(name(), format!("has registers of mode {mode}")));
         }
         // Selectors of user mode; the kernel checks the rest.
         if info.gpregs.cs & 3 != 3 || info.gpregs.ss & 3 != 3 {

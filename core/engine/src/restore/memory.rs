@@ -97,8 +97,8 @@ impl World {
         Ok(())
     }
 
-    /// Makes a mapping that is not there yet. `file` is its file, with the access it needs.
-    pub(crate) fn place(&mut self, layout: &Layout, vma: &Vma, file: RawFd) -> Result<()> {
+    /// Makes a mapping that is not there yet; where it is now. `file` is its file, with the access it needs.
+    pub(crate) fn place(&mut self, layout: &Layout, vma: &Vma, file: RawFd) -> Result<u64> {
         let flags = vma.flags & MADE_WITH;
         let flags = if file < 0 {
             flags | libc::MAP_ANONYMOUS
@@ -125,7 +125,7 @@ impl World {
             inherited: false,
             filled: false,
         });
-        Ok(())
+        Ok(at)
     }
 
     /// Room in the hole for a mapping, with the same place in a huge page.

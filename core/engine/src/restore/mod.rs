@@ -8,6 +8,7 @@ mod args;
 mod catch;
 mod context;
 mod end;
+mod extra;
 mod files;
 mod images;
 mod kinds;
@@ -26,6 +27,7 @@ mod stats;
 mod sys;
 mod task;
 mod vdso;
+mod vdso_proxy;
 mod vma;
 
 use std::rc::Rc;
@@ -74,6 +76,7 @@ fn check(opts: &Options) -> Result<Rc<Restore>> {
             }
         }
     }
+    check_probes(opts, &set)?;
     let own = Own::read()?;
     let sid = getsid(None).context(|| "asking for the session")?.as_raw();
     let outside = Outside {
@@ -91,6 +94,22 @@ fn check(opts: &Options) -> Result<Rc<Restore>> {
         restore.kinds.start(services)?;
     }
     Ok(restore)
+}
+
+/// Code that was probed stops at breakpoints that the restored process is expected to meet probes at.
+fn check_probes(opts: &Options, set: &ImageSet) -> Result<()> {
+    let probed = set.tasks.iter().find(|task| {
+        let vmas = task.live.iter().flat_map(|live| &live.vmas);
+        vmas.into_iter().any(|vma| vma.backing == vma::Backing::Uprobes)
+    });
+    match probed {
+        Some(task) if !opts.allow_uprobes => Err(Error::refused_but(
+            format!("process {}", task.pid),
+            "had user probes ([uprobes]), which are not part of the images",
+            "set the same probes, and use --allow-uprobes as the dump did",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The steps that create the tree.
@@ -121,6 +140,7 @@ fn create(restore: &Rc<Restore>, notify: &dyn Notify, begun: Instant) -> Result<
     shared.await_arrival(stage::DONE, None, look)?;
     catch::catch_all(restore, seized, places.syscall, |_| places.scratch)?;
 
+    check_vdsos(restore)?;
     restore_mappings(restore)?;
     restore_caught(restore)?;
     restore.kinds.hooks(&**restore, Stage::BeforeResume)?;
@@ -170,6 +190,18 @@ fn set_up_shared(restore: &Restore, table: FileTable) -> Result<&SharedMemory> {
     // Both are set once, here.
     let _ = restore.table.set(table);
     Ok(restore.shared.get_or_init(|| shared))
+}
+
+/// Checks what the kernel has given to 32-bit programs.
+fn check_vdsos(restore: &Restore) -> Result<()> {
+    for (node, live) in catch::processes(restore) {
+        if live.compat {
+            let (task, _) = restore.live(node)?;
+            let files = task::PageFiles::open(restore, task, live)?;
+            vdso::check_compat(task.pid, live, vdso::reader(&files.fds))?;
+        }
+    }
+    Ok(())
 }
 
 /// Has the kinds put back mappings that the core cannot.

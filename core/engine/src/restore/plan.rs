@@ -98,6 +98,7 @@ impl Plan {
         plan.sessions(outside)?;
         plan.groups(outside)?;
         plan.check_sharing(set)?;
+        plan.check_signals(set)?;
         Ok(plan)
     }
 
@@ -299,6 +300,36 @@ impl Plan {
         Ok(())
     }
 
+    /// A process that a sibling creates takes the signal of its end over from that one.
+    fn check_signals(&self, set: &ImageSet) -> Result<()> {
+        let signal = |node: &Node| match node.role {
+            Role::Task(index) | Role::Zombie(index) => set.tasks[index].exit_signal,
+            Role::Helper => libc::SIGCHLD.unsigned_abs(),
+        };
+        for node in self.nodes.iter().filter(|node| node.creator != node.parent) {
+            let Some(creator) = node.creator.map(|creator| &self.nodes[creator]) else {
+                continue;
+            };
+            let (wanted, given) = (signal(node), signal(creator));
+            if wanted != given {
+                let what = format!(
+                    "ends with signal {wanted}, and is to be created by process {}, which ends with {given}",
+                    creator.pid
+                );
+                return Err(Error::refused(format!("process {}", node.pid), what));
+            }
+        }
+        Ok(())
+    }
+
+    /// The signal that the end of a process is told by. The root is the child of whoever restores it.
+    pub(crate) fn exit_signal(&self, set: &ImageSet, node: usize) -> u32 {
+        match self.nodes[node].role {
+            Role::Task(index) | Role::Zombie(index) if node != 0 => set.tasks[index].exit_signal,
+            _ => libc::SIGCHLD.unsigned_abs(),
+        }
+    }
+
     /// How many processes of a kind there are.
     pub(crate) fn count(&self, which: impl Fn(Role) -> bool) -> u32 {
         u32::try_from(self.nodes.iter().filter(|node| which(node.role)).count()).unwrap_or(u32::MAX)
@@ -325,6 +356,7 @@ mod tests {
                 sid,
                 state: State::Alive,
                 tc: Default::default(),
+                exit_signal: 17,
                 live: None,
             })
             .collect();

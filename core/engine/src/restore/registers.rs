@@ -1,11 +1,8 @@
 //! x86-64: registers from the image to what ptrace(2) takes. The counterpart of `arch`.
 
-use std::arch::x86_64::{__cpuid_count, _xgetbv};
-use std::sync::OnceLock;
+use criu_proto::images::{UserDescT, UserX86FpregsEntry, UserX86RegsEntry, UserX86XsaveEntry};
 
-use criu_proto::images::{UserX86FpregsEntry, UserX86RegsEntry, UserX86XsaveEntry};
-
-use crate::arch::offsets;
+use crate::arch::{enabled_state as enabled, offsets};
 use crate::error::{Error, Result};
 
 /// Offset of the header of an XSAVE area (Intel SDM, volume 1, 13.4), and of what follows it.
@@ -15,7 +12,8 @@ const EXTENDED: usize = 576;
 const COMPONENTS: [(u32, usize); 7] = [(2, 256), (3, 64), (4, 16), (5, 64), (6, 512), (7, 1024), (9, 8)];
 
 /// The general registers, as they are when the task goes on. No system call is restarted.
-pub(crate) fn general(entry: &UserX86RegsEntry) -> libc::user_regs_struct {
+pub(crate) fn general(entry: &UserX86RegsEntry, segments: &[UserDescT]) -> libc::user_regs_struct {
+    let base = |selector: u64, base: u64| base_of(selector, segments).unwrap_or(base);
     libc::user_regs_struct {
         r15: entry.r15,
         r14: entry.r14,
@@ -38,8 +36,8 @@ pub(crate) fn general(entry: &UserX86RegsEntry) -> libc::user_regs_struct {
         eflags: entry.flags,
         rsp: entry.sp,
         ss: entry.ss,
-        fs_base: entry.fs_base,
-        gs_base: entry.gs_base,
+        fs_base: base(entry.fs, entry.fs_base),
+        gs_base: base(entry.gs, entry.gs_base),
         ds: entry.ds,
         es: entry.es,
         fs: entry.fs,
@@ -47,20 +45,12 @@ pub(crate) fn general(entry: &UserX86RegsEntry) -> libc::user_regs_struct {
     }
 }
 
-/// The state components that this machine's kernel has switched on. Asked once: a virtual machine leaves
-/// to its host for the answer.
-fn enabled() -> u64 {
-    static ENABLED: OnceLock<u64> = OnceLock::new();
-    *ENABLED.get_or_init(read_enabled)
-}
-
-fn read_enabled() -> u64 {
-    // CPUID.1:ECX.OSXSAVE
-    if __cpuid_count(1, 0).ecx >> 27 & 1 == 0 {
-        return 3;
-    }
-    // SAFETY: OSXSAVE says that the instruction is there.
-    unsafe { _xgetbv(0) }
+/// The base of a thread-local segment; some images of 32-bit programs have it there alone.
+fn base_of(selector: u64, segments: &[UserDescT]) -> Option<u64> {
+    let segment = segments
+        .iter()
+        .find(|one| u64::from(one.entry_number) == selector >> 3)?;
+    (selector & 7 == 3 && !segment.seg_not_present).then(|| segment.base_addr.into())
 }
 
 /// Checks that this machine has the state that a thread had.

@@ -35,17 +35,17 @@ fn check(result: i64) -> Result<i64, Errno> {
 }
 
 /// Forks a process with a given pid. `flags` are those of clone3(2) that need no further argument;
-/// returns `false` in the child.
+/// returns `false` in the child. Its end is told to its parent by `exit_signal`.
 ///
 /// The caller is single-threaded, so that the child's copy of every lock is free.
-pub(crate) fn fork_with_pid(pid: i32, flags: u64) -> Result<bool, Errno> {
+pub(crate) fn fork_with_pid(pid: i32, flags: u64, exit_signal: u32) -> Result<bool, Errno> {
     let tid = [pid];
     let parent_flag = u64::try_from(libc::CLONE_PARENT).unwrap_or_default();
     // With CLONE_PARENT the signal is that of the caller.
     let exit_signal = if flags & parent_flag != 0 {
         0
     } else {
-        libc::SIGCHLD.unsigned_abs().into()
+        exit_signal.into()
     };
     let args = CloneArgs {
         flags,
@@ -98,6 +98,33 @@ pub(crate) fn protect(at: u64, length: u64, protection: i32) -> Result<(), Errno
 pub(crate) fn advise(at: u64, length: u64, advice: i32) -> Result<(), Errno> {
     // SAFETY: as for `unmap`.
     check(unsafe { libc::syscall(libc::SYS_madvise, at, length, advice) }).map(drop)
+}
+
+/// pkey_mprotect(2) on a range made by [`map_at`].
+pub(crate) fn protect_with_key(at: u64, length: u64, protection: i32, key: u32) -> Result<(), Errno> {
+    // SAFETY: as for `unmap`.
+    check(unsafe { libc::syscall(libc::SYS_pkey_mprotect, at, length, protection, key) }).map(drop)
+}
+
+/// The next free protection key, with all rights to it.
+pub(crate) fn take_key() -> Option<u32> {
+    // SAFETY: plain numbers; no memory has the key yet.
+    let key = unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 0) };
+    u32::try_from(key).ok()
+}
+
+/// Frees a key that [`take_key`] gave.
+pub(crate) fn give_key_back(key: u32) {
+    // SAFETY: plain numbers; no memory has the key.
+    unsafe { libc::syscall(libc::SYS_pkey_free, key) };
+}
+
+/// Names anonymous memory made by [`map_at`] (Linux 5.17).
+pub(crate) fn name_memory(at: u64, length: u64, name: &[u8]) -> Result<(), Errno> {
+    const PR_SET_VMA: i32 = 0x5356_4d41;
+    let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the string ends with a NUL and outlives the call; the memory does not change.
+    check(unsafe { libc::syscall(libc::SYS_prctl, PR_SET_VMA, 0, at, length, name.as_ptr()) }).map(drop)
 }
 
 /// Locks a range made by [`map_at`] into memory.
@@ -166,8 +193,13 @@ pub(crate) fn futex_wake(word: &AtomicU32) {
 
 /// prctl(2) with plain values.
 pub(crate) fn prctl(option: i32, value: u64) -> Result<i64, Errno> {
+    prctl2(option, value, 0)
+}
+
+/// prctl(2) with two plain values.
+pub(crate) fn prctl2(option: i32, value: u64, second: u64) -> Result<i64, Errno> {
     // SAFETY: the options used take no pointer.
-    check(unsafe { libc::syscall(libc::SYS_prctl, option, value, 0, 0, 0) })
+    check(unsafe { libc::syscall(libc::SYS_prctl, option, value, second, 0, 0) })
 }
 
 /// Sets the name of this process (at most 15 bytes).
@@ -248,6 +280,12 @@ pub(crate) fn block_signals() {
             size_of::<u64>(),
         )
     };
+}
+
+/// Has a signal do nothing.
+pub(crate) fn ignore_signal(signal: i32) {
+    // SAFETY: SIG_IGN is no handler of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// Has a signal do what it does by default, unblocked.

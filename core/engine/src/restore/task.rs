@@ -17,7 +17,7 @@ use super::memory::{self, MappedFiles, World};
 use super::plan::Role;
 use super::shared::Failed;
 use super::vma::{PAGE, TASK_SIZE, Vma};
-use super::{files, pages, sys, vdso};
+use super::{extra, files, pages, sys, vdso};
 use crate::error::{Context, Error, Result};
 
 /// Where the parts of the restore are that every process has at the same address.
@@ -36,7 +36,8 @@ pub(crate) fn fork(
     flags: u64,
 ) -> Result<()> {
     let planned = &restore.plan.nodes[node];
-    let in_parent = sys::fork_with_pid(planned.pid, flags).map_err(|errno| match errno {
+    let exit_signal = restore.plan.exit_signal(&restore.set, node);
+    let in_parent = sys::fork_with_pid(planned.pid, flags, exit_signal).map_err(|errno| match errno {
         Errno::EEXIST => Error::refused_but(
             format!("pid {}", planned.pid),
             "is in use by a process, a session or a group",
@@ -112,6 +113,7 @@ fn live_task(
 ) -> Result<Never> {
     let mut counts = pages::Counts::default();
     at_point(restore, node, TaskPoint::Born)?;
+    ignore_ends(restore, node);
     prepare_inheritance(restore, node, world, live, &mut counts)?;
     be_born(restore, node, places, world)?;
     at_point(restore, node, TaskPoint::BeforeFiles)?;
@@ -248,6 +250,21 @@ fn wait_for_the_dead(restore: &Restore, node: usize) -> Result<()> {
     Ok(())
 }
 
+/// The death of a zombie that is told by another signal than SIGCHLD must not end its parent, which has no
+/// actions of its own yet.
+fn ignore_ends(restore: &Restore, node: usize) {
+    for child in 0..restore.plan.nodes.len() {
+        let planned = &restore.plan.nodes[child];
+        if planned.parent != Some(node) || !matches!(planned.role, Role::Zombie(_)) {
+            continue;
+        }
+        let signal = restore.plan.exit_signal(&restore.set, child).cast_signed();
+        if signal != 0 && signal != libc::SIGCHLD {
+            sys::ignore_signal(signal);
+        }
+    }
+}
+
 /// Has the kinds of task state act.
 fn at_point(restore: &Restore, node: usize, point: TaskPoint) -> Result<()> {
     let Role::Task(index) = restore.plan.nodes[node].role else {
@@ -283,15 +300,15 @@ fn at_point(restore: &Restore, node: usize, point: TaskPoint) -> Result<()> {
 // Memory.
 
 /// The pages files of this task by level, open.
-struct PageFiles {
-    fds: Vec<RawFd>,
+pub(crate) struct PageFiles {
+    pub(crate) fds: Vec<RawFd>,
     /// Keeps those of other levels open.
     _reader: Option<PagemapReader>,
     own: Option<RawFd>,
 }
 
 impl PageFiles {
-    fn open(restore: &Restore, task: &TaskImages, live: &Live) -> Result<Self> {
+    pub(crate) fn open(restore: &Restore, task: &TaskImages, live: &Live) -> Result<Self> {
         if live.pages.runs.is_empty() {
             return Ok(Self {
                 fds: Vec::new(),
@@ -423,15 +440,9 @@ fn rebuild_memory(
         true,
     )?);
     world.finish(&live.guards, &live.pages.runs)?;
+    extra::memory(world, &live.extra)?;
     let reader = vdso::reader(&files.fds);
-    vdso::plan(
-        task.pid,
-        &live.vmas,
-        &live.pages.runs,
-        &restore.layout,
-        world,
-        reader,
-    )
+    vdso::plan(task.pid, live, &restore.layout, world, reader)
 }
 
 /// The descriptor of a mapping's file with the access the mapping needs.
@@ -505,7 +516,8 @@ fn surroundings(restore: &Restore, node: usize, task: &TaskImages, live: &Live) 
         sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).context(|| "becoming a child subreaper")?;
     }
     if live.mm.thp_disabled.unwrap_or(false) {
-        sys::prctl(libc::PR_SET_THP_DISABLE, 1).context(|| "disabling huge pages")?;
+        let flags = live.extra.thp_flags.unwrap_or(0);
+        sys::prctl2(libc::PR_SET_THP_DISABLE, 1, flags.into()).context(|| "disabling huge pages")?;
     }
     Ok(exe)
 }

@@ -1,14 +1,18 @@
 //! The kernel's own pages of a process: vvar and vdso belong to the running kernel and are moved to where
 //! the restored process expects them.
 
-use criu_blobs::restore::Move;
+use criu_blobs::restore::{Move, Needed, step};
 use criu_images::{Run, Source};
 
-use super::layout::Layout;
+use super::images::Live;
+use super::layout::{KernelPages, Layout};
 use super::memory::World;
 use super::vma::{Backing, PAGE, Vma};
-use super::{pages, sys};
-use crate::error::{Error, Result};
+use super::{pages, sys, vdso_proxy};
+use crate::error::{Context, Error, Result};
+
+/// Pages of another vdso's successor stand this far beyond the hole.
+const GAP: u64 = 16 * PAGE;
 
 /// What is to be done with them.
 #[derive(Debug, Default)]
@@ -21,47 +25,142 @@ pub(crate) struct Moves {
 
 /// Plans the moves for a process. `read` gives the dumped bytes at an offset of a pages file.
 ///
+/// A vdso of another kernel stays as ordinary memory that leads to this kernel's, which then stands elsewhere.
+///
 /// # Errors
-/// The dumped vdso is not the one of this kernel.
+/// The dumped vdso cannot be replaced by the one of this kernel.
 pub(crate) fn plan(
     pid: i32,
-    vmas: &[Vma],
-    runs: &[Run],
+    live: &Live,
     layout: &Layout,
     world: &mut World,
     read: impl Fn(usize, u64, &mut [u8]) -> Result<()>,
 ) -> Result<Moves> {
+    if live.compat {
+        return Ok(Moves::default());
+    }
+    let (vmas, runs) = (&live.vmas, &live.pages.runs);
     let find = |backing| vmas.iter().filter(move |vma| vma.backing == backing);
-    let mut moves = Moves::default();
     let Some(vdso) = find(Backing::Vdso).next() else {
-        return Ok(moves);
+        return Ok(Moves::default());
     };
-    let object = || format!("the vdso of process {pid} at {:#x}", vdso.start);
+    let object = format!("the vdso of process {pid} at {:#x}", vdso.start);
     let Some(own) = layout.vdso else {
         return Err(Error::refused(
-            object(),
+            object,
             "is needed, and this kernel gives none to criu",
         ));
     };
-    if own.end - own.start != vdso.length() || !same_content(vdso, own.start, runs, read)? {
-        return Err(Error::refused_but(
-            object(),
-            "differs from that of the running kernel",
-            "restore on a machine with the kernel that it was dumped on",
-        ));
-    }
+    let own_length: u64 = layout.vvar.iter().map(|pages| pages.end - pages.start).sum();
     // vvar and what follows it lie below the vdso, with no gap, in the dump as here.
     let dumped: Vec<(u64, u64)> = find(Backing::Vvar).map(|vma| (vma.start, vma.end)).collect();
     let dumped_length: u64 = dumped.iter().map(|(start, end)| end - start).sum();
-    let own_length: u64 = layout.vvar.iter().map(|pages| pages.end - pages.start).sum();
     let adjacent = dumped.last().is_none_or(|last| last.1 == vdso.start);
-    if dumped_length != own_length || !adjacent {
-        return Err(Error::refused(
-            object(),
-            format!("comes with {dumped_length} bytes of data pages and this kernel has {own_length}"),
+    let same = own.end - own.start == vdso.length()
+        && dumped_length == own_length
+        && adjacent
+        && same_content(vdso, own.start, runs, &read)?;
+    if same {
+        return moves(layout, world, own, vdso.start - own_length);
+    }
+    if let Some(thread) = live.threads.iter().find(|thread| {
+        let info = thread.core.thread_info.as_ref();
+        info.is_some_and(|info| (vdso.start..vdso.end).contains(&info.gpregs.ip))
+    }) {
+        return Err(Error::refused_but(
+            object,
+            format!(
+                "differs from that of the running kernel, and thread {} was in the middle of it",
+                thread.tid
+            ),
+            "restore on a machine with the kernel that it was dumped on",
         ));
     }
-    let mut target = vdso.start - own_length;
+    tracing::debug!("{object} differs from that of the running kernel: its functions are led there");
+    let bytes = content(&object, vdso, runs, &read)?;
+    // Beyond the hole nobody has anything, and there is room for a stack to grow beside it.
+    let target = layout.end + GAP;
+    let here = sys::bytes_at(own.start, (own.end - own.start) as usize);
+    let patched = vdso_proxy::redirect(&object, &bytes, here, target + own_length)?;
+    let memory = Vma {
+        backing: Backing::Anonymous,
+        protection: libc::PROT_READ | libc::PROT_WRITE,
+        flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        offset: 0,
+        ..vdso.clone()
+    };
+    let at = world.place(layout, &memory, -1)?;
+    sys::write_at(at, &patched);
+    sys::protect(at, memory.length(), libc::PROT_READ | libc::PROT_EXEC).context(|| object)?;
+    moves(layout, world, own, target)
+}
+
+/// The call by which the kernel maps the vdso of a 32-bit program, where one was.
+pub(crate) fn compat_call(live: &Live) -> Option<Needed> {
+    const ARCH_MAP_VDSO_32: u64 = 0x2002;
+    let special = |vma: &&Vma| matches!(vma.backing, Backing::Vdso | Backing::Vvar);
+    let first = live.vmas.iter().find(special).filter(|_| live.compat)?;
+    Some(Needed {
+        nr: libc::SYS_arch_prctl as u64,
+        args: [ARCH_MAP_VDSO_32, first.start, 0, 0, 0, 0],
+        step: step::VDSO_32.into(),
+    })
+}
+
+/// Checks that the kernel has put the vdso of a 32-bit program where it was, and that it is the same.
+///
+/// # Errors
+/// It is not, or an image cannot be read.
+pub(crate) fn check_compat(
+    pid: i32,
+    live: &Live,
+    read: impl Fn(usize, u64, &mut [u8]) -> Result<()>,
+) -> Result<()> {
+    let vdso = live.vmas.iter().find(|vma| vma.backing == Backing::Vdso);
+    let Some(vdso) = vdso.filter(|_| live.compat) else {
+        return Ok(());
+    };
+    let object = format!("the vdso of process {pid} at {:#x}", vdso.start);
+    let dumped = content(&object, vdso, &live.pages.runs, read)?;
+    let maps = crate::proc::read(&format!("/proc/{pid}/maps"))?;
+    let there = format!("{:08x}-{:08x} r-xp", vdso.start, vdso.end);
+    let in_place = String::from_utf8_lossy(&maps)
+        .lines()
+        .any(|line| line.starts_with(&there) && line.ends_with("[vdso]"));
+    let mut here = vec![0; dumped.len()];
+    let from = nix::sys::uio::RemoteIoVec {
+        base: vdso.start as usize,
+        len: here.len(),
+    };
+    let same = in_place
+        && nix::sys::uio::process_vm_readv(
+            nix::unistd::Pid::from_raw(pid),
+            &mut [std::io::IoSliceMut::new(&mut here)],
+            &[from],
+        ) == Ok(dumped.len())
+        && same_code(&here, &dumped);
+    if same {
+        return Ok(());
+    }
+    Err(Error::refused_but(
+        object,
+        "differs from that of the running kernel, which for 32-bit programs is not supported",
+        "restore on a machine with the kernel that it was dumped on",
+    ))
+}
+
+/// Whether these are the same but for the last bytes, which nobody uses: there a dump has code of its own for as
+/// long as it has the process.
+fn same_code(here: &[u8], dumped: &[u8]) -> bool {
+    const END: usize = 16;
+    let used = here.len().saturating_sub(END);
+    let free = here[used..].iter().all(|&byte| byte == 0);
+    here == dumped || (free && here.len() == dumped.len() && here[..used] == dumped[..used])
+}
+
+/// Moves of this kernel's pages to `target`.
+fn moves(layout: &Layout, world: &mut World, own: KernelPages, mut target: u64) -> Result<Moves> {
+    let mut moves = Moves::default();
     for pages in layout.vvar.iter().chain(std::iter::once(&own)) {
         let length = pages.end - pages.start;
         let parked = world.take(layout, length)?;
@@ -80,6 +179,39 @@ pub(crate) fn plan(
     Ok(moves)
 }
 
+/// All bytes of the dumped vdso.
+fn content(
+    object: &str,
+    vdso: &Vma,
+    runs: &[Run],
+    read: impl Fn(usize, u64, &mut [u8]) -> Result<()>,
+) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; vdso.length() as usize];
+    for (page, room) in (vdso.start..vdso.end)
+        .step_by(PAGE as usize)
+        .zip(bytes.chunks_mut(PAGE as usize))
+    {
+        let Some((level, offset)) = place_of(runs, page) else {
+            return Err(Error::malformed(
+                object,
+                "differs from that of the running kernel, and is not wholly in the images",
+            ));
+        };
+        read(level, offset, room)?;
+    }
+    Ok(bytes)
+}
+
+/// Where a page stands in the pages files: the level, and the offset.
+fn place_of(runs: &[Run], page: u64) -> Option<(usize, u64)> {
+    let next = runs.partition_point(|run| run.vaddr <= page);
+    let run = runs[..next].last().filter(|run| page < run.end())?;
+    match run.source {
+        Source::File(extent) => Some((extent.level, extent.offset + (page - run.vaddr))),
+        Source::Remote => None,
+    }
+}
+
 /// Whether the dumped bytes are those of the vdso here.
 fn same_content(
     vdso: &Vma,
@@ -92,14 +224,10 @@ fn same_content(
         .step_by(PAGE as usize)
         .zip((0u64..).step_by(PAGE as usize))
     {
-        let next = runs.partition_point(|run| run.vaddr <= page);
-        let Some(run) = runs[..next].last().filter(|run| page < run.end()) else {
+        let Some((level, at)) = place_of(runs, page) else {
             continue;
         };
-        let Source::File(extent) = run.source else {
-            continue;
-        };
-        read(extent.level, extent.offset + (page - run.vaddr), &mut buffer)?;
+        read(level, at, &mut buffer)?;
         if sys::bytes_at(own + offset, PAGE as usize) != buffer {
             return Ok(false);
         }

@@ -19,12 +19,21 @@ pub(crate) mod status {
     pub(crate) const ANON_PRIVATE: u32 = 1 << 9;
     pub(crate) const VVAR: u32 = 1 << 12;
     pub(crate) const GUARD: u32 = 1 << 16;
+    pub(crate) const UPROBES: u32 = 1 << 17;
     /// Bits that say nothing the core would have to act on: regular, stack, heap, and the mark of a
     /// file that its kind has set.
     pub(crate) const PLAIN: u32 = 1 | 1 << 1 | 1 << 5 | 1 << 14;
     /// Everything that the core restores by itself.
-    pub(crate) const CORE: u32 =
-        PLAIN | VSYSCALL | VDSO | FILE_PRIVATE | FILE_SHARED | ANON_SHARED | ANON_PRIVATE | VVAR | GUARD;
+    pub(crate) const CORE: u32 = PLAIN
+        | VSYSCALL
+        | VDSO
+        | FILE_PRIVATE
+        | FILE_SHARED
+        | ANON_SHARED
+        | ANON_PRIVATE
+        | VVAR
+        | GUARD
+        | UPROBES;
 }
 
 /// What a mapping is made of.
@@ -42,6 +51,8 @@ pub(crate) enum Backing {
     Vvar,
     /// The vdso.
     Vdso,
+    /// The slots of user probes, which the kernel maps when it needs them.
+    Uprobes,
     /// A kind puts it back at the end; the number of the status bit that says so.
     Kind(u32),
 }
@@ -164,6 +175,7 @@ fn convert(entry: &VmaEntry) -> std::result::Result<Vma, String> {
     };
     let backing = match entry.status {
         s if s & !status::CORE != 0 => Backing::Kind((s & !status::CORE).trailing_zeros()),
+        s if s & status::UPROBES != 0 => Backing::Uprobes,
         s if s & status::VDSO != 0 => Backing::Vdso,
         s if s & status::VVAR != 0 => Backing::Vvar,
         s if s & status::FILE_PRIVATE != 0 => Backing::PrivateFile(file("private")?),

@@ -56,6 +56,13 @@ impl Gadgets {
     }
 }
 
+/// Whether the registers are those of a program of the x32 ABI in a system call.
+pub(crate) fn is_x32(regs: &Regs) -> bool {
+    const X32_BIT: i64 = 0x4000_0000;
+    let nr = regs.orig_rax as i64;
+    regs.cs == CS && nr >= 0 && nr & X32_BIT != 0
+}
+
 /// Whether the registers are those of 32-bit code.
 pub(crate) fn is_compat(regs: &Regs) -> bool {
     regs.cs == CS_32BIT
@@ -78,7 +85,39 @@ pub(crate) fn run_regs(old: &Regs, code: u64, stack: u64, arg: u64) -> Regs {
     r.rdi = arg;
     r.orig_rax = u64::MAX;
     r.eflags = 0x202;
+    if is_compat(old) {
+        (r.cs, r.ss) = (CS, SS);
+    }
     r
+}
+
+/// Registers with which the `int 0x80` at `code` makes a call of 32-bit programs.
+pub(crate) fn compat_call_regs(old: &Regs, code: u64, stack: u64, nr: u64, args: [u64; 4]) -> Regs {
+    let mut r = run_regs(old, code, stack, 0);
+    (r.rbx, r.rcx, r.rdx, r.rsi) = (args[0], args[1], args[2], args[3]);
+    r.rax = nr;
+    r
+}
+
+/// `rt_sigaction` of 32-bit programs.
+pub(crate) const COMPAT_RT_SIGACTION: u64 = 174;
+/// End of what 32-bit programs may map.
+pub(crate) const COMPAT_TASK_SIZE: u64 = 0xffff_e000;
+
+/// Code for leaving a 32-bit program, which has none of it: `syscall; ret`, then a call of `rt_sigreturn`, then
+/// `int 0x80; ret`.
+pub(crate) const PLANTED: [u8; 16] = [
+    0x0f, 0x05, 0xc3, 0xb8, 15, 0, 0, 0, 0x0f, 0x05, 0xcd, 0x80, 0xc3, 0, 0, 0,
+];
+
+/// The gadgets in [`PLANTED`] at an address; beside them, where its `int 0x80` is.
+pub(crate) fn planted(at: u64) -> (Gadgets, u64) {
+    let gadgets = Gadgets {
+        syscall: Some(at),
+        syscall_ret: Some(at),
+        sigreturn: Some(at + 3),
+    };
+    (gadgets, at + 10)
 }
 
 /// A system call's result.
