@@ -1,7 +1,7 @@
 //! What a guest needs of the machine, given for the time of its run and taken back afterwards.
 
 use std::fs;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Something a guest needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub enum Need {
     /// A mount namespace of the test's thread, which all processes that it starts are born into: mounts that a
     /// guest makes are seen by nobody else, and go with it.
     Mounts,
+    /// No other test that makes System V objects at the same time: the kernel hands out their ids again, and one
+    /// could be taken between a dump and its restore.
+    SystemV,
 }
 
 const OVERCOMMIT: &str = "/proc/sys/vm/nr_overcommit_hugepages";
@@ -22,19 +25,27 @@ const OVERCOMMIT: &str = "/proc/sys/vm/nr_overcommit_hugepages";
 /// How many hold the huge pages, and the value to put back.
 static HOLDERS: Mutex<(usize, String)> = Mutex::new((0, String::new()));
 
+/// Held by the test that may make System V objects.
+static SYSTEM_V: Mutex<()> = Mutex::new(());
+
 /// A need that is met until this is dropped.
 #[derive(Debug)]
-pub struct Met(Need);
+pub struct Met(
+    Need,
+    #[expect(dead_code, reason = "held")] Option<MutexGuard<'static, ()>>,
+);
 
 impl Need {
     /// Gives it, until what is returned is dropped.
     pub fn meet(self) -> Met {
+        let mut guard = None;
         match self {
             Need::HugePages => allow_huge_pages(),
             Need::Terminals => own_terminals(),
             Need::Mounts => own_mounts().expect("a mount namespace of its own"),
+            Need::SystemV => guard = Some(SYSTEM_V.lock().unwrap_or_else(PoisonError::into_inner)),
         }
-        Met(self)
+        Met(self, guard)
     }
 }
 

@@ -12,7 +12,6 @@ use criu_proto::images::InventoryEntry;
 use criu_proto::magic::{self, ImageKind};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
@@ -60,8 +59,8 @@ impl ImageDir {
         })
     }
 
-    /// A directory of which nothing is kept: its files live in memory, each as long as it is open, and none is
-    /// found again.
+    /// A directory of which nothing is kept: its files have no name (they lie in the folder for temporary files), live
+    /// as long as they are open, and none is found again.
     pub fn unkept() -> Result<Self> {
         let path = Path::new("/");
         let mut dir = Self::open_at(AT_FDCWD, path, path.to_owned())?;
@@ -115,7 +114,13 @@ impl ImageDir {
     pub fn create_raw(&self, name: &str) -> Result<File> {
         plain(name)?;
         if !self.kept {
-            let made = memfd_create(name, MFdFlags::MFD_CLOEXEC);
+            let flags = OFlag::O_RDWR | OFlag::O_TMPFILE | OFlag::O_CLOEXEC;
+            let made = openat(
+                AT_FDCWD,
+                &std::env::temp_dir(),
+                flags,
+                Mode::S_IRUSR | Mode::S_IWUSR,
+            );
             return made.map(File::from).map_err(|e| self.io_error("create", name, e));
         }
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;

@@ -32,3 +32,33 @@ impl FileKind for Userfaultfd {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{FromRawFd, OwnedFd};
+
+    use criu_plugin_api::testing::{MockHost, file_target};
+
+    use super::*;
+
+    #[test]
+    fn it_is_refused_by_name() {
+        // SAFETY: the call takes plain flags.
+        let made = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK) };
+        let Ok(fd) = i32::try_from(made)
+            .map_err(drop)
+            .and_then(|fd| (fd >= 0).then_some(fd).ok_or(()))
+        else {
+            println!("skipped: this kernel or user may make no userfaultfd");
+            return;
+        };
+        // SAFETY: the call returned a new descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let (mock, target) = (MockHost::new(), file_target(&fd).unwrap());
+        let verdict = Userfaultfd.dump(&Host::new(&mock, "events"), &target).unwrap();
+        let Verdict::Refused(refusal) = verdict else {
+            panic!("{verdict:?}")
+        };
+        assert!(refusal.what.contains("is a userfaultfd") && refusal.remedy.is_some());
+    }
+}

@@ -166,3 +166,28 @@ fn fcntl(host: &Host<'_>, pid: i32, fd: i32, command: libc::c_int, arg: RemoteAr
         _ => Ok(result.data.into_iter().next().unwrap_or_default()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use criu_proto::images::RegFileEntry;
+
+    use super::*;
+
+    #[test]
+    fn the_owner_of_a_file_is_found() {
+        let owner = FownEntry {
+            pid: 7,
+            pid_type: F_OWNER_TID,
+            ..FownEntry::default()
+        };
+        let entry = FileEntry {
+            reg: Some(RegFileEntry {
+                fown: owner,
+                ..RegFileEntry::default()
+            }),
+            ..FileEntry::default()
+        };
+        assert_eq!(owner_of(&entry), Some(&owner));
+        assert_eq!(owner_of(&FileEntry::default()), None);
+    }
+}

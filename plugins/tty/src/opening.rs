@@ -163,8 +163,7 @@ pub(crate) fn open_hung_up(group: &Group) -> Result<Vec<(TtyFileEntry, OwnedFd)>
     let master = sys::open_with("/dev/ptmx", libc::O_RDWR).context(|| "opening /dev/ptmx")?;
     sys::set_lock(master.as_fd(), false).context(|| "unlocking its slave")?;
     let slaves = group.files.iter().map(|member| {
-        let slave =
-            sys::open_peer(master.as_fd(), open_flags(&member.entry)).context(|| "opening its slave")?;
+        let slave = open_slave(master.as_fd(), &member.entry).context(|| "opening its slave")?;
         Ok((member.entry, slave))
     });
     slaves.collect()

@@ -86,11 +86,14 @@ pub(crate) fn range(mapping: &Mapping) -> Option<RangeExtra> {
         .or_else(|| given(b"[anon_shmem:"))
         .and_then(|name| name.strip_suffix(b"]"));
     let sealed = mapping.flags.has("sl");
-    (sealed || mapping.pkey != 0 || name.is_some()).then(|| RangeExtra {
+    // What may only be executed has a key that the kernel gives by itself, and nobody else may.
+    let execute_only = mapping.prot == libc::PROT_EXEC.cast_unsigned();
+    let pkey = if execute_only { 0 } else { mapping.pkey };
+    (sealed || pkey != 0 || name.is_some()).then(|| RangeExtra {
         start: mapping.start,
         end: mapping.end,
         sealed,
-        pkey: mapping.pkey,
+        pkey,
         name: name.map(<[u8]>::to_vec),
     })
 }

@@ -31,8 +31,8 @@ struct SchedAttr {
 }
 
 const SCHED_OTHER: u32 = 0;
-const SCHED_FIFO: u32 = 1;
-const SCHED_RR: u32 = 2;
+/// SCHED_FIFO and SCHED_RR.
+const REALTIME: [u32; 2] = [1, 2];
 const SCHED_DEADLINE: u32 = 6;
 const SCHED_EXT: u32 = 7;
 const SCHED_FLAG_RESET_ON_FORK: u64 = 1;
@@ -55,7 +55,7 @@ impl Scheduling {
                 "give it another policy first, see chrt(1)",
             ));
         }
-        let realtime = matches!(attr.policy, SCHED_FIFO | SCHED_RR);
+        let realtime = REALTIME.contains(&attr.policy);
         let deadline = attr.policy == SCHED_DEADLINE;
         // The nice value of a real-time thread is its own again when it is none any more.
         let nice = if realtime || deadline {
@@ -69,7 +69,7 @@ impl Scheduling {
             && default_slice().is_some_and(|default| default != attr.runtime);
         let clamps =
             attr.util_max != 0 && (attr.util_min, attr.util_max) != (if realtime { FULL } else { 0 }, FULL);
-        let extra = (deadline || slice || clamps).then(|| SchedulingExtra {
+        let extra = (deadline || slice || clamps).then_some(SchedulingExtra {
             policy: attr.policy,
             flags: attr.flags & !SCHED_FLAG_UTIL_CLAMP | if clamps { SCHED_FLAG_UTIL_CLAMP } else { 0 },
             nice: attr.nice,
@@ -118,7 +118,7 @@ fn default_slice() -> Option<u64> {
     static SLICE: OnceLock<Option<u64>> = OnceLock::new();
     *SLICE.get_or_init(|| {
         let own = read(0).ok()?;
-        (!matches!(own.policy, SCHED_FIFO | SCHED_RR | SCHED_DEADLINE)).then_some(own.runtime)
+        (!REALTIME.contains(&own.policy) && own.policy != SCHED_DEADLINE).then_some(own.runtime)
     })
 }
 

@@ -8,6 +8,7 @@ use super::images::TaskImages;
 use super::memory::World;
 use super::sys;
 use super::vma::Backing;
+use crate::arch;
 use crate::error::{Context, Error, Result};
 use crate::extra::{SchedulingExtra, TASK_EXTRA, TaskExtra, ThreadExtra};
 
@@ -134,7 +135,8 @@ fn take_keys(pid: i32, keys: u32) -> Result<()> {
     while let Some(key) = sys::take_key().filter(|&key| key < MAX_KEY) {
         taken |= 1 << key;
     }
-    if keys & !taken != 0 {
+    // One that is not to be had is taken already: the kernel's own, of mappings that may only be executed.
+    if keys & !taken != 0 && !arch::has_protection_keys() {
         return Err(Error::refused_but(
             format!("process {pid}"),
             format!("uses protection keys that this machine lacks (mask {keys:#x})"),
