@@ -34,7 +34,6 @@ motions! {
     altstack,
     compute,
     datagrams,
-    descriptors,
     epoll,
     exec_loop,
     file_append,
@@ -42,7 +41,6 @@ motions! {
     futex,
     maps_loop,
     pipes,
-    pty (.need(criu_tests::Need::Terminals)),
     sessions,
     signals,
     sleeps,
@@ -51,6 +49,5 @@ motions! {
     tcp (.option("--tcp-established")),
     thread_storm,
     timers,
-    unix_rights,
     unix_stream,
 }
