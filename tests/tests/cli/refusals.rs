@@ -84,7 +84,6 @@ fn options_of_later_work() {
         ("--daemon", ""),
         ("--unprivileged", ""),
         ("--status-fd 2", "--status-fd"),
-        ("--allow-uprobes", ""),
         ("-M a:b", "--ext-mount-map"),
         ("--ext-mount-map auto", "--ext-mount-map"),
         ("--skip-mnt /x", "--skip-mnt"),
