@@ -65,13 +65,13 @@ fn run(tcp: bool, with_checkpoint: bool) {
     let (uid, gid) = user();
     let host = lab.path().to_string_lossy().into_owned();
     // Takes seconds, and is not what is tested.
-    let made = lab
-        .command(programs().join("initdb"))
-        .args(["-D", "data", "-A", "trust", "-U", "postgres", "--no-sync"])
+    let mut make = lab.command(programs().join("initdb"));
+    make.args(["-D", "data", "-A", "trust", "-U", "postgres", "--no-sync"])
         .uid(uid)
-        .gid(gid)
-        .status();
-    assert!(made.expect("start initdb").success(), "initdb failed");
+        .gid(gid);
+    let making = reaper::spawn(&mut make).expect("start initdb");
+    let made = reaper::wait(making, std::time::Duration::from_secs(120));
+    assert_eq!(made, Some(reaper::End::Exit(0)), "initdb");
     let mut command = lab.command("/bin/bash");
     command
         .args(["-c", SCRIPT])
