@@ -64,7 +64,8 @@ pub(super) fn dump(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget) ->
         Ok(named) => named,
         Err(refusal) => return Ok(Verdict::Refused(refusal)),
     };
-    if !is_served(file) {
+    let elsewhere = matches!(named, name::Name::Lost { .. } | name::Name::Hidden(_));
+    if !is_served(file) || elsewhere && name::is_queue(file) {
         return Ok(Verdict::NotMine);
     }
     if let Some(refusal) = special::refuse(file)? {

@@ -19,6 +19,8 @@ const NFS_SUPER_MAGIC: FsType = FsType(0x6969);
 /// `PROC_SUPER_MAGIC` of linux/magic.h.
 const PROC_SUPER_MAGIC: FsType = FsType(0x9fa0);
 
+/// `MQUEUE_MAGIC` of the kernel's ipc/mqueue.c.
+const MQUEUE_MAGIC: FsType = FsType(0x1980_0202);
 /// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
 const OVERLAYFS_SUPER_MAGIC: FsType = FsType(0x794c_7630);
 
@@ -37,6 +39,11 @@ pub(crate) enum Name {
     Dead { path: PathBuf, pid: i32 },
     /// It is not the name of a file.
     NotAPath,
+}
+
+/// Whether it is a POSIX message queue, which looks like a regular file and is none.
+pub(crate) fn is_queue(file: &FileTarget) -> bool {
+    on(file, MQUEUE_MAGIC)
 }
 
 /// Finds out what the link text of a file means. One lstat(2) when the path still leads to the file.
