@@ -30,6 +30,8 @@ pub(crate) struct Process {
     pub(crate) leader: Option<Tracee>,
     /// The other threads.
     pub(crate) threads: Vec<Tracee>,
+    /// Threads that the kernel has made in the process for its own work.
+    pub(crate) workers: Vec<Tracee>,
 }
 
 impl Process {
@@ -231,6 +233,7 @@ fn seize_process(pid: i32, told: &mut Told) -> Result<Option<Process>> {
         state: state_of(&leader),
         leader: Some(leader),
         threads,
+        workers: Vec::new(),
     }))
 }
 
@@ -264,6 +267,7 @@ fn zombie(pid: i32) -> Result<Process> {
         state,
         leader: None,
         threads: Vec::new(),
+        workers: Vec::new(),
     })
 }
 

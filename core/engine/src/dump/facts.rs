@@ -6,8 +6,8 @@ use super::ids::{self, Inodes};
 use super::limits;
 use crate::error::{Context, Error, Result};
 use crate::parallel;
-use crate::proc::{self, Status};
-use crate::seize::Seized;
+use crate::proc::{self, Stat, Status};
+use crate::seize::{Process, Seized};
 
 /// A thread is worth starting for so many files of `/proc`.
 const WORTH: usize = 16;
@@ -30,11 +30,11 @@ pub(crate) struct Facts {
     pub(crate) limits: Vec<RlimitEntry>,
 }
 
-/// Reads it of all processes, in their order; nothing of a zombie.
+/// Reads it of all processes, in their order; nothing of a zombie. Threads of the kernel's own are set apart.
 ///
 /// # Errors
 /// A file that cannot be read or does not parse, named.
-pub(crate) fn gather(seized: &Seized) -> Result<Vec<Option<Facts>>> {
+pub(crate) fn gather(seized: &mut Seized) -> Result<Vec<Option<Facts>>> {
     let living = seized.processes.iter().filter(|p| p.leader.is_some());
     let pids: Vec<i32> = living.clone().map(|p| p.pid).collect();
     let threads: Vec<(i32, i32)> = living
@@ -49,7 +49,7 @@ pub(crate) fn gather(seized: &Seized) -> Result<Vec<Option<Facts>>> {
     let missing = || Error::malformed("the facts of a process", "are missing");
     seized
         .processes
-        .iter()
+        .iter_mut()
         .map(|process| {
             if process.leader.is_none() {
                 return Ok(None);
@@ -57,9 +57,26 @@ pub(crate) fn gather(seized: &Seized) -> Result<Vec<Option<Facts>>> {
             let mut facts = processes.next().ok_or_else(missing)??;
             let count = 1 + process.threads.len();
             facts.statuses = statuses.by_ref().take(count).collect::<Result<_>>()?;
+            set_workers_apart(process, &mut facts.statuses)?;
             Ok(Some(facts))
         })
         .collect()
+}
+
+/// Threads of the kernel's own have nothing to be saved and cannot be made to run anything.
+fn set_workers_apart(process: &mut Process, statuses: &mut Vec<Status>) -> Result<()> {
+    // They block all that can be blocked; whoever else does so has its flags read for it.
+    let blocked = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
+    for index in (0..process.threads.len()).rev() {
+        let suspected = statuses
+            .get(index + 1)
+            .is_some_and(|status| status.blocked == blocked);
+        if suspected && Stat::read_thread(process.pid, process.threads[index].tid())?.is_worker() {
+            statuses.remove(index + 1);
+            process.workers.push(process.threads.remove(index));
+        }
+    }
+    Ok(())
 }
 
 fn of_process(pid: i32) -> Result<Facts> {

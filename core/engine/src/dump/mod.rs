@@ -168,10 +168,10 @@ fn walk(
 ) -> Result<()> {
     let let_go = || at_stage(dump, Stage::Interrupted);
     let let_go: Option<&dyn Fn() -> Result<()>> = if dump.held.get() { Some(&let_go) } else { None };
-    let seized = seize::seize(root, dump.opts.timeout, let_go)?;
+    let mut seized = seize::seize(root, dump.opts.timeout, let_go)?;
     dump.stats.frozen();
     dump.blockers.note(check_session(dump, &seized))?;
-    let facts = facts::gather(&seized)?;
+    let facts = facts::gather(&mut seized)?;
     let ids = number(dump, &seized, &facts)?;
     told(notify, "network-lock", root)?;
     at_stage(dump, Stage::Frozen)?;

@@ -23,7 +23,9 @@ pub(crate) struct Process {
     pub(crate) state: State,
     /// The other threads.
     pub(crate) threads: RefCell<Vec<Tracee>>,
-    /// Their ids as the process itself sees them.
+    /// Threads that the kernel has made in the process for its own work.
+    pub(crate) workers: RefCell<Vec<Tracee>>,
+    /// The ids of its other threads as the process itself sees them.
     pub(crate) ns_tids: Vec<i32>,
     /// The leader of a process that cannot be entered, stopped like the others.
     pub(crate) not_entered: Option<Tracee>,
@@ -69,6 +71,7 @@ pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> 
             stat: process.stat,
             state: process.state,
             threads: RefCell::new(process.threads),
+            workers: RefCell::new(process.workers),
             ns_tids,
             not_entered,
             facts,
@@ -148,7 +151,8 @@ impl Infection {
             pidfds.push(pidfd);
         }
         for process in living() {
-            for thread in process.threads.borrow_mut().drain(..) {
+            let mut threads = process.threads.borrow_mut();
+            for thread in threads.drain(..).chain(process.workers.borrow_mut().drain(..)) {
                 thread.bury()?;
             }
             if let Some(infected) = dump.infected.borrow_mut().remove(&process.pid) {
@@ -185,7 +189,8 @@ impl Cured {
                     .context(|| format!("letting process {} go", process.pid))
             });
             result = result.and(released);
-            let threads = Tracee::detach_all(process.threads.borrow_mut().drain(..));
+            let mut threads = process.threads.borrow_mut();
+            let threads = Tracee::detach_all(threads.drain(..).chain(process.workers.borrow_mut().drain(..)));
             result =
                 result.and(threads.context(|| format!("letting the threads of process {} go", process.pid)));
         }

@@ -45,6 +45,12 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// Whether the thread is one that the kernel has made in the process for its own work, as io_uring and
+    /// vhost do: it never runs in user space. `PF_IO_WORKER` and, since Linux 6.4, `PF_USER_WORKER`.
+    pub fn is_worker(&self) -> bool {
+        self.flags & (0x10 | 0x4000) != 0
+    }
+
     /// Reads it of a process.
     ///
     /// # Errors

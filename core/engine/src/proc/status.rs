@@ -43,6 +43,8 @@ pub struct Status {
     pub pending: u64,
     /// Pending signals of the process.
     pub shared_pending: u64,
+    /// Blocked signals of the thread.
+    pub blocked: u64,
     /// 0 none, 1 strict, 2 filter.
     pub seccomp: u32,
     /// Resident anonymous memory in bytes.
@@ -91,6 +93,7 @@ impl Status {
                 b"CapAmb" => creds.cap_amb = parse_hex(value)?,
                 b"SigPnd" => status.pending = parse_hex(value)?,
                 b"ShdPnd" => status.shared_pending = parse_hex(value)?,
+                b"SigBlk" => status.blocked = parse_hex(value)?,
                 b"NoNewPrivs" => creds.no_new_privs = value == b"1",
                 b"Seccomp" => status.seccomp = parse(value)?,
                 b"RssAnon" => status.rss_anon = kilobytes(value)?,
