@@ -261,9 +261,12 @@ fn host_pid(host: &Host<'_>, pid: i32) -> Result<i32> {
     Ok(task.map_or(pid, |task| task.host_pid))
 }
 
-/// Whether a process has a list of undos at all. This one never has.
+/// Whether a process has a list of undos at all: whether it differs from a thread that has none.
 fn has_list(tid: i32) -> Result<bool> {
-    Ok(!same_list(std::process::id().cast_signed(), tid)?)
+    // A thread gets one as soon as it makes another, as it may have done at any time since the last look.
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_SYSVSEM)
+        .context(|| "giving up the list of semaphore undos of this thread")?;
+    Ok(!same_list(nix::unistd::gettid().as_raw(), tid)?)
 }
 
 /// Whether two have the same list, or both none: kcmp(2).

@@ -1,5 +1,6 @@
 //! Looks at tasks from outside.
 
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
 use criu_plugin_api::message::{TaskImage, TaskInfo};
@@ -16,6 +17,8 @@ const TIMER_SLACK: u64 = 50_000;
 const FEW_PAGES: u64 = 1 << 14;
 /// Bytes that hold the beginning of a line with its policy.
 const FIRST_LINE: u64 = 256;
+/// Bytes that the kernel gives by one read.
+const PAGE: usize = 4096;
 /// Utilization is not clamped.
 const NO_CLAMPS: (u32, u32) = (0, 1024);
 
@@ -26,6 +29,8 @@ pub(crate) struct Dump {
     unrestricted: Option<Vec<u8>>,
     one_node: Option<bool>,
     own_slice: Option<Option<u64>>,
+    /// By session.
+    speakers: Option<HashMap<i32, i32>>,
 }
 
 impl Dump {
@@ -35,7 +40,7 @@ impl Dump {
         let mut found = Attributes {
             pid: task.pid,
             dump_filter: dump_filter(pid)?.filter(|&filter| filter != DUMP_FILTER),
-            autogroup: autogroup(host, task)?.filter(|&nice| nice != 0),
+            autogroup: autogroup(host, task, &mut self.speakers)?.filter(|&nice| nice != 0),
             ..Attributes::default()
         };
         let mut own = Policy::default();
@@ -53,7 +58,10 @@ impl Dump {
                 } else {
                     Vec::new()
                 };
-                let first = policies(pid, tid, Some(FIRST_LINE))?;
+                let first = match maps.first() {
+                    Some(first) => vec![first.clone()],
+                    None => policies(pid, tid, Some(FIRST_LINE))?,
+                };
                 // A mapping is shown with the default policy only if its thread has that too.
                 if first.iter().any(|(_, policy)| policy.mode != numa::DEFAULT) {
                     own = leader_policy(host, pid)?;
@@ -152,6 +160,7 @@ fn policies(pid: i32, tid: i32, most: Option<u64>) -> Result<Vec<(u64, Policy)>>
             text.truncate(length);
         }
         None => {
+            text.reserve(PAGE);
             file.read_to_end(&mut text)
                 .context(|| format!("reading {path}"))?;
         }
@@ -232,7 +241,7 @@ fn ranges(pid: i32, maps: &[(u64, Policy)], own: &Policy) -> Result<Vec<Range>> 
     }
     let path = format!("/proc/{pid}/maps");
     let text = std::fs::read(&path).context(|| format!("reading {path}"))?;
-    let mut ends = std::collections::HashMap::new();
+    let mut ends = HashMap::new();
     for line in text.split(|&byte| byte == b'\n') {
         let line = String::from_utf8_lossy(line);
         let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
@@ -267,18 +276,32 @@ fn dump_filter(pid: i32) -> Result<Option<u32>> {
         .map_err(|error| Error::new(format!("{path}: {error}")))
 }
 
+/// Of each session whose leader is dead but in the tree: the process that comes first and speaks for it.
+fn speakers_of(tasks: &[TaskInfo]) -> HashMap<i32, i32> {
+    let leaders = tasks.iter().filter(|task| task.dead && task.pid == task.sid);
+    let dead: HashSet<i32> = leaders.map(|task| task.sid).collect();
+    let mut speakers = HashMap::new();
+    for task in tasks.iter().filter(|task| !task.dead && dead.contains(&task.sid)) {
+        speakers.entry(task.sid).or_insert(task.pid);
+    }
+    speakers
+}
+
 /// The nice value of the autogroup of a session that begins with this process, see sched(7).
-fn autogroup(host: &Host<'_>, task: &TaskInfo) -> Result<Option<i32>> {
+fn autogroup(
+    host: &Host<'_>,
+    task: &TaskInfo,
+    speakers: &mut Option<HashMap<i32, i32>>,
+) -> Result<Option<i32>> {
     let leads = task.sid == task.pid;
-    // Whoever comes first speaks for a session whose leader is dead.
-    let first = || -> Result<bool> {
-        let tasks = host.tasks()?;
-        let alive = tasks.iter().filter(|other| !other.dead && other.sid == task.sid);
-        let led = tasks.iter().any(|other| other.pid == task.sid);
-        Ok(led && alive.map(|other| other.pid).next() == Some(task.pid))
-    };
-    if !leads && !first()? {
-        return Ok(None);
+    if !leads {
+        let speakers = match speakers {
+            Some(speakers) => speakers,
+            None => speakers.insert(speakers_of(&host.tasks()?)),
+        };
+        if speakers.get(&task.sid) != Some(&task.pid) {
+            return Ok(None);
+        }
     }
     // Not there without CONFIG_SCHED_AUTOGROUP.
     let Ok(text) = std::fs::read_to_string(format!("/proc/{}/autogroup", task.host_pid)) else {

@@ -17,11 +17,12 @@ use crate::reg::name;
 
 const PROC_LOCKS: &str = "/proc/locks";
 
-/// The files of this dump on which there are locks. `/proc/locks` is read at the first of them: asking each descriptor
-/// would cost more than all else that is done for it.
+/// The files of this dump on which there are locks. Who holds them is found out at the first of them: of the few
+/// descriptors that most trees have, by asking each; of many, by `/proc/locks`, as asking each would cost more than all
+/// else that is done for it.
 #[derive(Default)]
 pub(crate) struct Locked {
-    /// What `/proc/locks` said; inode numbers are compared without the device, which overlays hide.
+    /// Inode numbers are compared without the device, which overlays hide.
     system: Option<System>,
     /// Ids of files whose inode has a lock of somebody.
     files: HashSet<u32>,
@@ -37,6 +38,11 @@ struct System {
     holders: HashSet<(u64, i32)>,
 }
 
+/// Processes, and descriptors of all of them, that are looked at one by one. A look costs a few microseconds;
+/// `/proc/locks` a grace period of RCU, often ten milliseconds, as it waits for a lock that is meant not to be taken.
+const FEW_TASKS: usize = 16;
+const FEW_DESCRIPTORS: usize = 256;
+
 /// Reads of the list before what was seen is taken for all: it never stands still on a busy server.
 const MAX_READS: u32 = 32;
 
@@ -48,6 +54,45 @@ fn read_list() -> std::io::Result<String> {
 }
 
 impl System {
+    /// Looks at all descriptors of the tree; `None` if they are many.
+    ///
+    /// What others hold is not seen. It would matter if opening a file anew broke their lease, and cannot: nobody
+    /// else may have a file open on which somebody holds a lease for writing.
+    fn of_few(tasks: &[TaskInfo]) -> Result<Option<Self>> {
+        if tasks.len() > FEW_TASKS {
+            return Ok(None);
+        }
+        let mut paths = Vec::new();
+        for task in tasks.iter().filter(|task| !task.dead) {
+            let folder = format!("/proc/{}/fdinfo", task.host_pid);
+            for entry in std::fs::read_dir(&folder).context(|| format!("listing {folder}"))? {
+                paths.push(entry.context(|| format!("listing {folder}"))?.path());
+                if paths.len() > FEW_DESCRIPTORS {
+                    return Ok(None);
+                }
+            }
+        }
+        let mut system = Self::default();
+        let mut text = String::with_capacity(1 << 10);
+        for path in paths {
+            text.clear();
+            File::open(&path)
+                .and_then(|mut file| file.read_to_string(&mut text))
+                .context(|| format!("reading {}", path.display()))?;
+            let lines = text.lines().filter_map(|line| line.strip_prefix("lock:"));
+            system.add(lines);
+        }
+        Ok(Some(system))
+    }
+
+    fn add<'a>(&mut self, lines: impl Iterator<Item = &'a str>) {
+        // A sort that is not known is met again, and refused, at the descriptor that holds it.
+        for Lock { inode, pid, .. } in lines.filter_map(|line| parse::line(line).ok().flatten()) {
+            self.inodes.insert(inode);
+            self.holders.insert((inode, pid));
+        }
+    }
+
     /// Reads the list until it stands still, and takes all that was seen on the way: while others lock and
     /// unlock their files, the kernel may pass over an entry from one read(2) to the next.
     fn read() -> Result<Self> {
@@ -58,12 +103,7 @@ impl System {
             if text == before {
                 break;
             }
-            let lines = text.as_deref().unwrap_or_default().lines();
-            // A sort that is not known is met again, and refused, at the descriptor that holds it.
-            for Lock { inode, pid, .. } in lines.filter_map(|l| parse::line(l).ok().flatten()) {
-                system.inodes.insert(inode);
-                system.holders.insert((inode, pid));
-            }
+            system.add(text.as_deref().unwrap_or_default().lines());
             before = text;
         }
         Ok(system)
@@ -72,12 +112,18 @@ impl System {
 
 impl Locked {
     /// Takes note of a file, and says whether there is any lock on it.
-    pub(crate) fn note(&mut self, file: &FileTarget) -> Result<bool> {
+    pub(crate) fn note(&mut self, host: &Host<'_>, file: &FileTarget) -> Result<bool> {
         let by_descriptor = matches!(file.purpose(), Purpose::Descriptor | Purpose::InFlight);
-        if self.system.is_none() {
-            self.system = Some(System::read()?);
-        }
-        let has_lock = self.system.as_ref().is_some_and(|s| s.inodes.contains(&file.ino));
+        let system = match &self.system {
+            Some(system) => system,
+            None => self.system.insert(match System::of_few(&host.tasks()?)? {
+                Some(system) => system,
+                None => System::read()?,
+            }),
+        };
+        let mut has_lock = system.inodes.contains(&file.ino);
+        // It need not be in any table.
+        has_lock |= file.purpose() == Purpose::InFlight && !own_locks(file)?.is_empty();
         // The path of another kind's file has no number by which its locks are found.
         if has_lock && by_descriptor {
             self.files.insert(file.id);

@@ -72,10 +72,10 @@ fn targets(files: &[File]) -> Vec<FileTarget> {
         .collect()
 }
 
-fn note(targets: &[FileTarget]) -> Locked {
+fn note(host: &Host<'_>, targets: &[FileTarget]) -> Locked {
     let mut locked = Locked::default();
     for target in targets {
-        assert!(locked.note(target).unwrap());
+        assert!(locked.note(host, target).unwrap());
     }
     locked
 }
@@ -119,7 +119,7 @@ fn every_sort_of_lock_is_saved_and_taken_again() {
     for lock in &locks {
         super::restore::take(&host, lock).unwrap();
     }
-    note(&targets).save(&host, true).unwrap();
+    note(&host, &targets).save(&host, true).unwrap();
     assert_eq!(saved(&services), locks);
 
     // All are dropped, and taken again by the kind.
@@ -132,7 +132,7 @@ fn every_sort_of_lock_is_saved_and_taken_again() {
     kind.restore(&host, &task, TaskPoint::AfterFiles).unwrap();
     assert!(held(&files).is_empty(), "too early");
     kind.restore(&host, &task, TaskPoint::Caught).unwrap();
-    note(&targets).save(&host, true).unwrap();
+    note(&host, &targets).save(&host, true).unwrap();
     assert_eq!(saved(&services), locks);
 }
 
@@ -193,11 +193,26 @@ fn a_lease_that_is_being_broken_is_broken_again() {
             ..entry(LEASE, write, &files[0], 0, 0)
         };
         super::restore::take(&host, &breaking).unwrap();
-        note(&targets).save(&host, true).unwrap();
+        note(&host, &targets).save(&host, true).unwrap();
         assert_eq!(saved(&services), [breaking]);
         assert_eq!(super::restore::read(&host).unwrap(), [breaking]);
         release(&breaking);
     }
+}
+
+#[test]
+fn locks_are_found_among_many_descriptors() {
+    let dir = Scratch::new();
+    let files: Vec<File> = (0..300).map(|n| dir.file(&format!("{n}"), b"")).collect();
+    let (services, targets) = (host(&files), targets(&files));
+    let host = Host::new(&services, "files");
+    let lock = entry(FLOCK, true, &files[299], 0, 0);
+    super::restore::take(&host, &lock).unwrap();
+    let mut locked = Locked::default();
+    assert!(!locked.note(&host, &targets[0]).unwrap());
+    assert!(locked.note(&host, &targets[299]).unwrap());
+    locked.save(&host, true).unwrap();
+    assert_eq!(saved(&services), [lock]);
 }
 
 #[test]
@@ -207,7 +222,7 @@ fn a_lock_needs_the_option() {
     let (services, targets) = (host(&files), targets(&files));
     let host = Host::new(&services, "files");
     super::restore::take(&host, &entry(FLOCK, true, &files[0], 0, 0)).unwrap();
-    let error = note(&targets).save(&host, false).unwrap_err();
+    let error = note(&host, &targets).save(&host, false).unwrap_err();
     assert_eq!(error.code, ErrorCode::Refused);
     assert!(error.remedy.unwrap().contains("--file-locks"));
     assert!(services.images().is_empty());
@@ -223,7 +238,7 @@ fn a_lock_on_a_file_of_another_plugin_is_found() {
     let mut locked = Locked::default();
     let dir = Scratch::new();
     locked
-        .note(&file_target(dir.file("other", b"")).unwrap())
+        .note(&host, &file_target(dir.file("other", b"")).unwrap())
         .unwrap();
     locked.save(&host, true).unwrap();
     assert_eq!(saved(&services), [lock]);

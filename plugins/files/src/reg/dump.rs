@@ -71,7 +71,7 @@ pub(super) fn dump(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget) ->
     if let Some(refusal) = special::refuse(file)? {
         return Ok(Verdict::Refused(refusal));
     }
-    let has_lock = shared.lock().locked.note(file)?;
+    let has_lock = shared.lock().locked.note(host, file)?;
     // What is carried along is not compared with anything, and reading it here would be an access.
     let is_carried = matches!(named, Name::Lost { linked: false, .. });
     let path = match named {
