@@ -17,6 +17,11 @@ const TIMER_SLACK: u64 = 50_000;
 const FEW_PAGES: u64 = 1 << 14;
 /// Bytes that hold the beginning of a line with its policy.
 const FIRST_LINE: u64 = 256;
+/// Bytes of the text about mappings that are read where it matters little.
+const MOST_TEXT: u64 = 256 << 10;
+/// Threads that are looked at for memory policies in any case, and for which another worker is worth starting.
+const FEW_THREADS: usize = 64;
+const MOST_WORKERS: usize = 8;
 /// Bytes that the kernel gives by one read.
 const PAGE: usize = 4096;
 /// Utilization is not clamped.
@@ -26,11 +31,25 @@ const NO_CLAMPS: (u32, u32) = (0, 1024);
 #[derive(Debug, Default)]
 pub(crate) struct Dump {
     found: Vec<Attributes>,
-    unrestricted: Option<Vec<u8>>,
+    usual: Option<Usual>,
     one_node: Option<bool>,
-    own_slice: Option<Option<u64>>,
     /// By session.
     speakers: Option<HashMap<i32, i32>>,
+}
+
+/// See [`Dump::usual`].
+#[derive(Debug)]
+struct Usual {
+    processors: Vec<u8>,
+    /// That of this very thread is what the kernel gives.
+    slice: Option<u64>,
+}
+
+/// What was found of one thread.
+struct Looked {
+    tid: i32,
+    /// Nothing of one that is in a group of core scheduling.
+    found: Result<Option<Thread>>,
 }
 
 impl Dump {
@@ -44,23 +63,29 @@ impl Dump {
             ..Attributes::default()
         };
         let mut own = Policy::default();
-        for &tid in &task.threads {
-            if sys::core_cookie(tid) != 0 {
-                return Ok(Verdict::refused(
-                    format!("thread {tid} of process {pid}"),
-                    "is in a group of core scheduling (PR_SCHED_CORE), which is not supported",
-                ));
-            }
-            let mut thread = self.thread(pid, tid)?;
+        let one_node = self.one_node();
+        let looks_at_threads = !one_node || task.threads.len() <= FEW_THREADS;
+        let usual = self.usual()?;
+        for looked in of_threads(pid, &task.threads, usual) {
+            let tid = looked.tid;
+            let mut thread = match looked.found? {
+                Some(thread) => thread,
+                None => {
+                    return Ok(Verdict::refused(
+                        format!("thread {tid} of process {pid}"),
+                        "is in a group of core scheduling (PR_SCHED_CORE), which is not supported",
+                    ));
+                }
+            };
             if tid == task.pid {
-                let maps = if self.looks_at_mappings(pid) {
-                    policies(pid, tid, None)?
+                let maps = if !one_node || has_few_pages(pid) {
+                    policies(pid, tid, if one_node { MOST_TEXT } else { u64::MAX })?
                 } else {
                     Vec::new()
                 };
                 let first = match maps.first() {
                     Some(first) => vec![first.clone()],
-                    None => policies(pid, tid, Some(FIRST_LINE))?,
+                    None => policies(pid, tid, FIRST_LINE)?,
                 };
                 // A mapping is shown with the default policy only if its thread has that too.
                 if first.iter().any(|(_, policy)| policy.mode != numa::DEFAULT) {
@@ -68,7 +93,7 @@ impl Dump {
                 }
                 found.ranges = ranges(pid, &maps, &own)?;
                 thread.policy = (own.mode != numa::DEFAULT).then(|| own.clone());
-            } else {
+            } else if looks_at_threads {
                 thread.policy = thread_policy(pid, tid, &found.ranges, &own)?;
             }
             if !thread.is_plain() {
@@ -85,48 +110,24 @@ impl Dump {
         Ok(Verdict::NotMine)
     }
 
-    /// Whether the policies of a process's mappings are looked for. The kernel tells them only together with counts
-    /// of all pages, which takes as long as there is memory; where all of it is on one node they have no effect.
-    fn looks_at_mappings(&mut self, pid: i32) -> bool {
-        let one_node = *self.one_node.get_or_insert_with(|| {
+    /// Whether all memory is on one node. Policies have no effect then, and are looked for only where that is cheap:
+    /// the kernel tells those of mappings together with counts of all pages.
+    fn one_node(&mut self) -> bool {
+        *self.one_node.get_or_insert_with(|| {
             let possible = std::fs::read_to_string("/sys/devices/system/node/possible");
             possible.is_ok_and(|text| text.trim() == "0")
-        });
-        let resident = || {
-            let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-            text.split(' ').nth(1)?.parse::<u64>().ok()
-        };
-        !one_node || resident().is_some_and(|pages| pages <= FEW_PAGES)
+        })
     }
 
-    /// What a thread has, but its memory policy.
-    fn thread(&mut self, pid: i32, tid: i32) -> Result<Thread> {
-        let object = || format!("thread {tid} of process {pid}");
-        let unrestricted = match &self.unrestricted {
-            Some(mask) => mask,
-            None => self.unrestricted.insert(affinity::unrestricted()?),
-        };
-        let processors = sys::affinity(tid).context(|| format!("reading the processors of {}", object()))?;
-        let io_priority =
-            sys::io_priority(tid).context(|| format!("reading the I/O priority of {}", object()))?;
-        // That of this very thread is what the kernel gives.
-        let own_slice = *self.own_slice.get_or_insert_with(|| sys::slice(0));
-        let clamps = sys::clamps(tid).filter(|&clamps| clamps != NO_CLAMPS && clamps != (0, 0));
-        let restricted = !affinity::same(&processors, unrestricted)
-            && !affinity::of_group(tid).is_some_and(|group| affinity::same(&processors, &group));
-        let thread = Thread {
-            tid,
-            processors: restricted.then_some(processors),
-            io_priority: (io_priority != 0).then_some(io_priority),
-            // Real-time tasks have none.
-            timer_slack: number(&format!("/proc/{tid}/timerslack_ns"))?
-                .filter(|&slack| slack != TIMER_SLACK && slack != 0),
-            policy: None,
-            clamp_min: clamps.map(|(min, _)| min),
-            clamp_max: clamps.map(|(_, max)| max),
-            slice: sys::slice(tid).filter(|slice| Some(*slice) != own_slice),
-        };
-        Ok(thread)
+    /// What the kernel gives to threads that ask for nothing.
+    fn usual(&mut self) -> Result<&Usual> {
+        Ok(match self.usual.take() {
+            Some(usual) => self.usual.insert(usual),
+            None => self.usual.insert(Usual {
+                processors: affinity::unrestricted()?,
+                slice: sys::slice(0),
+            }),
+        })
     }
 
     /// Writes the image, if there is anything to say.
@@ -143,32 +144,97 @@ impl Dump {
     }
 }
 
-/// The mappings of a process with the policies that a thread sees: their own, or else that of the thread. If no more
-/// than some bytes are asked for, the first of them.
-fn policies(pid: i32, tid: i32, most: Option<u64>) -> Result<Vec<(u64, Policy)>> {
+/// Looks at all threads of a process; at many with more than one thread.
+fn of_threads(pid: i32, tids: &[i32], usual: &Usual) -> Vec<Looked> {
+    let look = |tids: &[i32]| -> Vec<Looked> {
+        let looked = tids.iter().map(|&tid| Looked {
+            tid,
+            found: of_thread(pid, tid, usual),
+        });
+        looked.collect()
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = tids.len().div_ceil(workers.min(MOST_WORKERS)).max(FEW_THREADS);
+    let mut shares = tids.chunks(share);
+    let own = shares.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = shares.map(|share| (share, scope.spawn(|| look(share)))).collect();
+        let mut all = look(own);
+        for (share, other) in others {
+            all.extend(other.join().unwrap_or_else(|_| look(share)));
+        }
+        all
+    })
+}
+
+/// What a thread has, but its memory policy.
+fn of_thread(pid: i32, tid: i32, usual: &Usual) -> Result<Option<Thread>> {
+    let object = || format!("thread {tid} of process {pid}");
+    if sys::core_cookie(tid) != 0 {
+        return Ok(None);
+    }
+    let processors = sys::affinity(tid).context(|| format!("reading the processors of {}", object()))?;
+    let io_priority =
+        sys::io_priority(tid).context(|| format!("reading the I/O priority of {}", object()))?;
+    let clamps = sys::clamps(tid).filter(|&clamps| clamps != NO_CLAMPS && clamps != (0, 0));
+    let restricted = !affinity::same(&processors, &usual.processors)
+        && !affinity::of_group(tid).is_some_and(|group| affinity::same(&processors, &group));
+    Ok(Some(Thread {
+        tid,
+        processors: restricted.then_some(processors),
+        io_priority: (io_priority != 0).then_some(io_priority),
+        // Real-time tasks have none.
+        timer_slack: number(&format!("/proc/{tid}/timerslack_ns"))?
+            .filter(|&slack| slack != TIMER_SLACK && slack != 0),
+        policy: None,
+        clamp_min: clamps.map(|(min, _)| min),
+        clamp_max: clamps.map(|(_, max)| max),
+        slice: sys::slice(tid).filter(|slice| Some(*slice) != usual.slice),
+    }))
+}
+
+/// Whether so little of a process is in memory that its mappings are looked at in any case.
+fn has_few_pages(pid: i32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let resident = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    resident.is_some_and(|pages| pages <= FEW_PAGES)
+}
+
+/// The mappings of a process with the policies that a thread sees: their own, or else that of the thread. Of no more
+/// than the first bytes that are asked for: what a line that is cut off there belongs to is not seen.
+fn policies(pid: i32, tid: i32, most: u64) -> Result<Vec<(u64, Policy)>> {
     let path = format!("/proc/{pid}/task/{tid}/numa_maps");
     // Not there without CONFIG_NUMA.
-    let Ok(mut file) = std::fs::File::open(&path) else {
+    let Ok(file) = std::fs::File::open(&path) else {
         return Ok(Vec::new());
     };
     let mut text = Vec::new();
-    match most {
+    if most == FIRST_LINE {
         // By one call: the kernel stops at the line that fills it.
-        Some(most) => {
-            text.resize(usize::try_from(most).unwrap_or(0), 0);
-            let length = file.read(&mut text).context(|| format!("reading {path}"))?;
-            text.truncate(length);
-        }
-        None => {
-            text.reserve(PAGE);
-            file.read_to_end(&mut text)
-                .context(|| format!("reading {path}"))?;
+        let mut line = [0; FIRST_LINE as usize];
+        let length = (&file).read(&mut line).context(|| format!("reading {path}"))?;
+        text.extend(
+            line[..length]
+                .split_inclusive(|&byte| byte == b'\n')
+                .next()
+                .unwrap_or_default(),
+        );
+    } else {
+        text.reserve(PAGE);
+        file.take(most)
+            .read_to_end(&mut text)
+            .context(|| format!("reading {path}"))?;
+        if text.len() as u64 == most {
+            let whole = text
+                .iter()
+                .rposition(|&byte| byte == b'\n')
+                .map_or(0, |at| at + 1);
+            text.truncate(whole);
         }
     }
     let lines = text.split(|&byte| byte == b'\n');
     let lines = lines.map(String::from_utf8_lossy).filter(|line| !line.is_empty());
     lines
-        .take(if most.is_some() { 1 } else { usize::MAX })
         .map(|line| numa::line(&line).ok_or_else(|| Error::new(format!("{path}: {line:?} does not parse"))))
         .collect()
 }
@@ -176,13 +242,13 @@ fn policies(pid: i32, tid: i32, most: Option<u64>) -> Result<Vec<(u64, Policy)>>
 /// The policy of a thread that does not lead: what it sees of the first mapping that has none of its own.
 fn thread_policy(pid: i32, tid: i32, own: &[Range], leader: &Policy) -> Result<Option<Policy>> {
     let foreign = |start: u64| own.iter().any(|range| range.start == start);
-    let first = policies(pid, tid, Some(FIRST_LINE))?.into_iter().next();
+    let first = policies(pid, tid, FIRST_LINE)?.into_iter().next();
     let policy = match first {
         Some((start, policy)) if !foreign(start) => policy,
         None => return Ok(None),
         // Rare: somebody has bound the program's first page.
         Some(_) => {
-            let all = policies(pid, tid, None)?;
+            let all = policies(pid, tid, u64::MAX)?;
             let plain = all.into_iter().find(|(start, _)| !foreign(*start));
             plain.map_or_else(|| leader.clone(), |(_, policy)| policy)
         }
@@ -316,11 +382,17 @@ fn autogroup(
 
 /// A number; nothing where the file is not there.
 fn number(path: &str) -> Result<Option<u64>> {
-    let Ok(text) = std::fs::read_to_string(path) else {
+    let Ok(mut file) = std::fs::File::open(path) else {
         return Ok(None);
     };
+    let mut text = [0; 32];
+    // Not there any more.
+    let Ok(length) = file.read(&mut text) else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&text[..length]);
     let value = text.trim().parse::<u64>();
     value
         .map(Some)
-        .map_err(|error| Error::new(format!("{path}: {error}")))
+        .map_err(|error| Error::new(format!("{path}: {text:?}: {error}")))
 }

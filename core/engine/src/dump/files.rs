@@ -69,6 +69,8 @@ type Inode = ((u32, u32), u64);
 
 /// Everything known about the files of the tree so far.
 pub(crate) struct Files {
+    /// This process.
+    me: i32,
     state: RefCell<State>,
 }
 
@@ -95,6 +97,7 @@ impl Files {
     /// With `files.img` ready to be written.
     pub(crate) fn new(writer: FileWriter) -> Self {
         Self {
+            me: std::process::id().cast_signed(),
             state: RefCell::new(State {
                 next_id: 1,
                 writer: Some(writer),
@@ -202,7 +205,8 @@ impl Files {
     fn descriptor(&self, dump: &Dump, pid: i32, fd: i32, fd_flags: u32) -> Result<Known> {
         let doing = || format!("dumping descriptor {fd} of process {pid}");
         let local = dump.target_descriptor(pid, fd).context(doing)?;
-        let link = link_of(&local).context(doing)?;
+        // Of the target's number and not of our own: the kernel has it at hand since the numbers were listed.
+        let link = proc::read_link(&format!("/proc/{pid}/fd/{fd}")).context(doing)?;
         let mut target = target_of(local.as_fd(), link).context(doing)?;
         target.pid = pid;
         target.fd = fd;
@@ -283,7 +287,7 @@ impl Files {
 
     /// The id of a description whose own dump has led back to it, as that of a socket in its own queue does.
     fn circle(&self, target: &FileTarget) -> Result<Option<u32>> {
-        let me = std::process::id().cast_signed();
+        let me = self.me;
         for &(other, id) in &self.state.borrow().under_way {
             if kcmp_file(me, other, me, target.local_fd)? == Ordering::Equal {
                 return Ok(Some(id));
@@ -305,7 +309,7 @@ impl Files {
         let Some(sightings) = state.sightings.get(like) else {
             return Ok(Err(0));
         };
-        let me = std::process::id().cast_signed();
+        let me = self.me;
         let mut failure = None;
         let place = sightings.binary_search_by(|seen| {
             seen.compare(me, local.as_raw_fd()).unwrap_or_else(|error| {

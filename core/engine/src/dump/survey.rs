@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 
 use nix::fcntl::{AtFlags, readlinkat};
@@ -16,6 +17,12 @@ use crate::proc;
 
 /// A thread is worth starting for so many processes.
 const WORTH: usize = 4;
+
+/// Descriptors of a process that are looked at. Those behind them are mostly more of the same; a plugin that is
+/// needed for one of another sort is started when it is met.
+const DESCRIPTORS: usize = 256;
+/// Bytes of a list of mappings that are looked at, for the same reason: a few hundred mappings.
+const MAPPINGS: u64 = 32 << 10;
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -76,8 +83,12 @@ fn files(pid: i32, sorts: &mut HashMap<Sort, FileQuery>) {
     let Ok(dir) = File::open(format!("/proc/{pid}/fd")) else {
         return;
     };
-    for fd in proc::descriptors(pid).unwrap_or_default() {
-        let name = fd.to_string();
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return;
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    for name in names.take(DESCRIPTORS) {
+        let Ok(fd) = name.parse() else { continue };
         let Ok(link) = readlinkat(&dir, name.as_str()) else {
             continue;
         };
@@ -110,8 +121,11 @@ fn files(pid: i32, sorts: &mut HashMap<Sort, FileQuery>) {
 }
 
 fn mapping_names(pid: i32, names: &mut HashSet<Vec<u8>>) {
-    let mut buffer = Vec::new();
-    if proc::read_into(&format!("/proc/{pid}/maps"), &mut buffer).is_err() {
+    let mut buffer = Vec::with_capacity(8 << 10);
+    let Ok(maps) = File::open(format!("/proc/{pid}/maps")) else {
+        return;
+    };
+    if maps.take(MAPPINGS).read_to_end(&mut buffer).is_err() {
         return;
     }
     for line in buffer.split(|&b| b == b'\n') {

@@ -1,16 +1,25 @@
 //! `/proc/PID/smaps`: the mappings of a process and their flags.
 
-use super::{parse, parse_hex, read_into};
-use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::Read;
+
+use super::{parse, parse_hex};
+use crate::error::{Context, Error, Result};
+
+/// More flags than a mapping can have at a time.
+const MAX_FLAGS: usize = 32;
 
 /// The two-letter flags of the `VmFlags` line, see proc_pid_smaps(5).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VmFlags(Vec<[u8; 2]>);
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VmFlags {
+    count: usize,
+    flags: [[u8; 2]; MAX_FLAGS],
+}
 
 impl VmFlags {
     /// Whether a flag is there, e.g. `has("gd")` for a mapping that grows down.
     pub fn has(&self, flag: &str) -> bool {
-        self.0.iter().any(|f| f == flag.as_bytes())
+        self.flags[..self.count].iter().any(|f| f == flag.as_bytes())
     }
 }
 
@@ -56,63 +65,104 @@ impl Mapping {
 /// The process is gone, may not be looked into, or the text does not parse.
 pub fn read_mappings(pid: i32, buffer: &mut Vec<u8>) -> Result<Vec<Mapping>> {
     let path = format!("/proc/{pid}/smaps");
-    read_into(&path, buffer)?;
-    parse_smaps(buffer).map_err(|line| Error::malformed(path, format!("line {line} does not parse")))
+    let mut file = File::open(&path).context(|| format!("opening {path}"))?;
+    let mut parser = Parser::default();
+    // Line by line as it comes: the whole text of many mappings would fill memory of its own.
+    buffer.resize(CHUNK, 0);
+    let mut filled = 0;
+    loop {
+        if filled == buffer.len() {
+            // A name may be longer than a chunk.
+            buffer.resize(2 * filled, 0);
+        }
+        let got = file
+            .read(&mut buffer[filled..])
+            .context(|| format!("reading {path}"))?;
+        filled += got;
+        let whole = match got {
+            0 => filled,
+            _ => buffer[..filled]
+                .iter()
+                .rposition(|&b| b == b'\n')
+                .map_or(0, |at| at + 1),
+        };
+        parser
+            .text(&buffer[..whole])
+            .map_err(|line| Error::malformed(&path, format!("line {line} does not parse")))?;
+        if got == 0 {
+            return Ok(parser.mappings);
+        }
+        buffer.copy_within(whole..filled, 0);
+        filled -= whole;
+    }
 }
 
-/// Parses the text of smaps; on failure the number of the line.
-fn parse_smaps(text: &[u8]) -> std::result::Result<Vec<Mapping>, usize> {
-    let mut mappings: Vec<Mapping> = Vec::new();
-    for (number, line) in text.split(|&b| b == b'\n').enumerate() {
-        let fail = number + 1;
-        match line.first() {
-            None => {}
-            Some(b'0'..=b'9' | b'a'..=b'f') => {
-                let mapping = parse_header(line).ok_or(fail)?;
-                if mappings.last().is_some_and(|last| last.end > mapping.start)
-                    || mapping.start >= mapping.end
-                {
-                    return Err(fail);
+/// Bytes that are read by one call: a few of the pages that the kernel hands out.
+const CHUNK: usize = 16 << 10;
+
+#[derive(Default)]
+struct Parser {
+    mappings: Vec<Mapping>,
+    /// Of lines so far.
+    count: usize,
+}
+
+impl Parser {
+    /// Takes some whole lines of smaps; on failure the number of the line.
+    fn text(&mut self, text: &[u8]) -> std::result::Result<(), usize> {
+        for line in text.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+            self.count += 1;
+            self.line(line).ok_or(self.count)?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<()> {
+        match line[0] {
+            b'0'..=b'9' | b'a'..=b'f' => {
+                let mapping = parse_header(line)?;
+                let overlaps = self.mappings.last().is_some_and(|last| last.end > mapping.start);
+                if overlaps || mapping.start >= mapping.end {
+                    return None;
                 }
-                mappings.push(mapping);
+                self.mappings.push(mapping);
             }
             // Few of the many keys matter; comparing their first bytes keeps the rest cheap.
-            Some(b'S') => {
+            b'S' => {
                 let shared = line.starts_with(b"Shared_") && line.iter().any(|b| matches!(b, b'1'..=b'9'));
-                mappings.last_mut().ok_or(fail)?.has_shared_pages |= shared;
+                self.mappings.last_mut()?.has_shared_pages |= shared;
             }
-            Some(b'V') => {
+            b'V' => {
                 if let Some(flags) = line.strip_prefix(b"VmFlags:") {
-                    mappings.last_mut().ok_or(fail)?.flags = parse_flags(flags);
+                    self.mappings.last_mut()?.flags = parse_flags(flags)?;
                 }
             }
-            Some(b'P') => {
+            b'P' => {
                 if let Some(key) = line.strip_prefix(b"ProtectionKey:") {
-                    mappings.last_mut().ok_or(fail)?.pkey = parse(key.trim_ascii()).ok_or(fail)?;
+                    self.mappings.last_mut()?.pkey = parse(key.trim_ascii())?;
                 }
             }
-            Some(b'K') => {
+            b'K' => {
                 if let Some(size) = line.strip_prefix(b"KernelPageSize:") {
-                    let size = size
-                        .trim_ascii()
-                        .strip_suffix(b" kB")
-                        .and_then(parse::<u64>)
-                        .ok_or(fail)?;
-                    mappings.last_mut().ok_or(fail)?.page_size = size << 10;
+                    let size = size.trim_ascii().strip_suffix(b" kB").and_then(parse::<u64>)?;
+                    self.mappings.last_mut()?.page_size = size.checked_mul(1024)?;
                 }
             }
-            Some(_) => {}
+            _ => {}
         }
+        Some(())
     }
-    Ok(mappings)
 }
 
-fn parse_flags(text: &[u8]) -> VmFlags {
-    VmFlags(
-        text.split(u8::is_ascii_whitespace)
-            .filter_map(|word| word.try_into().ok())
-            .collect(),
-    )
+fn parse_flags(text: &[u8]) -> Option<VmFlags> {
+    let mut parsed = VmFlags::default();
+    for word in text.split(|&b| b == b' ') {
+        if let Ok(flag) = word.try_into() {
+            *parsed.flags.get_mut(parsed.count)? = flag;
+            parsed.count += 1;
+        }
+    }
+    Some(parsed)
 }
 
 /// `start-end perms offset major:minor inode   name`.
@@ -151,6 +201,12 @@ fn parse_header(line: &[u8]) -> Option<Mapping> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse_smaps(text: &[u8]) -> std::result::Result<Vec<Mapping>, usize> {
+        let mut parser = Parser::default();
+        parser.text(text)?;
+        Ok(parser.mappings)
+    }
 
     const TEXT: &[u8] = b"00400000-00401000 r-xp 00001000 fe:00 42                         /bin/a b\n\
         Size:                  4 kB\nKernelPageSize:        4 kB\nShared_Clean:          4 kB\n\
