@@ -1,5 +1,7 @@
 //! What ptrace tells about a stopped task without running anything in it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use nix::errno::Errno;
 
 use crate::arch::{NT_SHSTK, NT_XSTATE, Regs};
@@ -111,7 +113,9 @@ impl Tracee {
 
     /// The extended state (x87, SSE, AVX, ...) in the layout of XSAVE, as long as the kernel has it.
     pub fn xstate(&self) -> Result<Vec<u8>> {
-        let mut room = 0x2000;
+        // Of all threads alike, and known once one has been read.
+        static LENGTH: AtomicUsize = AtomicUsize::new(0x2000);
+        let mut room = LENGTH.load(Ordering::Relaxed);
         loop {
             let mut state = vec![0u8; room];
             let mut iov = libc::iovec {
@@ -129,6 +133,8 @@ impl Tracee {
             }?;
             if iov.iov_len < room {
                 state.truncate(iov.iov_len);
+                // A word more than it has, to see that there is no more.
+                LENGTH.store(iov.iov_len + 8, Ordering::Relaxed);
                 return Ok(state);
             }
             room *= 2;

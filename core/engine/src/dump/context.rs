@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::stats::Stats;
 use criu_proto::Described;
 use criu_proto::magic::ImageKind;
 
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::extra::TaskExtra;
 use crate::kinds::{Kind, Kinds};
 use crate::options::Options;
@@ -33,6 +33,9 @@ use crate::{proc, remote};
 
 /// The type of entries that third-party kinds write: they are listed in the inventory.
 const FD_TYPE_EXT: u32 = 16;
+
+/// Descriptors of a process for which it is worth asking for every slot of its table.
+const WORTH_ASKING: u64 = 128;
 
 /// The state of one dump.
 pub(crate) struct Context {
@@ -167,12 +170,44 @@ impl Context {
         Ok(unsafe { OwnedFd::from_raw_fd(got as RawFd) })
     }
 
-    /// The `FD_*` flags of descriptors of a process, asked by itself: they belong to its table, not to
-    /// what a copy shares.
+    /// The numbers of the open descriptors of a process, ascending, with their `FD_*` flags: these belong to its
+    /// table, not to what a copy shares, so it is asked itself. `room` is the size of the table.
     ///
     /// # Errors
-    /// The process has no parasite, or a descriptor is not open.
-    pub(crate) fn descriptor_flags(&self, pid: i32, fds: &[i32]) -> Result<Vec<u32>> {
+    /// The process has no parasite, or its descriptors may not be seen.
+    pub(crate) fn descriptors(&self, pid: i32, room: u64) -> Result<Vec<(i32, u32)>> {
+        // Listing them makes the kernel form a file for each, which takes longer than asking for every slot of a
+        // table that is not mostly empty. The length of the folder is their number since Linux 6.2.
+        let folder = format!("/proc/{pid}/fd");
+        let count = fs::metadata(&folder)
+            .context(|| format!("looking at {folder}"))?
+            .len();
+        if count >= WORTH_ASKING
+            && room / 4 <= count
+            && let Ok(room) = i32::try_from(room)
+        {
+            let slots: Vec<i32> = (0..room).collect();
+            let all = self.descriptor_flags(pid, &slots)?;
+            let found: Vec<(i32, u32)> = slots
+                .into_iter()
+                .zip(all)
+                .filter_map(|(fd, flags)| Some((fd, flags?)))
+                .collect();
+            if found.len() as u64 == count {
+                return Ok(found);
+            }
+        }
+        let numbers = proc::descriptors(pid)?;
+        let all = self.descriptor_flags(pid, &numbers)?;
+        let each = numbers.into_iter().zip(all).map(|(fd, flags)| {
+            let missing = || Error::malformed(format!("descriptor {fd} of process {pid}"), "is not open");
+            Ok((fd, flags.ok_or_else(missing)?))
+        });
+        each.collect()
+    }
+
+    /// The `FD_*` flags of descriptors of a process; nothing of those that are not open.
+    fn descriptor_flags(&self, pid: i32, fds: &[i32]) -> Result<Vec<Option<u32>>> {
         let mut calls: Vec<Call> = fds
             .iter()
             .map(|&fd| Call {
@@ -186,14 +221,7 @@ impl Context {
             .get_mut(&pid)
             .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no parasite"))?;
         target.syscalls(&mut calls)?;
-        calls
-            .iter()
-            .zip(fds)
-            .map(|(call, fd)| {
-                u32::try_from(call.result)
-                    .map_err(|_| Error::malformed(format!("descriptor {fd} of process {pid}"), "is not open"))
-            })
-            .collect()
+        Ok(calls.iter().map(|call| u32::try_from(call.result).ok()).collect())
     }
 
     /// A pidfd of a process of the tree.

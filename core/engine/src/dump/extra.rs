@@ -103,10 +103,10 @@ pub(crate) fn range(mapping: &Mapping) -> Option<RangeExtra> {
 /// # Errors
 /// Its debug registers cannot be read.
 pub(crate) fn thread(
-    pid: i32,
     tracee: &Tracee,
     state: &ThreadState,
     scheduling: &mut Scheduling,
+    io_flusher: bool,
 ) -> Result<ThreadExtra> {
     let info = &state.info;
     Ok(ThreadExtra {
@@ -125,14 +125,17 @@ pub(crate) fn thread(
         mce_kill: u32::try_from(info.mce_kill)
             .ok()
             .filter(|&policy| i64::from(policy) != MCE_KILL_DEFAULT),
-        io_flusher: io_flusher(pid, tracee.tid(), info)?,
+        io_flusher,
         speculation: speculation(info),
         breakpoints: tracee.breakpoints()?.map(|all| all.to_vec()).unwrap_or_default(),
     })
 }
 
-/// Without the right to ask, the flags of the kernel tell.
-fn io_flusher(pid: i32, tid: i32, info: &ThreadInfo) -> Result<bool> {
+/// Whether a thread has asked for `PR_SET_IO_FLUSHER`: without the right to ask, the flags of the kernel tell.
+///
+/// # Errors
+/// The thread is gone.
+pub(crate) fn io_flusher(pid: i32, tid: i32, info: &ThreadInfo) -> Result<bool> {
     if info.io_flusher >= 0 {
         return Ok(info.io_flusher == 1);
     }

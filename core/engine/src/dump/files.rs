@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use criu_images::FileWriter;
@@ -15,6 +15,7 @@ use criu_proto::images::{FdinfoEntry, FownEntry};
 use criu_proto::{Message, magic};
 
 use super::context::Context as Dump;
+use super::descriptions::{self, Description, target_of};
 use super::vmas;
 use crate::error::{Context, Error, Result};
 use crate::kinds::FileQuery;
@@ -142,56 +143,55 @@ impl Files {
 
     /// Dumps the descriptor table of a process and writes `fdinfo-ID.img`.
     ///
-    /// `parent` is a process whose table may share descriptions at the same numbers.
+    /// `parent` is a process whose table may share descriptions at the same numbers; `room` is the size of the
+    /// process's table (`FDSize` of proc_pid_status(5)).
     ///
     /// # Errors
     /// A descriptor that cannot be saved, named.
-    pub(crate) fn dump_table(&self, dump: &Dump, pid: i32, parent: Option<i32>, files_id: u32) -> Result<()> {
-        let numbers = proc::descriptors(pid)?;
-        let inherited: HashMap<i32, Known> = parent
-            .and_then(|parent| {
-                let known = |s: &Slot| Known {
-                    id: s.file_id,
-                    fd_type: s.fd_type,
-                    vma_status: 0,
-                };
-                let state = self.state.borrow();
-                let slots = state.tables.get(&parent)?;
-                Some(slots.iter().map(|s| (s.fd, known(s))).collect())
-            })
-            .unwrap_or_default();
+    pub(crate) fn dump_table(
+        &self,
+        dump: &Dump,
+        pid: i32,
+        parent: Option<i32>,
+        files_id: u32,
+        room: u64,
+    ) -> Result<()> {
+        let numbers = dump.descriptors(pid, room)?;
+        let inherited = self.inherited(pid, parent, &numbers)?;
         self.state
             .borrow_mut()
             .tables
             .insert(pid, Vec::with_capacity(numbers.len()));
-        let all_flags = dump.descriptor_flags(pid, &numbers)?;
-        for (fd, flags) in numbers.into_iter().zip(all_flags) {
-            let mut known = None;
-            if let (Some(parent), Some(&candidate)) = (parent, inherited.get(&fd))
-                && kcmp_file(pid, fd, parent, fd)? == Ordering::Equal
-            {
-                known = Some(candidate);
-            }
-            let file = match known {
-                Some(file) => file,
-                None => {
-                    let dumped = self.descriptor(dump, pid, fd, flags);
-                    let Some(file) = dump.blockers.note(dumped)? else {
-                        continue;
-                    };
-                    file
+        let fresh: Vec<i32> = numbers
+            .iter()
+            .map(|&(fd, _)| fd)
+            .filter(|fd| !inherited.contains_key(fd))
+            .collect();
+        let pidfd = dump.pidfd(pid)?;
+        let mut slots = numbers.iter();
+        // Tables are filled in the order of the numbers: the others are put in on the way.
+        let put_inherited = |slots: &mut std::slice::Iter<'_, (i32, u32)>| {
+            for &(fd, flags) in slots {
+                match inherited.get(&fd) {
+                    Some(&file) => self.put(pid, fd, flags, file),
+                    None => return Some(flags),
                 }
-            };
-            let slot = Slot {
-                fd,
-                file_id: file.id,
-                flags,
-                fd_type: file.fd_type,
-            };
-            if let Some(table) = self.state.borrow_mut().tables.get_mut(&pid) {
-                table.push(slot);
             }
-        }
+            None
+        };
+        descriptions::each(&pidfd, pid, &fresh, |description| {
+            let flags = put_inherited(&mut slots).unwrap_or_default();
+            let dumped = description.and_then(|mut description| {
+                description.target.cloexec = flags & libc::FD_CLOEXEC as u32 != 0;
+                let fd = description.target.fd;
+                Ok((fd, self.description(dump, description, false)?))
+            });
+            if let Some((fd, file)) = dump.blockers.note(dumped)? {
+                self.put(pid, fd, flags, file);
+            }
+            Ok(())
+        })?;
+        put_inherited(&mut slots);
         let entries: Vec<FdinfoEntry> = match self.state.borrow().tables.get(&pid) {
             Some(table) => table.iter().map(fdinfo_entry).collect(),
             None => Vec::new(),
@@ -201,18 +201,45 @@ impl Files {
         Ok(())
     }
 
-    /// Dumps what stands at a number of a process; `fd_flags` are its `FD_*` flags.
-    fn descriptor(&self, dump: &Dump, pid: i32, fd: i32, fd_flags: u32) -> Result<Known> {
-        let doing = || format!("dumping descriptor {fd} of process {pid}");
-        let local = dump.target_descriptor(pid, fd).context(doing)?;
-        // Of the target's number and not of our own: the kernel has it at hand since the numbers were listed.
-        let link = proc::read_link(&format!("/proc/{pid}/fd/{fd}")).context(doing)?;
-        let mut target = target_of(local.as_fd(), link).context(doing)?;
-        target.pid = pid;
-        target.fd = fd;
-        target.cloexec = fd_flags & libc::FD_CLOEXEC as u32 != 0;
-        (target.flags, target.pos) = flags_and_offset(local.as_fd()).context(doing)?;
-        self.description(dump, target, local, false)
+    /// The descriptions of a process that its parent has at the same number.
+    fn inherited(
+        &self,
+        pid: i32,
+        parent: Option<i32>,
+        numbers: &[(i32, u32)],
+    ) -> Result<HashMap<i32, Known>> {
+        let mut inherited = HashMap::new();
+        let state = self.state.borrow();
+        let Some((parent, slots)) = parent.and_then(|p| Some((p, state.tables.get(&p)?))) else {
+            return Ok(inherited);
+        };
+        for &(fd, _) in numbers {
+            // Tables are walked in the order of the numbers.
+            let Ok(index) = slots.binary_search_by_key(&fd, |slot| slot.fd) else {
+                continue;
+            };
+            if kcmp_file(pid, fd, parent, fd)? == Ordering::Equal {
+                let slot = &slots[index];
+                let known = Known {
+                    id: slot.file_id,
+                    fd_type: slot.fd_type,
+                    vma_status: 0,
+                };
+                inherited.insert(fd, known);
+            }
+        }
+        Ok(inherited)
+    }
+
+    fn put(&self, pid: i32, fd: i32, flags: u32, file: Known) {
+        if let Some(table) = self.state.borrow_mut().tables.get_mut(&pid) {
+            table.push(Slot {
+                fd,
+                file_id: file.id,
+                flags,
+                fd_type: file.fd_type,
+            });
+        }
     }
 
     /// Dumps a description that a plugin came by, which may have no number anywhere.
@@ -220,17 +247,17 @@ impl Files {
     /// # Errors
     /// As for any descriptor.
     pub(crate) fn in_flight(&self, dump: &Dump, pid: i32, local: OwnedFd) -> Result<Known> {
-        let link = link_of(&local)?;
-        let mut target = target_of(local.as_fd(), link).context(|| "looking at a descriptor in a queue")?;
-        target.pid = pid;
-        target.fd = -1;
-        target.purpose = Purpose::InFlight as i32;
-        (target.flags, target.pos) =
-            flags_and_offset(local.as_fd()).context(|| "looking at a descriptor in a queue")?;
-        self.description(dump, target, local, true)
+        let description = Description::in_flight(pid, local)
+            .context(|| format!("looking at a descriptor in a queue of process {pid}"))?;
+        self.description(dump, description, true)
     }
 
-    fn description(&self, dump: &Dump, mut target: FileTarget, local: OwnedFd, hold: bool) -> Result<Known> {
+    fn description(&self, dump: &Dump, description: Description, hold: bool) -> Result<Known> {
+        let Description {
+            local,
+            mut target,
+            owner,
+        } = description;
         let (pid, fd) = (target.pid, target.fd);
         let like = Likeness {
             dev: target.dev,
@@ -243,7 +270,6 @@ impl Files {
             Err(place) => place,
         };
         target.local_fd = local.as_raw_fd();
-        let owner = owner_of(local.as_fd())?;
         check_owner(dump, &target, &owner)?;
         target.fown = owner.encode_to_vec();
         if let Some(id) = self.circle(&target)? {
@@ -486,81 +512,6 @@ fn fdinfo_entry(slot: &Slot) -> FdinfoEntry {
     }
 }
 
-/// The status flags and the offset of a description; 0 for one that has none.
-fn flags_and_offset(local: BorrowedFd<'_>) -> Result<(u32, u64)> {
-    let fd = local.as_raw_fd();
-    // SAFETY: F_GETFL takes no argument.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    if flags < 0 {
-        return Err(Error::last_os("asking for its flags"));
-    }
-    // SAFETY: lseek takes plain numbers; an offset of 0 from where it is moves nothing.
-    let pos = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
-    // Some files have offsets of the upper half; only -1 means that there is none.
-    let pos = if pos == -1 { 0 } else { pos.cast_unsigned() };
-    Ok((flags.cast_unsigned(), pos))
-}
-
-/// What `/proc` says of a descriptor of ours.
-fn link_of(local: &OwnedFd) -> Result<Vec<u8>> {
-    proc::read_link(&format!("/proc/self/fd/{}", local.as_raw_fd()))
-}
-
-/// What fstat(2) says of a descriptor of ours.
-fn target_of(local: BorrowedFd<'_>, link: Vec<u8>) -> Result<FileTarget> {
-    let stat = nix::sys::stat::fstat(local).context(|| "asking for its status")?;
-    Ok(FileTarget {
-        link,
-        dev: stat.st_dev,
-        ino: stat.st_ino,
-        mode: stat.st_mode,
-        nlink: stat.st_nlink,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        rdev: stat.st_rdev,
-        size: stat.st_size.cast_unsigned(),
-        mnt_id: -1,
-        ..FileTarget::default()
-    })
-}
-
-const F_GETSIG: libc::c_int = 11;
-const F_GETOWN_EX: libc::c_int = 16;
-const F_GETOWNER_UIDS: libc::c_int = 17;
-
-/// `struct f_owner_ex` of `<fcntl.h>`.
-#[repr(C)]
-#[derive(Default)]
-struct OwnerEx {
-    kind: libc::c_int,
-    pid: libc::pid_t,
-}
-
-/// The owner for SIGIO and SIGURG, see fcntl(2). An `O_PATH` descriptor has none.
-fn owner_of(local: BorrowedFd<'_>) -> Result<FownEntry> {
-    let mut entry = FownEntry::default();
-    let mut owner = OwnerEx::default();
-    // SAFETY: F_GETOWN_EX writes one f_owner_ex to the address given, which is one.
-    if unsafe { libc::fcntl(local.as_raw_fd(), F_GETOWN_EX, &raw mut owner) } < 0 {
-        return Ok(entry);
-    }
-    // SAFETY: F_GETSIG takes no argument.
-    let signal = unsafe { libc::fcntl(local.as_raw_fd(), F_GETSIG) };
-    entry.signum = u32::try_from(signal).unwrap_or(0);
-    if owner.pid != 0 {
-        let mut uids = [0u32; 2];
-        // SAFETY: F_GETOWNER_UIDS writes two uid_t to the address given, which holds two.
-        if unsafe { libc::fcntl(local.as_raw_fd(), F_GETOWNER_UIDS, uids.as_mut_ptr()) } < 0 {
-            return Err(Error::last_os("asking for the user ids of a descriptor's owner"));
-        }
-        entry.uid = uids[0];
-        entry.euid = uids[1];
-        entry.pid_type = owner.kind.cast_unsigned();
-        entry.pid = owner.pid.cast_unsigned();
-    }
-    Ok(entry)
-}
-
 /// Orders two descriptions by kcmp(2); equal means the same one.
 fn kcmp_file(pid1: i32, fd1: i32, pid2: i32, fd2: i32) -> Result<Ordering> {
     const KCMP_FILE: libc::c_int = 0;
@@ -614,22 +565,5 @@ mod tests {
         assert_eq!(order(&a, &b), Ordering::Equal);
         assert_ne!(order(&a, &c), Ordering::Equal);
         assert_eq!(order(&a, &c), order(&c, &a).reverse());
-    }
-
-    #[test]
-    fn an_owner_is_read_back() {
-        let (read, _write) = nix::unistd::pipe().unwrap();
-        assert_eq!(owner_of(read.as_fd()).unwrap(), FownEntry::default());
-        let me = std::process::id();
-        // SAFETY: F_SETOWN and F_SETSIG take plain numbers.
-        unsafe {
-            libc::fcntl(read.as_raw_fd(), libc::F_SETOWN, me as libc::c_int);
-            libc::fcntl(read.as_raw_fd(), 10, libc::SIGUSR1);
-        }
-        let owner = owner_of(read.as_fd()).unwrap();
-        assert_eq!(
-            (owner.pid, owner.pid_type, owner.signum),
-            (me, 1, libc::SIGUSR1 as u32)
-        );
     }
 }

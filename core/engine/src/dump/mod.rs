@@ -14,6 +14,7 @@
 mod background;
 mod blockers;
 mod context;
+mod descriptions;
 mod extra;
 mod facts;
 mod files;
@@ -312,7 +313,8 @@ fn dump_process(
     let exe = dump.blockers.note(exe)?.map_or(0, |exe| exe.id);
 
     if dump.table_owner(ids.files_id, pid) == pid {
-        dump.files.dump_table(dump, pid, process.parent, ids.files_id)?;
+        dump.files
+            .dump_table(dump, pid, process.parent, ids.files_id, status.descriptor_room)?;
     }
     task::dump_fs(dump, pid, ids, status.umask)?;
     let fields = dump_task_kinds(dump, pid)?;

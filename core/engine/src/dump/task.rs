@@ -20,6 +20,7 @@ use super::seccomp::Seccomp;
 use crate::arch;
 use crate::error::{Context, Error, Result};
 use crate::extra::{TaskExtra, ThreadExtra};
+use crate::parallel;
 use crate::proc::{Stat, Status};
 use crate::seize::State;
 
@@ -33,6 +34,8 @@ mod task_state {
 /// The one set of control groups that all tasks are in, as far as the core knows; a kind that saves
 /// membership overrides it.
 pub(crate) const CG_SET: u32 = 1;
+/// A thread is worth starting for so many threads of a process.
+const WORTH: usize = 16;
 /// Size of `struct robust_list_head`, see get_robust_list(2).
 const ROBUST_LIST_HEAD: u32 = 24;
 /// The same of a 32-bit program.
@@ -104,7 +107,8 @@ pub(crate) fn dump_leader(
         .first()
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no status"))?;
     let compat = infected.is_compat();
-    let (mut core, extra) = thread_core(subject, infected.tracee(), &thread, status, seccomp)?;
+    let outside = Outside::of(subject, pid, &thread.info)?;
+    let (mut core, extra) = thread_core(subject, infected.tracee(), &thread, outside, status, seccomp)?;
     core.tc = Some(TaskCoreEntry {
         task_state: if matches!(subject.state, State::Stopped(_)) {
             task_state::STOPPED
@@ -162,12 +166,20 @@ pub(crate) fn dump_threads(
 ) -> Result<Vec<ThreadExtra>> {
     let pid = subject.pid;
     let mut extras = Vec::with_capacity(threads.len());
-    for ((tracee, state), status) in threads
+    let asked: Vec<(i32, &ThreadInfo)> = threads
+        .iter()
+        .map(Tracee::tid)
+        .zip(states.iter().map(|state| &state.info))
+        .collect();
+    let outsides = parallel::map(&asked, WORTH, |&(tid, info)| Outside::of(subject, tid, info));
+    for (((tracee, state), outside), status) in threads
         .iter()
         .zip(states)
+        .zip(outsides)
         .zip(subject.facts.statuses.iter().skip(1))
     {
-        let core = thread_core(subject, tracee, state, status, seccomp)
+        let core = outside
+            .and_then(|outside| thread_core(subject, tracee, state, outside, status, seccomp))
             .context(|| format!("dumping thread {} of process {pid}", tracee.tid()));
         let Some((mut core, extra)) = dump.blockers.note(core)? else {
             continue;
@@ -179,20 +191,42 @@ pub(crate) fn dump_threads(
     Ok(extras)
 }
 
+/// What can be found out about a thread without tracing it.
+struct Outside {
+    scheduling: Scheduling,
+    robust_list: u64,
+    io_flusher: bool,
+}
+
+impl Outside {
+    fn of(subject: &Subject<'_>, tid: i32, info: &ThreadInfo) -> Result<Self> {
+        Ok(Self {
+            scheduling: Scheduling::of(tid)?,
+            robust_list: robust_list(tid, subject.compat)?,
+            io_flusher: extra::io_flusher(subject.pid, tid, info)?,
+        })
+    }
+}
+
 /// What every thread has.
 fn thread_core(
     subject: &Subject<'_>,
     tracee: &Tracee,
     state: &ThreadState,
+    outside: Outside,
     status: &Status,
     seccomp: &Seccomp,
 ) -> Result<(CoreEntry, ThreadExtra)> {
-    let (pid, tid) = (subject.pid, tracee.tid());
-    let mut scheduling = Scheduling::of(tid)?;
-    let extra = extra::thread(pid, tracee, state, &mut scheduling)?;
+    let tid = tracee.tid();
+    let Outside {
+        mut scheduling,
+        robust_list,
+        io_flusher,
+    } = outside;
+    let extra = extra::thread(tracee, state, &mut scheduling, io_flusher)?;
     let info = &state.info;
     let thread = ThreadCoreEntry {
-        futex_rla: robust_list(tid, subject.compat)?,
+        futex_rla: robust_list,
         futex_rla_len: if subject.compat {
             COMPAT_ROBUST_LIST_HEAD
         } else {

@@ -37,6 +37,8 @@ pub struct Status {
     pub tracer: i32,
     /// The pid in each pid namespace, the outermost first.
     pub ns_pids: Vec<i32>,
+    /// Slots of the descriptor table (`FDSize`), beyond which nothing is open.
+    pub descriptor_room: u64,
     /// Who it is.
     pub credentials: Credentials,
     /// Pending signals of the thread, bit 0 is signal 1.
@@ -82,6 +84,7 @@ impl Status {
                 b"Name" => status.name = unescape(value),
                 b"Umask" => status.umask = u32::from_str_radix(std::str::from_utf8(value).ok()?, 8).ok()?,
                 b"TracerPid" => status.tracer = parse(value)?,
+                b"FDSize" => status.descriptor_room = parse(value)?,
                 b"NSpid" => status.ns_pids = words(value)?,
                 b"Uid" => creds.uids = words(value)?.try_into().ok()?,
                 b"Gid" => creds.gids = words(value)?.try_into().ok()?,

@@ -1,0 +1,279 @@
+//! What the kernel says of open file descriptions, by copies of the target's descriptors.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use criu_plugin_api::message::{FileTarget, Purpose};
+use criu_proto::images::FownEntry;
+
+use crate::error::{Context, Error, Result};
+use crate::{parallel, proc};
+
+/// A thread is worth starting for so many descriptors.
+const WORTH: usize = 128;
+/// Descriptors that are looked at before the next are handed over, and such hands that may wait.
+const PART: usize = 64;
+const AHEAD: usize = 4;
+
+/// An open file description of the tree.
+#[derive(Debug)]
+pub(crate) struct Description {
+    /// A copy of our own.
+    pub(crate) local: OwnedFd,
+    /// What its kind will be told; without a number, and without what belongs to the descriptor.
+    pub(crate) target: FileTarget,
+    /// Whom its signals go to.
+    pub(crate) owner: FownEntry,
+}
+
+impl Description {
+    fn of(pidfd: &OwnedFd, pid: i32, fd: i32) -> Result<Self> {
+        // SAFETY: pidfd_getfd takes plain numbers.
+        let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
+        if got < 0 {
+            return Err(Error::last_os("copying it"));
+        }
+        // SAFETY: the call returned a new descriptor, which nobody else knows.
+        let local = unsafe { OwnedFd::from_raw_fd(got as RawFd) };
+        // Of the target's number and not of our own: the kernel may have it at hand.
+        Self::new(local, pid, fd, || {
+            proc::read_link(&format!("/proc/{pid}/fd/{fd}"))
+        })
+    }
+
+    /// One that has no number in its process.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub(crate) fn in_flight(pid: i32, local: OwnedFd) -> Result<Self> {
+        let link = format!("/proc/self/fd/{}", local.as_raw_fd());
+        let mut description = Self::new(local, pid, -1, || proc::read_link(&link))?;
+        description.target.purpose = Purpose::InFlight as i32;
+        Ok(description)
+    }
+
+    fn new(local: OwnedFd, pid: i32, fd: i32, link: impl FnOnce() -> Result<Vec<u8>>) -> Result<Self> {
+        let mut target = target_of(local.as_fd(), Vec::new())?;
+        target.link = match internal_link(&target) {
+            Some(link) => link,
+            None => link()?,
+        };
+        target.pid = pid;
+        target.fd = fd;
+        (target.flags, target.pos) = flags_and_offset(local.as_fd())?;
+        let owner = owner_of(local.as_fd())?;
+        Ok(Self { local, target, owner })
+    }
+}
+
+/// Looks at descriptors of a process and hands each to `take`, in their order; many by another thread, which is
+/// ahead.
+///
+/// # Errors
+/// Those of `take`. What a descriptor is may not be told: that is `take`'s to judge.
+pub(crate) fn each(
+    pidfd: &OwnedFd,
+    pid: i32,
+    fds: &[i32],
+    mut take: impl FnMut(Result<Description>) -> Result<()>,
+) -> Result<()> {
+    let look = |&fd: &i32| {
+        Description::of(pidfd, pid, fd).context(|| format!("dumping descriptor {fd} of process {pid}"))
+    };
+    if fds.len() < WORTH || parallel::threads() < 2 {
+        return fds.iter().try_for_each(|fd| take(look(fd)));
+    }
+    thread::scope(|scope| {
+        let (sender, receiver) = sync_channel::<Vec<Result<Description>>>(AHEAD);
+        let ahead = move || {
+            for part in fds.chunks(PART) {
+                // The walk has ended: nobody wants the others.
+                if sender.send(part.iter().map(look).collect()).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("descriptors".to_owned());
+        let Ok(thread) = thread.spawn_scoped(scope, ahead) else {
+            return fds.iter().try_for_each(|fd| take(look(fd)));
+        };
+        let mut taken = 0;
+        for part in receiver {
+            for description in part {
+                taken += 1;
+                take(description)?;
+            }
+        }
+        if thread.join().is_err() || taken != fds.len() {
+            return Err(Error::malformed(
+                format!("the descriptors of process {pid}"),
+                "have not all been looked at",
+            ));
+        }
+        Ok(())
+    })
+}
+
+/// What `/proc` says of a pipe or a socket, which the kernel forms of the inode number alone.
+fn internal_link(target: &FileTarget) -> Option<Vec<u8>> {
+    let (name, device) = match target.mode & libc::S_IFMT {
+        libc::S_IFIFO => ("pipe", devices()?.pipes),
+        libc::S_IFSOCK => ("socket", devices()?.sockets),
+        _ => return None,
+    };
+    // Others lie in a file system, under a path.
+    (target.dev == device).then(|| format!("{name}:[{}]", target.ino).into_bytes())
+}
+
+/// The devices of the file systems that pipes and sockets lie in.
+struct Devices {
+    pipes: u64,
+    sockets: u64,
+}
+
+fn devices() -> Option<&'static Devices> {
+    static DEVICES: OnceLock<Option<Devices>> = OnceLock::new();
+    let find = || {
+        let device = |fd: &OwnedFd| nix::sys::stat::fstat(fd).ok().map(|stat| stat.st_dev);
+        let (pipe, _) = nix::unistd::pipe().ok()?;
+        let (socket, _) = std::os::unix::net::UnixStream::pair().ok()?;
+        Some(Devices {
+            pipes: device(&pipe)?,
+            sockets: device(&socket.into())?,
+        })
+    };
+    DEVICES.get_or_init(find).as_ref()
+}
+
+/// The status flags and the offset of a description; 0 for one that has none.
+fn flags_and_offset(local: BorrowedFd<'_>) -> Result<(u32, u64)> {
+    let fd = local.as_raw_fd();
+    // SAFETY: F_GETFL takes no argument.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if flags < 0 {
+        return Err(Error::last_os("asking for its flags"));
+    }
+    // SAFETY: lseek takes plain numbers; an offset of 0 from where it is moves nothing.
+    let pos = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };
+    // Some files have offsets of the upper half; only -1 means that there is none.
+    let pos = if pos == -1 { 0 } else { pos.cast_unsigned() };
+    Ok((flags.cast_unsigned(), pos))
+}
+
+/// What fstat(2) says of a descriptor of ours.
+pub(crate) fn target_of(local: BorrowedFd<'_>, link: Vec<u8>) -> Result<FileTarget> {
+    let stat = nix::sys::stat::fstat(local).context(|| "asking for its status")?;
+    Ok(FileTarget {
+        link,
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        mode: stat.st_mode,
+        nlink: stat.st_nlink,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        rdev: stat.st_rdev,
+        size: stat.st_size.cast_unsigned(),
+        mnt_id: -1,
+        ..FileTarget::default()
+    })
+}
+
+const F_GETSIG: libc::c_int = 11;
+const F_GETOWN_EX: libc::c_int = 16;
+const F_GETOWNER_UIDS: libc::c_int = 17;
+
+/// `struct f_owner_ex` of `<fcntl.h>`.
+#[repr(C)]
+#[derive(Default)]
+struct OwnerEx {
+    kind: libc::c_int,
+    pid: libc::pid_t,
+}
+
+/// The owner for SIGIO and SIGURG, see fcntl(2). An `O_PATH` descriptor has none.
+fn owner_of(local: BorrowedFd<'_>) -> Result<FownEntry> {
+    let mut entry = FownEntry::default();
+    let mut owner = OwnerEx::default();
+    // SAFETY: F_GETOWN_EX writes one f_owner_ex to the address given, which is one.
+    if unsafe { libc::fcntl(local.as_raw_fd(), F_GETOWN_EX, &raw mut owner) } < 0 {
+        return Ok(entry);
+    }
+    // SAFETY: F_GETSIG takes no argument.
+    let signal = unsafe { libc::fcntl(local.as_raw_fd(), F_GETSIG) };
+    entry.signum = u32::try_from(signal).unwrap_or(0);
+    if owner.pid != 0 {
+        let mut uids = [0u32; 2];
+        // SAFETY: F_GETOWNER_UIDS writes two uid_t to the address given, which holds two.
+        if unsafe { libc::fcntl(local.as_raw_fd(), F_GETOWNER_UIDS, uids.as_mut_ptr()) } < 0 {
+            return Err(Error::last_os("asking for the user ids of a descriptor's owner"));
+        }
+        entry.uid = uids[0];
+        entry.euid = uids[1];
+        entry.pid_type = owner.kind.cast_unsigned();
+        entry.pid = owner.pid.cast_unsigned();
+    }
+    Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn names_of_pipes_and_sockets_are_those_of_proc() {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        for local in [read, write, one.into()] {
+            let link = proc::read_link(&format!("/proc/self/fd/{}", local.as_raw_fd())).unwrap();
+            let target = target_of(local.as_fd(), Vec::new()).unwrap();
+            assert_eq!(internal_link(&target), Some(link));
+        }
+        let file = File::open("/dev/null").unwrap();
+        assert_eq!(internal_link(&target_of(file.as_fd(), Vec::new()).unwrap()), None);
+    }
+
+    #[test]
+    fn many_descriptors_come_in_their_order() {
+        let files: Vec<File> = (0..1000).map(|_| File::open("/dev/null").unwrap()).collect();
+        let mut fds: Vec<i32> = files.iter().map(|file| file.as_raw_fd()).collect();
+        // One that is not open is told of in its place.
+        fds.insert(500, 1 << 20);
+        let pid = std::process::id().cast_signed();
+        // SAFETY: pidfd_open takes plain numbers and returns a new descriptor.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, pid, 0) as RawFd) };
+        let mut seen = Vec::new();
+        each(&pidfd, pid, &fds, |description| {
+            seen.push(description.map_or(1 << 20, |description| description.target.fd));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, fds);
+        let mut count = 0;
+        let stopped = each(&pidfd, pid, &fds, |_| {
+            count += 1;
+            Err(Error::malformed("it", "is enough"))
+        });
+        assert!(stopped.is_err() && count == 1);
+    }
+
+    #[test]
+    fn an_owner_is_read_back() {
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        assert_eq!(owner_of(read.as_fd()).unwrap(), FownEntry::default());
+        let me = std::process::id();
+        // SAFETY: F_SETOWN and F_SETSIG take plain numbers.
+        unsafe {
+            libc::fcntl(read.as_raw_fd(), libc::F_SETOWN, me as libc::c_int);
+            libc::fcntl(read.as_raw_fd(), 10, libc::SIGUSR1);
+        }
+        let owner = owner_of(read.as_fd()).unwrap();
+        assert_eq!(
+            (owner.pid, owner.pid_type, owner.signum),
+            (me, 1, libc::SIGUSR1 as u32)
+        );
+    }
+}
