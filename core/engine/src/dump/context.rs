@@ -58,6 +58,8 @@ pub(crate) struct Context {
     /// Whether tasks are held by a means of a kind's, see [`Services::tasks_are_held`].
     pub(crate) held: Cell<bool>,
     pidfds: RefCell<HashMap<i32, Rc<OwnedFd>>>,
+    /// Process, number and text of the descriptor that is being dumped, if it has been read ahead.
+    known_fdinfo: RefCell<Option<((i32, i32), Vec<u8>)>>,
     sequences: RefCell<HashMap<String, u32>>,
     pages_ids: Cell<u32>,
     /// What the format has no place for.
@@ -86,6 +88,7 @@ impl Context {
             infected: RefCell::default(),
             held: Cell::new(false),
             pidfds: RefCell::default(),
+            known_fdinfo: RefCell::default(),
             sequences: RefCell::default(),
             pages_ids: Cell::new(0),
             extras: RefCell::default(),
@@ -224,6 +227,11 @@ impl Context {
         Ok(calls.iter().map(|call| u32::try_from(call.result).ok()).collect())
     }
 
+    /// Keeps what `/proc/PID/fdinfo/FD` says of the descriptor whose turn it is.
+    pub(crate) fn fdinfo_known(&self, pid: i32, fd: i32, text: Option<Vec<u8>>) {
+        *self.known_fdinfo.borrow_mut() = text.map(|text| ((pid, fd), text));
+    }
+
     /// A pidfd of a process of the tree.
     pub(crate) fn pidfd(&self, pid: i32) -> Result<Rc<OwnedFd>> {
         if let Some(pidfd) = self.pidfds.borrow().get(&pid) {
@@ -344,6 +352,11 @@ impl Services for Context {
     }
 
     fn fdinfo(&self, pid: i32, fd: i32) -> ApiResult<Vec<u8>> {
+        if let Some((of, text)) = &*self.known_fdinfo.borrow()
+            && *of == (pid, fd)
+        {
+            return Ok(text.clone());
+        }
         proc::read(&format!("/proc/{pid}/fdinfo/{fd}")).map_err(api)
     }
 

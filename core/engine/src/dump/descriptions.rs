@@ -26,6 +26,8 @@ pub(crate) struct Description {
     pub(crate) target: FileTarget,
     /// Whom its signals go to.
     pub(crate) owner: FownEntry,
+    /// `/proc/PID/fdinfo/FD`, where its kind is likely to ask for it.
+    pub(crate) fdinfo: Option<Vec<u8>>,
 }
 
 impl Description {
@@ -41,6 +43,15 @@ impl Description {
         Self::new(local, pid, fd, || {
             proc::read_link(&format!("/proc/{pid}/fd/{fd}"))
         })
+    }
+
+    /// Reads ahead what is asked for of files that are nothing but state of the kernel.
+    fn with_fdinfo(mut self) -> Result<Self> {
+        if self.target.link.starts_with(b"anon_inode:") {
+            let path = format!("/proc/{}/fdinfo/{}", self.target.pid, self.target.fd);
+            self.fdinfo = Some(proc::read(&path)?);
+        }
+        Ok(self)
     }
 
     /// One that has no number in its process.
@@ -64,7 +75,12 @@ impl Description {
         target.fd = fd;
         (target.flags, target.pos) = flags_and_offset(local.as_fd())?;
         let owner = owner_of(local.as_fd())?;
-        Ok(Self { local, target, owner })
+        Ok(Self {
+            local,
+            target,
+            owner,
+            fdinfo: None,
+        })
     }
 }
 
@@ -79,9 +95,9 @@ pub(crate) fn each(
     fds: &[i32],
     mut take: impl FnMut(Result<Description>) -> Result<()>,
 ) -> Result<()> {
-    let look = |&fd: &i32| {
-        Description::of(pidfd, pid, fd).context(|| format!("dumping descriptor {fd} of process {pid}"))
-    };
+    let of = |fd| Description::of(pidfd, pid, fd);
+    let doing = |fd| format!("dumping descriptor {fd} of process {pid}");
+    let look = |&fd: &i32| of(fd).context(|| doing(fd));
     if fds.len() < WORTH || parallel::threads() < 2 {
         return fds.iter().try_for_each(|fd| take(look(fd)));
     }
@@ -90,6 +106,7 @@ pub(crate) fn each(
         let ahead = move || {
             for part in fds.chunks(PART) {
                 // The walk has ended: nobody wants the others.
+                let look = |&fd: &i32| of(fd).and_then(Description::with_fdinfo).context(|| doing(fd));
                 if sender.send(part.iter().map(look).collect()).is_err() {
                     return;
                 }

@@ -257,6 +257,7 @@ impl Files {
             local,
             mut target,
             owner,
+            fdinfo,
         } = description;
         let (pid, fd) = (target.pid, target.fd);
         let like = Likeness {
@@ -286,6 +287,8 @@ impl Files {
             .borrow_mut()
             .under_way
             .push((local.as_raw_fd(), target.id));
+        // One description may lead to others: each is asked about itself first.
+        dump.fdinfo_known(pid, fd, fdinfo);
         let dispatched = self.dispatch(dump, target);
         self.state.borrow_mut().under_way.pop();
         let file = dispatched?;
