@@ -69,7 +69,6 @@ static inline void guest_verdict(const char *fmt, ...)
 /* The condition holds. */
 #define CHECK(cond)                                                                                                 \
 	do {                                                                                                        \
-		errno = 0;                                                                                          \
 		if (!(cond))                                                                                        \
 			FAIL("%s (errno %d: %s)", #cond, errno, strerror(errno));                                   \
 	} while (0)
