@@ -16,6 +16,7 @@ criu_tests::guests! {
         itimer_ticks,
         itimers,
         limits,
+        limits_tight,
         many_processes,
         membarrier,
         pdeathsig,

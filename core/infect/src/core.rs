@@ -12,6 +12,7 @@ use crate::arch::{self, Gadgets};
 use crate::check::{check, is_compat_program};
 use crate::error::{Error, Result};
 use crate::exit::{self, Context, Frames, OutsideCall, Place};
+use crate::limits;
 use crate::maps::Maps;
 use crate::state::{Queue, SigInfo};
 use crate::sys;
@@ -319,12 +320,16 @@ impl Core {
             args: [l.base, l.total, prot, flags, u64::MAX, 0],
         };
         let first = self.frames.at;
-        let mut got = self.outside_call(map, first)?;
+        let (mut got, limits) = limits::with_room(tid, || self.outside_call(map, first))?;
         // Some do not allow memory to be written and executed (PR_SET_MDWE, security modules).
         let separate = matches!(-got as i32, libc::EACCES | libc::EPERM);
         if separate {
             map.args[2] = (libc::PROT_READ | libc::PROT_EXEC) as u64;
             got = self.outside_call(map, first)?;
+        }
+        if got == -i64::from(libc::ENOMEM) && !limits.is_empty() {
+            let limits = limits.join(", ");
+            return Err(Error::Limited { tid, limits });
         }
         if self.result("mmap", got)? as u64 != l.base {
             return Err(Error::Answer { tid, doing: "mmap" });

@@ -76,6 +76,16 @@ pub enum Error {
         /// Why.
         errno: Errno,
     },
+    /// The limits of the task leave no room for the parasite.
+    #[error(
+        "task {tid} may have no more memory: {limits} (raise it for the time of the dump, see prlimit(1))"
+    )]
+    Limited {
+        /// Thread id.
+        tid: i32,
+        /// The limits that it has.
+        limits: String,
+    },
     /// Memory of the task could not be read or written.
     #[error("{doing} {len} bytes at {address:#x} of task {tid} failed: {errno}")]
     Memory {

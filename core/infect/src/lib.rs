@@ -46,6 +46,7 @@ mod core;
 mod error;
 mod exit;
 mod infected;
+mod limits;
 mod maps;
 mod state;
 mod sys;

@@ -445,12 +445,15 @@ fn code_of_32_bits_is_entered_and_left() {
 fn a_failed_infection_changes_nothing() {
     let shared = Shared::new();
     let child = Child::new(|| {
-        let limit = libc::rlimit {
-            rlim_cur: 0x10_0000,
-            rlim_max: 0x10_0000,
-        };
-        // SAFETY: limits this process alone; nothing is mapped afterwards.
-        unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+        // As many mappings as there may be (vm.max_map_count): neighbours differ, so that they stay apart.
+        for protection in [libc::PROT_NONE, libc::PROT_READ].into_iter().cycle() {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            // SAFETY: maps memory that nobody refers to.
+            let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
+            if at == libc::MAP_FAILED {
+                break;
+            }
+        }
         loop {
             let good = spin_with_vectors(shared.word(0), 5_000);
             shared.add(if good { 1 } else { 3 });
