@@ -110,9 +110,15 @@ struct Parser {
 impl Parser {
     /// Takes some whole lines of smaps; on failure the number of the line.
     fn text(&mut self, text: &[u8]) -> std::result::Result<(), usize> {
-        for line in text.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-            self.count += 1;
-            self.line(line).ok_or(self.count)?;
+        let mut start = 0;
+        let ends = memchr::memchr_iter(b'\n', text).chain([text.len()]);
+        for end in ends {
+            let line = text.get(start..end).filter(|line| !line.is_empty());
+            start = end + 1;
+            if let Some(line) = line {
+                self.count += 1;
+                self.line(line).ok_or(self.count)?;
+            }
         }
         Ok(())
     }
