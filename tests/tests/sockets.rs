@@ -53,6 +53,7 @@ criu_tests::guests! {
         tcp_self (.option("--tcp-established")),
         tcp_shutdown_read (.option("--tcp-established")),
         tcp_skip_in_flight (.option("--tcp-established").dump_option("--skip-in-flight")),
+        tcp_syn_recv (.option("--tcp-established")),
         tcp_syn_sent (.option("--tcp-established")),
         tcp_syn_sent_blocked (.option("--tcp-established")),
         tcp_unsent (.option("--tcp-established")),
