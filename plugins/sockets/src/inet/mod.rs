@@ -56,6 +56,7 @@ thread_local! {
 /// What was found out for one dump alone.
 fn forget() {
     crate::netns::forget();
+    crate::undo::forget();
     table::forget();
     diag::forget();
     multicast::forget();
