@@ -45,7 +45,7 @@ pub(crate) fn set_option(host: &Host<'_>, file: &FileTarget, level: i32, option:
         && TOLD.with_borrow_mut(|told| told.insert(file.pid))
     {
         let text = format!(
-            "pid {} from fd {} on: a killed dump would leave options of sockets changed, as option {option} of level {level}: {e}",
+            "pid {} from fd {} on: a killed dump would leave options changed, as {option} of level {level}: {e}",
             file.pid, file.fd
         );
         host.log(2, "sockets", &text);

@@ -318,8 +318,8 @@ pub(crate) fn from_background<T>(work: impl FnOnce() -> T) -> T {
 /// Bytes of stack for [`apart`].
 const STACK: usize = 256 << 10;
 
-/// Does something in a short-lived process that shares all memory and descriptors with this one, and comes back when it is
-/// done. Should this process be killed meanwhile, that one does its work to the end. clone(2)
+/// Does something in a short-lived process that shares all memory and descriptors with this one, and comes back
+/// when it is done. Should this process be killed meanwhile, that one does its work to the end. clone(2)
 pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
     extern "C" fn run<W: FnMut()>(work: *mut libc::c_void) -> libc::c_int {
         // What is sent to the whole process group, or by an alarm of this process, is not meant for it.

@@ -56,7 +56,8 @@ int main(void)
 		read_all(s[i], buf, 5);
 		talk(c[i], s[i]);
 		/* The listening socket: who has the key comes in, who does not is not heard. */
-		int stranger = client(f, l[i], NULL), liar = client(f, l[i], "none"), friend = client(f, l[i], "a key"), t = OK(accept(l[i], NULL, NULL));
+		int stranger = client(f, l[i], NULL), liar = client(f, l[i], "none");
+		int friend = client(f, l[i], "a key"), t = OK(accept(l[i], NULL, NULL));
 		joined(friend);
 		talk(friend, t);
 		EQ(tcp_state(stranger), TCP_SYN_SENT);

@@ -1,5 +1,5 @@
-/* A connection half open at the listening side (SYN_RECV), which is nobody's socket yet: it is not saved, and comes about
- * all the same, for the other side asks again. */
+/* A connection half open at the listening side (SYN_RECV), which is nobody's socket yet: it is not saved, and comes
+ * about all the same, for the other side asks again. */
 #include "../inet.h"
 /* Requests for connections to this port that were answered, and whose answer was not confirmed. */
 static int requests(int family, int port)
