@@ -1,6 +1,8 @@
 //! What a guest needs of the machine, given for the time of its run and taken back afterwards.
 
 use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Something a guest needs.
@@ -15,6 +17,9 @@ pub enum Need {
     /// A mount namespace of the test's thread, which all processes that it starts are born into: mounts that a
     /// guest makes are seen by nobody else, and go with it.
     Mounts,
+    /// A network namespace of the test's thread, which all processes that it starts are born into, with a loopback
+    /// device and sockets of ICMP echo for all: nobody else gets the packets.
+    Network,
     /// No other test that makes System V objects at the same time: the kernel hands out their ids again, and one
     /// could be taken between a dump and its restore.
     SystemV,
@@ -43,6 +48,7 @@ impl Need {
             Need::HugePages => allow_huge_pages(),
             Need::Terminals => own_terminals(),
             Need::Mounts => own_mounts().expect("a mount namespace of its own"),
+            Need::Network => own_network().expect("a network namespace of its own"),
             Need::SystemV => guard = Some(SYSTEM_V.lock().unwrap_or_else(PoisonError::into_inner)),
         }
         Met(self, guard)
@@ -56,6 +62,36 @@ fn own_mounts() -> nix::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(nothing, "/", nothing, private, nothing)
+}
+
+fn own_network() -> io::Result<()> {
+    use nix::sched::{CloneFlags, unshare};
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    loopback_up()?;
+    // Of the namespace of the thread that writes it.
+    fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
+}
+
+/// Switches the loopback device on (`SIOCSIFFLAGS`, netdevice(7)).
+fn loopback_up() -> io::Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    // SAFETY: ifreq is plain data; zeroes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the request reads a whole ifreq.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 fn own_terminals() {

@@ -1,4 +1,4 @@
-//! Sockets: unix, TCP, UDP, netlink, packet.
+//! Sockets: unix, TCP, UDP, raw, netlink, packet.
 criu_tests::guests! {
     sockets {
         bind_options,
@@ -17,6 +17,9 @@ criu_tests::guests! {
         packet_ring_blocks,
         packet_ring_both,
         packet_ring_shared,
+        ping (.need(criu_tests::Need::Network)),
+        raw_connected (.need(criu_tests::Need::Network)),
+        raw_options,
         reuse_groups,
         sock_device (.option("--tcp-established")),
         sock_filter (.option("--tcp-established")),
@@ -28,6 +31,7 @@ criu_tests::guests! {
         tcp_close_wait (.option("--tcp-established")),
         tcp_closing (.option("--tcp-established")),
         tcp_connection_options (.option("--tcp-established")),
+        tcp_conntrack (.option("--tcp-established").need(criu_tests::Need::Network)),
         tcp_ended (.option("--tcp-established")),
         tcp_ended_unread (.option("--tcp-established")),
         tcp_established (.option("--tcp-established")),
@@ -39,6 +43,7 @@ criu_tests::guests! {
         tcp_last_ack (.option("--tcp-established")),
         tcp_listen (.option("--tcp-established")),
         tcp_listen_options,
+        tcp_md5 (.option("--tcp-established")),
         tcp_mapped (.option("--tcp-established")),
         tcp_options (.option("--tcp-established")),
         tcp_outside (.option("--tcp-established")),
@@ -48,6 +53,7 @@ criu_tests::guests! {
         tcp_self (.option("--tcp-established")),
         tcp_shutdown_read (.option("--tcp-established")),
         tcp_skip_in_flight (.option("--tcp-established").dump_option("--skip-in-flight")),
+        tcp_syn_recv (.option("--tcp-established")),
         tcp_syn_sent (.option("--tcp-established")),
         tcp_syn_sent_blocked (.option("--tcp-established")),
         tcp_unsent (.option("--tcp-established")),
@@ -62,6 +68,7 @@ criu_tests::guests! {
         udp_shutdown,
         udp_unread,
         udp_unread_any,
+        udplite,
         unix_dgram,
         unix_elsewhere,
         unix_folder,

@@ -6,6 +6,7 @@
 
 mod dump;
 mod features;
+mod keep;
 mod object;
 mod restore;
 mod sys;

@@ -1,9 +1,8 @@
 //! Makes the objects before the forks and opens descriptions of them in the tasks.
 
 use std::collections::HashMap;
-use std::fs::{File, metadata};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 
 use criu_plugin_api::message::{FileRecord, OpenRequest, Purpose};
 use criu_plugin_api::restore::{apply_flags, apply_owner, seek};
@@ -12,21 +11,21 @@ use criu_proto::images::{FileEntry, MemfdFileEntry, MemfdInodeEntry};
 use criu_proto::magic;
 use prost::Message;
 
+use crate::keep::Kept;
 use crate::object::{self, SEAL_SEAL, SEAL_WRITE};
 use crate::sys;
 
-/// The objects of a restore, held open by the coordinator until the end.
+/// The objects of a restore, kept by the coordinator until the end.
 #[derive(Default)]
 pub(crate) struct Restore {
-    /// The process that holds them.
+    /// The process that keeps them.
     holder: u32,
     objects: HashMap<u32, Object>,
 }
 
 struct Object {
-    file: File,
+    kept: Kept,
     entry: MemfdInodeEntry,
-    inode: (u64, u64),
 }
 
 fn entry(file: &FileRecord) -> Result<MemfdFileEntry> {
@@ -83,15 +82,9 @@ impl Restore {
                 continue;
             };
             let file = object::make(host, &entry)?;
-            let meta = file.metadata().context(|| "looking at a new memory object")?;
-            restore.objects.insert(
-                id,
-                Object {
-                    file,
-                    entry,
-                    inode: (meta.dev(), meta.ino()),
-                },
-            );
+            let kept =
+                Kept::of(file, entry.hugetlb_flag.is_some()).context(|| "keeping a new memory object")?;
+            restore.objects.insert(id, Object { kept, entry });
         }
         Ok(restore)
     }
@@ -110,38 +103,37 @@ impl Restore {
             format!("opening the memory object {name:?} as file {}", request.file.id)
         };
         let flags = open_flags(request, &entry, object.entry.seals);
-        let fd = self.reopen(object, flags).context(what)?;
+        let fd = object.kept.reopen(self.holder, flags).context(what)?;
         if matches!(request.purpose(), Purpose::Descriptor | Purpose::InFlight) && flags & libc::O_PATH == 0 {
             complete(&fd, &entry).context(what)?;
         }
         Ok(Progress::Done(Opened::one(fd)))
     }
 
-    /// Another description of an object: by the descriptor that the fork has handed down, or, when this
-    /// task has closed that already, by the one of the coordinator.
-    fn reopen(&self, object: &Object, flags: i32) -> nix::Result<OwnedFd> {
-        let fd = object.file.as_raw_fd();
-        let is_here =
-            metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|m| (m.dev(), m.ino()) == object.inode);
-        sys::reopen((!is_here).then_some(self.holder), fd, flags)
-    }
-
     /// Everything is mapped: the objects get their seals.
     pub(crate) fn finish(self, outcome: Outcome) -> Result<()> {
-        if outcome != Outcome::Success {
-            return Ok(());
-        }
-        for Object { file, entry, .. } in self.objects.into_values() {
+        let mut result = Ok(());
+        for Object { kept, entry } in self.objects.into_values() {
             // Sealing everything but more seals is how objects are born that allow for none.
-            if entry.seals == 0 || entry.seals == SEAL_SEAL {
-                continue;
+            let sealed = entry.seals != 0 && entry.seals != SEAL_SEAL;
+            if outcome == Outcome::Success && sealed && result.is_ok() {
+                result = seal(&kept, self.holder, &entry);
             }
-            let name = String::from_utf8_lossy(&entry.name);
-            sys::add_seals(&file, entry.seals)
-                .context(|| format!("sealing the memory object {name:?} with {:#x}", entry.seals))?;
+            let released = kept.release();
+            result = result.and(released.context(|| "letting go of a memory object"));
         }
-        Ok(())
+        result
     }
+}
+
+fn seal(kept: &Kept, holder: u32, entry: &MemfdInodeEntry) -> Result<()> {
+    let what = || {
+        let name = String::from_utf8_lossy(&entry.name);
+        format!("sealing the memory object {name:?} with {:#x}", entry.seals)
+    };
+    // Only a description that may write seals.
+    let file = File::from(kept.reopen(holder, libc::O_RDWR).context(what)?);
+    sys::add_seals(&file, entry.seals).context(what)
 }
 
 fn open_flags(request: &OpenRequest, entry: &MemfdFileEntry, seals: u32) -> i32 {

@@ -7,8 +7,8 @@ use std::ptr::NonNull;
 
 use criu_plugin_api::message::FileTarget;
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, OFlag, fallocate, open};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use nix::sys::stat::Mode;
 
 /// The descriptor of a file to be dumped, for as long as its target is at hand.
@@ -24,11 +24,55 @@ pub(crate) fn reopen(pid: Option<u32>, fd: i32, flags: i32) -> nix::Result<Owned
         Some(pid) => format!("/proc/{pid}/fd/{fd}"),
         None => format!("/proc/self/fd/{fd}"),
     };
-    open(
-        path.as_str(),
-        OFlag::from_bits_retain(flags) | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )
+    open(&path, flags)
+}
+
+/// open(2) with `O_CLOEXEC`.
+pub(crate) fn open(path: &str, flags: i32) -> nix::Result<OwnedFd> {
+    let flags = OFlag::from_bits_retain(flags) | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty())
+}
+
+/// A page of an object, mapped so that the object lasts: neither readable nor writable, private, so that it is in the
+/// way of no seal, and not handed down to children. It is to be released.
+pub(crate) struct Hold {
+    at: NonNull<libc::c_void>,
+}
+
+/// The length of the mapping.
+const PAGE: NonZeroUsize = match NonZeroUsize::new(4096) {
+    Some(page) => page,
+    None => unreachable!(),
+};
+
+impl Hold {
+    /// Maps the first page; there need not be one.
+    pub(crate) fn of(object: &File) -> nix::Result<Self> {
+        // SAFETY: a new mapping at a place that the kernel chooses touches no memory of ours.
+        let at = unsafe { mmap(None, PAGE, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE, object, 0) }?;
+        let hold = Self { at };
+        // SAFETY: the mapping is ours, and nothing refers into it.
+        match unsafe { madvise(at, PAGE.get(), MmapAdvise::MADV_DONTFORK) } {
+            Ok(()) => Ok(hold),
+            Err(errno) => hold.release().and(Err(errno)),
+        }
+    }
+
+    /// Where it can be opened, in the process with this pid.
+    pub(crate) fn path(&self, pid: Option<u32>) -> String {
+        let start = self.at.as_ptr() as usize;
+        let end = start + PAGE.get();
+        match pid {
+            Some(pid) => format!("/proc/{pid}/map_files/{start:x}-{end:x}"),
+            None => format!("/proc/self/map_files/{start:x}-{end:x}"),
+        }
+    }
+
+    /// Unmaps it, in the process that has mapped it: in others something else may be there by now.
+    pub(crate) fn release(self) -> nix::Result<()> {
+        // SAFETY: the mapping was made in `of`, and nothing refers into it.
+        unsafe { munmap(self.at, PAGE.get()) }
+    }
 }
 
 /// memfd_create(2); the name is any bytes but NUL.
@@ -63,7 +107,7 @@ pub(crate) fn shared_anonymous(size: u64, huge: Option<u32>) -> nix::Result<File
     let page = huge.map_or(4096, |log| 1 << log);
     let end = start + length.get().next_multiple_of(page);
     let path = format!("/proc/self/map_files/{start:x}-{end:x}");
-    let opened = open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
+    let opened = open(&path, libc::O_RDWR);
     // SAFETY: this mapping was made above, and nothing refers into it.
     unsafe { munmap(at, end - start) }?;
     opened.map(File::from)

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use criu_plugin_api::image::{self, ImageKind};
 use criu_plugin_api::{Context, Error, Host, Result};
 
-use crate::sys;
+use crate::{fresh, sys};
 
 pub(crate) static UNIX: ImageKind = image::own_kind("SK_EXTRA_UNIX", "sk-extra-unix.img", 0x534b_5855);
 pub(crate) static INET: ImageKind = image::own_kind("SK_EXTRA_INET", "sk-extra-inet.img", 0x534b_5849);
@@ -237,14 +237,14 @@ impl Sort {
             _ => IPV6,
         };
         let internet = [libc::AF_INET, libc::AF_INET6].contains(&self.family);
-        let transport = match self.protocol {
-            libc::IPPROTO_TCP if internet => TCP,
-            libc::IPPROTO_UDP if internet => UDP,
+        let transport = match (self.kind, self.protocol) {
+            (libc::SOCK_STREAM, libc::IPPROTO_TCP) if internet => TCP,
+            (libc::SOCK_DGRAM, libc::IPPROTO_UDP) if internet => UDP,
             _ => &[],
         };
         let multicast = match (self.family, self.kind) {
-            (libc::AF_INET, libc::SOCK_DGRAM) => MULTICAST,
-            (libc::AF_INET6, libc::SOCK_DGRAM) => MULTICAST6,
+            (libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_RAW) => MULTICAST,
+            (libc::AF_INET6, libc::SOCK_DGRAM | libc::SOCK_RAW) => MULTICAST6,
             _ => &[],
         };
         let common = if [libc::AF_UNIX, libc::AF_NETLINK].contains(&self.family) {
@@ -294,7 +294,7 @@ thread_local! {
 pub(crate) fn options(fd: RawFd, sort: Sort) -> Result<Vec<OptionValue>> {
     let read = || {
         if !DEFAULTS.with_borrow(|defaults| defaults.contains_key(&sort)) {
-            let fresh = sys::socket(sort.family, sort.kind, sort.protocol)?;
+            let fresh = fresh::like(sort)?;
             let values = sort.values(fresh.as_raw_fd())?;
             DEFAULTS.with_borrow_mut(|defaults| defaults.insert(sort, values));
         }

@@ -1,4 +1,4 @@
-//! Sockets: unix, TCP, UDP, netlink, packet.
+//! Sockets: unix, TCP, UDP, raw, netlink, packet.
 //!
 //! One module a family, each with its dump and its restore. How a TCP connection is taken apart and put
 //! together again is known by the crate `criu-tcp-repair`.
@@ -8,6 +8,7 @@ mod external;
 mod extra;
 mod families;
 mod features;
+mod fresh;
 mod inet;
 mod lock;
 mod netlink;
@@ -23,5 +24,5 @@ mod unix;
 
 criu_plugin_api::export_plugin! {
     name: "sockets",
-    description: "Unix, TCP, UDP, netlink and packet sockets, and the lock of the network",
+    description: "Unix, TCP, UDP, raw, netlink and packet sockets, and the lock of the network",
 }

@@ -60,6 +60,17 @@ pub(crate) struct Connection {
     pub(crate) remote: SocketAddr,
 }
 
+impl Connection {
+    /// The same for all the ways to write an address: IPv4 in IPv6, a device beside it.
+    pub(crate) fn canonical(self) -> Self {
+        let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self {
+            local: plain(self.local),
+            remote: plain(self.remote),
+        }
+    }
+}
+
 /// The lasting table of the tree with this root.
 pub(crate) fn lasting_table(root: i32) -> String {
     format!("CRIU-{root}")

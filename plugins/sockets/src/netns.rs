@@ -76,6 +76,15 @@ pub(crate) fn host_pid(host: &Host<'_>, pid: i32) -> Result<i32> {
 }
 
 impl Namespace {
+    /// The same once more.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        let handle = self.handle.try_clone()?;
+        Ok(Self { handle, ..*self })
+    }
+
     /// Runs `work`, which opens sockets, inside the namespace.
     ///
     /// # Errors

@@ -1,14 +1,28 @@
 //! What a target is to take back itself should the dump be killed.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
+
 use criu_plugin_api::Host;
 use criu_plugin_api::message::{FileTarget, RemoteArg, RemoteCall};
 
 use crate::sys;
 
+thread_local! {
+    /// The processes of which was said that not all can be taken back.
+    static TOLD: RefCell<HashSet<i32>> = RefCell::default();
+}
+
+/// The dump is over.
+pub(crate) fn forget() {
+    TOLD.with_borrow_mut(HashSet::clear);
+}
+
 /// `setsockopt(fd, level, option, &value, 4)` in the process in which `file` was found. A file that
 /// only travels in a queue has no number there, and nothing can be done.
 ///
-/// A host that cannot take it down says so in its log; only a dump that is killed would show.
+/// A host that cannot take it down, or no more of it, is said once for each process to be so; only a dump that is killed
+/// would show.
 pub(crate) fn set_option(host: &Host<'_>, file: &FileTarget, level: i32, option: i32, value: i32) {
     if file.fd < 0 {
         return;
@@ -22,13 +36,16 @@ pub(crate) fn set_option(host: &Host<'_>, file: &FileTarget, level: i32, option:
         ..RemoteArg::default()
     };
     let args = vec![plain(file.fd), plain(level), plain(option), data, plain(4)];
-    if let Err(e) = host.undo_on_death(&RemoteCall {
+    let call = RemoteCall {
         pid: file.pid,
         nr: libc::SYS_setsockopt,
         args,
-    }) {
+    };
+    if let Err(e) = host.undo_on_death(&call)
+        && TOLD.with_borrow_mut(|told| told.insert(file.pid))
+    {
         let text = format!(
-            "pid {} fd {}: a killed dump would leave option {option} of level {level} changed: {e}",
+            "pid {} from fd {} on: a killed dump would leave options changed, as {option} of level {level}: {e}",
             file.pid, file.fd
         );
         host.log(2, "sockets", &text);

@@ -24,7 +24,8 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 11] = [
+    /// All of them.
+    pub const ALL: [Self; 11] = [
         Self::Established,
         Self::SynSent,
         Self::SynRecv,

@@ -29,6 +29,8 @@ const OTHER_IDS: u32 = 0x4000_0000;
 pub(crate) struct Dump {
     /// In the order in which they were seen.
     seen: Vec<Seen>,
+    /// Their numbers, by the device of the node, its file system and the device of the terminal itself.
+    known: HashMap<[u32; 3], u32>,
     data: Vec<TtyDataEntry>,
     extra: Vec<ExtraEntry>,
 }
@@ -128,13 +130,9 @@ impl Dump {
             Err(errno) => return Err(errno).context(|| "asking for its device"),
         };
         let rdev = short(file.rdev);
-        let known = self.seen.iter_mut().find(|seen| {
-            let same = seen.info.rdev == rdev && seen.info.dev == Some(short(file.dev));
-            let live = seen.device == of_terminal;
-            same && live
-        });
-        if let Some(known) = known {
-            return Ok(Ok(known.info.id));
+        let key = [rdev, short(file.dev), of_terminal];
+        if let Some(known) = self.known.get(&key) {
+            return Ok(Ok(*known));
         }
         let mut info = TtyInfoEntry {
             rdev,
@@ -190,6 +188,7 @@ impl Dump {
         }
         let held = (file.fd < 0).then(|| fd.try_clone_to_owned()).transpose();
         let id = info.id;
+        self.known.insert(key, id);
         self.seen.push(Seen {
             info,
             pid: file.pid,

@@ -67,9 +67,35 @@ pub(crate) struct Pair {
     pub(crate) extra: [ExtraEntry; 2],
 }
 
+/// What is known of a pair.
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    /// A master of it is there.
+    is_whole: bool,
+    /// The ids of the ends that have settings.
+    master: Option<u32>,
+    slave: Option<u32>,
+}
+
+impl Ends {
+    fn add(&mut self, info: &TtyInfoEntry) {
+        let live = info.termios.is_some().then_some(info.id);
+        match role(info) {
+            Some(Role::Master) => {
+                self.is_whole = true;
+                self.master = self.master.or(live);
+            }
+            Some(Role::Slave) => self.slave = self.slave.or(live),
+            _ => {}
+        }
+    }
+}
+
 /// The images of this kind.
 pub(crate) struct Images {
     pub(crate) infos: BTreeMap<u32, TtyInfoEntry>,
+    /// The ends of each pair.
+    ends: HashMap<u32, Ends>,
     data: HashMap<u32, Vec<u8>>,
     extra: HashMap<u32, ExtraEntry>,
 }
@@ -101,17 +127,24 @@ impl Images {
         }
         let extra: Vec<ExtraEntry> = image::read_all(host, &EXTRA)?;
         let extra = extra.into_iter().map(|entry| (entry.id, entry)).collect();
-        Ok(Self { infos, data, extra })
+        let mut ends: HashMap<u32, Ends> = HashMap::new();
+        for info in infos.values() {
+            if let Some(pty) = info.pty {
+                ends.entry(pty.index).or_default().add(info);
+            }
+        }
+        Ok(Self {
+            infos,
+            ends,
+            data,
+            extra,
+        })
     }
 
     /// The number of the pair of which this is an end that can be made anew.
     pub(crate) fn pair_of(&self, info: &TtyInfoEntry) -> Option<u32> {
         let index = info.pty?.index;
-        let is_whole = self
-            .infos
-            .values()
-            .any(|other| role(other) == Some(Role::Master) && other.pty == info.pty);
-        is_whole.then_some(index)
+        self.ends.get(&index)?.is_whole.then_some(index)
     }
 
     /// The same for `/dev/tty`: by the pair that controls its session.
@@ -148,17 +181,12 @@ pub(crate) fn entry(file: &FileRecord) -> Result<TtyFileEntry> {
 
 impl Images {
     pub(crate) fn pair(&mut self, index: u32) -> Result<Terminal> {
-        let end = |wanted: Role| {
-            let is_end = |info: &&TtyInfoEntry| {
-                role(info) == Some(wanted) && info.pty.is_some_and(|p| p.index == index)
-            };
-            let live = |info: &&TtyInfoEntry| info.termios.is_some();
-            self.infos.values().filter(is_end).find(live).cloned()
-        };
-        let master = end(Role::Master);
+        let ends = self.ends.get(&index).copied().unwrap_or_default();
+        let end = |id: Option<u32>| self.infos.get(&id?).cloned();
+        let master = end(ends.master);
         let master =
             master.ok_or_else(|| Error::new(format!("terminal {index} has no settings: damaged")))?;
-        let slave = end(Role::Slave);
+        let slave = end(ends.slave);
         let slave_id = slave.as_ref().map_or(info_id(index, false), |slave| slave.id);
         let ids = [master.id, slave_id];
         let data = ids.map(|id| self.data.remove(&id).unwrap_or_default());

@@ -39,7 +39,13 @@ impl Masters {
             return Ok(Self::default());
         };
         let _turn = turn()?;
-        while let Some((missing, path)) = wanted.iter().find(|(index, _)| !by_index.contains_key(*index)) {
+        let mut rest = wanted.iter();
+        // What is made by the way need not be looked for.
+        while let Some((missing, path)) = rest.clone().next() {
+            if by_index.contains_key(missing) {
+                rest.next();
+                continue;
+            }
             let doing = || format!("making the pair of terminals {missing} by {}", path.display());
             let master = sys::open_with(path, libc::O_RDWR).context(doing)?;
             let index = sys::pty_index(master.as_fd()).context(doing)?;

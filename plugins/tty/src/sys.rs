@@ -318,8 +318,8 @@ pub(crate) fn from_background<T>(work: impl FnOnce() -> T) -> T {
 /// Bytes of stack for [`apart`].
 const STACK: usize = 256 << 10;
 
-/// Does something in a short-lived process that shares all memory with this one, and comes back when it is
-/// done. Should this process be killed meanwhile, that one does its work to the end. clone(2)
+/// Does something in a short-lived process that shares all memory and descriptors with this one, and comes back
+/// when it is done. Should this process be killed meanwhile, that one does its work to the end. clone(2)
 pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
     extern "C" fn run<W: FnMut()>(work: *mut libc::c_void) -> libc::c_int {
         // What is sent to the whole process group, or by an alarm of this process, is not meant for it.
@@ -332,7 +332,8 @@ pub(crate) fn apart<T>(work: impl FnOnce() -> T) -> T {
     fn start<W: FnMut()>(work: &mut W) -> nix::Result<i32> {
         let mut stack = vec![0_u128; STACK / size_of::<u128>()];
         let top = stack.as_mut_ptr_range().end;
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_SIGHAND;
+        // Not with a table of descriptors of its own: a copy costs as much as there are.
+        let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK | libc::CLONE_SIGHAND;
         // SAFETY: the stack is its own, aligned for any architecture, and outlives the process: with
         // CLONE_VFORK this thread goes on when that has ended, or never.
         Errno::result(unsafe { libc::clone(run::<W>, top.cast(), flags, std::ptr::from_mut(work).cast()) })

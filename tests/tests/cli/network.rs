@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use criu_tests::{Lab, until};
@@ -93,6 +93,71 @@ fn skip_in_flight() {
     restore(&lab, "");
     // The listener listens.
     TcpStream::connect(address).expect("connect after the restore");
+    end(pid);
+    lab.assert_clean(&[pid]);
+}
+
+/// A socket that drops all that comes, or takes it again.
+fn deaf(socket: &OwnedFd, yes: bool) {
+    let mut nothing = libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: &raw mut nothing,
+    };
+    let option = if yes {
+        libc::SO_ATTACH_FILTER
+    } else {
+        libc::SO_DETACH_FILTER
+    };
+    // SAFETY: the program and its one instruction live during the call, which reads no more than them.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// A peer outside of the tree that has asked a listening socket of it for a connection, and has not heard the answer,
+/// asks the restored one again.
+#[test]
+fn half_open_connections_are_asked_for_again() {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
+    let lab = Lab::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let port = listener.local_addr().expect("an address").port();
+    let pid = shell(&lab, "exec sleep 1016", &[(listener.as_raw_fd(), 9)]);
+    drop(listener);
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let client = socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("make a socket");
+    deaf(&client, true);
+    let asked = connect(client.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port));
+    assert_eq!(asked, Err(nix::errno::Errno::EINPROGRESS));
+    let half_open = format!(":{port:04X} ");
+    let table = std::fs::read_to_string("/proc/self/net/tcp").expect("read the table of connections");
+    let is_half_open = |line: &str| line.contains(&half_open) && line.split_whitespace().nth(3) == Some("03");
+    assert!(table.lines().any(is_half_open), "no SYN_RECV at {port}:\n{table}");
+    dump(&lab, pid, "");
+    restore(&lab, "");
+    deaf(&client, false);
+    let mut client = TcpStream::from(client);
+    until("the connection comes about", LIMIT, || {
+        client.take_error().map_or(None, |e| {
+            assert!(e.is_none(), "{e:?}");
+            client.peer_addr().ok()
+        })
+    });
+    client.set_nonblocking(false).expect("let it wait");
+    client.write_all(b"hello").expect("send");
     end(pid);
     lab.assert_clean(&[pid]);
 }

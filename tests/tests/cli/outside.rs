@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 use criu_tests::{Lab, until};
 
@@ -137,6 +139,117 @@ fn external_tty() {
         // Once by the terminal's echo, once by cat.
         (String::from_utf8_lossy(&shown).matches("typed").count() == 2).then_some(())
     });
+    end(pid);
+    lab.assert_clean(&[pid]);
+}
+
+fn socket_key(pid: i32, fd: i32) -> (String, String) {
+    let key = name_of(pid, fd);
+    let inode = key
+        .trim_start_matches("socket:[")
+        .trim_end_matches(']')
+        .to_owned();
+    (key, inode)
+}
+
+/// What is sent comes back.
+fn echoed(stream: &mut (impl Read + Write)) {
+    stream.write_all(b"hello").expect("send");
+    let mut back = [0; 5];
+    stream.read_exact(&mut back).expect("receive");
+    assert_eq!(&back, b"hello");
+}
+
+/// One end of a pair is that of another pair after the restore.
+#[test]
+fn inherit_fd_of_a_unix_socket() {
+    let lab = Lab::new();
+    let pair = || std::os::unix::net::UnixStream::pair().expect("make a pair");
+    let (mut here, there) = pair();
+    let fd = there.as_raw_fd();
+    let pid = shell(&lab, "exec cat", &[(fd, 0), (fd, 1)]);
+    drop(there);
+    echoed(&mut here);
+    let (key, inode) = socket_key(pid, 0);
+    dump(&lab, pid, &format!("--external unix[{inode}]"));
+    drop(here);
+    let (mut here, there) = pair();
+    here.set_read_timeout(Some(LIMIT)).expect("set a time limit");
+    criu(&lab, "restore -D im -d")
+        .arg("--inherit-fd")
+        .arg(format!("fd[20]:{key}"))
+        .fd(there.as_raw_fd(), 20)
+        .ok();
+    drop(there);
+    echoed(&mut here);
+    end(pid);
+    lab.assert_clean(&[pid]);
+}
+
+/// A connection goes on over another one; nothing is said over the old one, and nothing keeps its packets back.
+#[test]
+fn inherit_fd_of_a_connection() {
+    let lab = Lab::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let pair = || {
+        let here = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
+        here.set_read_timeout(Some(LIMIT)).expect("set a time limit");
+        (here, listener.accept().expect("accept").0)
+    };
+    let (mut old, there) = pair();
+    let fd = there.as_raw_fd();
+    let pid = shell(&lab, "exec cat", &[(fd, 0), (fd, 1)]);
+    drop(there);
+    echoed(&mut old);
+    let (key, _) = socket_key(pid, 0);
+    dump(&lab, pid, "--tcp-established");
+    let (mut new, there) = pair();
+    criu(&lab, "restore -D im -d")
+        .arg("--inherit-fd")
+        .arg(format!("fd[20]:{key}"))
+        .fd(there.as_raw_fd(), 20)
+        .ok();
+    drop(there);
+    echoed(&mut new);
+    old.set_read_timeout(Some(Duration::from_millis(1)))
+        .expect("set a time limit");
+    let silent = old
+        .read(&mut [0])
+        .expect_err("something was said over the old connection");
+    assert_eq!(silent.kind(), std::io::ErrorKind::WouldBlock);
+    assert_eq!(criu_tests::firewall_tables(&[pid]), Vec::<String>::new());
+    end(pid);
+    lab.assert_clean(&[pid]);
+}
+
+/// A listening socket and a UDP socket are others, at other addresses, after the restore.
+#[test]
+fn inherit_fd_of_sockets_without_peers() {
+    let lab = Lab::new();
+    let make = || {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("listen");
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        (OwnedFd::from(tcp), OwnedFd::from(udp))
+    };
+    let old = make();
+    let fds = [(old.0.as_raw_fd(), 7), (old.1.as_raw_fd(), 8)];
+    let pid = shell(&lab, "exec sleep 1015", &fds);
+    let keys = fds.map(|(_, fd)| socket_key(pid, fd).0);
+    dump(&lab, pid, "");
+    // The old addresses stay taken here: what the images have could not be bound.
+    let new = make();
+    criu(&lab, "restore -D im -d")
+        .arg("--inherit-fd")
+        .arg(format!("fd[20]:{}", keys[0]))
+        .arg("--inherit-fd")
+        .arg(format!("fd[21]:{}", keys[1]))
+        .fd(new.0.as_raw_fd(), 20)
+        .fd(new.1.as_raw_fd(), 21)
+        .ok();
+    for (fd, own) in [(7, new.0), (8, new.1)] {
+        let inode = fs::File::from(own).metadata().expect("stat").ino();
+        assert_eq!(name_of(pid, fd), format!("socket:[{inode}]"));
+    }
     end(pid);
     lab.assert_clean(&[pid]);
 }

@@ -30,6 +30,7 @@ const FAMILIES: &[Family] = &[
     family("unix pairs", Kind::UnixPairs, 9_900),
     family("TCP listeners", Kind::TcpListeners, 10_000),
     family("TCP pairs", Kind::TcpPairs, 9_900),
+    family("UDP sockets", Kind::UdpSockets, 10_000),
     family("ptys", Kind::Ptys, 3_000),
     family("memfds", Kind::Memfds, 9_900),
     family("regular files", Kind::Files, 10_000),

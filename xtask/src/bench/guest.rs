@@ -36,6 +36,7 @@ pub(crate) enum Kind {
     UnixPairs,
     TcpListeners,
     TcpPairs,
+    UdpSockets,
     Ptys,
     Memfds,
     Files,

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -36,6 +36,9 @@ pub(crate) fn make(kind: Kind, amount: usize) -> Result<(), Error> {
             keep(listener.into());
             Ok(())
         }
+        Kind::UdpSockets => each(amount, || {
+            UdpSocket::bind("127.0.0.1:0").map(|socket| keep(socket.into()))
+        }),
         Kind::Ptys => each(amount, pty),
         Kind::Memfds => each(amount, memfd),
         Kind::Files => numbered(amount, |name| {

@@ -51,28 +51,29 @@ pub(super) struct Ghost {
     id: u32,
     header: GhostFileEntry,
     attrs: Option<GhostAttrs>,
-    image: ImageReader<BufReader<File>>,
+}
+
+/// What a ghost's image holds, and the image, at what follows its header.
+fn open_image(host: &Host<'_>, id: u32) -> Result<(GhostFileEntry, ImageReader<BufReader<File>>)> {
+    let name = magic::GHOST_FILE.file_name(u64::from(id));
+    let mut image = images::open(host, &name, &magic::GHOST_FILE)?
+        .ok_or_else(|| Error::new(format!("image {name} is missing, which holds a deleted file")))?;
+    Ok((image.entry()?, image))
 }
 
 impl Ghost {
-    /// Opens a ghost's image and checks its header. `attrs` are what else is known of it.
+    /// Checks the header of a ghost's image, which is opened again when the file is made: there may be more ghosts than
+    /// this process may have files open. `attrs` are what else is known of it.
     pub(super) fn read(host: &Host<'_>, id: u32, attrs: Option<GhostAttrs>) -> Result<Self> {
         let name = magic::GHOST_FILE.file_name(u64::from(id));
-        let mut image = images::open(host, &name, &magic::GHOST_FILE)?
-            .ok_or_else(|| Error::new(format!("image {name} is missing, which holds a deleted file")))?;
-        let header: GhostFileEntry = image.entry()?;
+        let (header, _) = open_image(host, id)?;
         let is_sparse = header.chunks == Some(true);
         if is_sparse && header.size.is_none() {
             return Err(Error::new(format!(
                 "image {name} has chunks but no size: damaged"
             )));
         }
-        Ok(Self {
-            id,
-            header,
-            attrs,
-            image,
-        })
+        Ok(Self { id, header, attrs })
     }
 
     pub(super) fn is_dir(&self) -> bool {
@@ -88,7 +89,7 @@ impl Ghost {
     }
 
     /// Creates the file for the entry that refers to it.
-    pub(super) fn create(mut self, entry: &RegFileEntry, path: &Path) -> Result<Created> {
+    pub(super) fn create(self, host: &Host<'_>, entry: &RegFileEntry, path: &Path) -> Result<Created> {
         let what = format!("bringing back the deleted file {}", path.display());
         let mut folder = path.parent().unwrap_or(Path::new("/"));
         let mut name = path.to_path_buf();
@@ -113,7 +114,7 @@ impl Ghost {
             path: name,
             is_dir: self.is_dir(),
         };
-        match self.fill(entry, &created.path) {
+        match self.fill(host, entry, &created.path) {
             Ok(()) => Ok(created),
             Err(error) => {
                 // The first cause is what the user must hear of.
@@ -124,7 +125,7 @@ impl Ghost {
     }
 
     /// Creates a file without a name where it once was made, and gives the description that made it.
-    pub(super) fn create_nameless(mut self, entry: &RegFileEntry, path: &Path) -> Result<File> {
+    pub(super) fn create_nameless(self, host: &Host<'_>, entry: &RegFileEntry, path: &Path) -> Result<File> {
         let folder = path.parent().unwrap_or(Path::new("/"));
         let what = || format!("bringing back the nameless file of {}", folder.display());
         // What can be set later is: an appending or direct description would be in the way here.
@@ -135,7 +136,7 @@ impl Ghost {
         let file = open(folder, OFlag::from_bits_retain(flags), mode).context(what)?;
         // Through a description of its own, which leaves the offset alone.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        self.fill(entry, Path::new(&path)).context(what)?;
+        self.fill(host, entry, Path::new(&path)).context(what)?;
         Ok(file.into())
     }
 
@@ -165,7 +166,7 @@ impl Ghost {
     }
 
     /// Content, then owner, mode and times, each of which the one before may change.
-    fn fill(&mut self, entry: &RegFileEntry, path: &Path) -> Result<()> {
+    fn fill(&self, host: &Host<'_>, entry: &RegFileEntry, path: &Path) -> Result<()> {
         let (uid, gid) = (Some(self.header.uid), Some(self.header.gid));
         let mode = self.header.mode & 0o7777;
         match self.format() {
@@ -174,7 +175,7 @@ impl Ghost {
                     .write(true)
                     .open(path)
                     .context(|| "opening it")?;
-                self.write_content(entry, &mut file)?;
+                self.write_content(host, entry, &mut file)?;
                 fchown(&file, uid, gid).context(|| format!("giving it to {uid:?}:{gid:?}"))?;
                 let permissions = std::fs::Permissions::from_mode(mode);
                 file.set_permissions(permissions)
@@ -215,32 +216,33 @@ impl Ghost {
         Some((time(self.header.atim.as_ref()?), time(self.header.mtim.as_ref()?)))
     }
 
-    fn write_content(&mut self, entry: &RegFileEntry, file: &mut File) -> Result<()> {
+    fn write_content(&self, host: &Host<'_>, entry: &RegFileEntry, file: &mut File) -> Result<()> {
+        let (_, mut image) = open_image(host, self.id)?;
         let size = if self.header.chunks == Some(true) {
             let size = self.header.size();
             file.set_len(size)
                 .context(|| format!("setting its size to {size}"))?;
-            while let Some(chunk) = self.image.next_entry::<GhostChunkEntry>()? {
+            while let Some(chunk) = image.next_entry::<GhostChunkEntry>()? {
                 if chunk.off.checked_add(chunk.len).is_none_or(|end| end > size) {
                     return Err(Error::new(format!(
                         "{}: a chunk of {} bytes at {} lies outside of the file's {size}: damaged",
-                        self.image.file(),
+                        image.file(),
                         chunk.len,
                         chunk.off
                     )));
                 }
                 file.seek(SeekFrom::Start(chunk.off))
                     .context(|| format!("seeking to {}", chunk.off))?;
-                self.image.copy_payload(chunk.len, file)?;
+                image.copy_payload(chunk.len, file)?;
             }
             size
         } else {
-            self.image.copy_rest(file)?
+            image.copy_rest(file)?
         };
         match entry.size {
             Some(saved) if saved != size => Err(Error::new(format!(
                 "{} holds {size} bytes of content, the file had {saved}: damaged",
-                self.image.file()
+                image.file()
             ))),
             _ => Ok(()),
         }

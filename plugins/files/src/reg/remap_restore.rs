@@ -43,23 +43,25 @@ pub(super) fn bring_back(
     ghosts.sort_by_key(|(_, entry, ghost)| {
         (!ghost.is_dir(), if ghost.is_dir() { entry.name.len() } else { 0 })
     });
+    let mut nameless = HashMap::new();
+    for (remap, entry) in remaps.iter().filter(|(_, entry)| is_nameless(entry)) {
+        nameless.entry(remap.remap_id).or_insert((remap.orig_id, *entry));
+    }
     for (id, entry, ghost) in ghosts {
         let path = absolute(&entry.name);
         make_parents(shared, &path)?;
-        let born = remaps
-            .iter()
-            .find(|(remap, entry)| remap.remap_id == id && is_nameless(entry));
-        if let Some((remap, entry)) = born.filter(|_| ghost.is_regular()) {
-            let file = ghost.create_nameless(entry, &path)?;
+        let born = nameless.get(&id).filter(|_| ghost.is_regular());
+        if let Some(&(orig_id, entry)) = born {
+            let file = ghost.create_nameless(host, entry, &path)?;
             let mut state = shared.lock();
             made.insert(
                 id,
                 format!("/proc/{}/fd/{}", state.holder, file.as_raw_fd()).into(),
             );
-            state.nameless.insert(remap.orig_id, file);
+            state.nameless.insert(orig_id, file);
             continue;
         }
-        let created = ghost.create(entry, &path)?;
+        let created = ghost.create(host, entry, &path)?;
         made.insert(id, created.path.clone());
         shared.lock().created.push(created);
     }

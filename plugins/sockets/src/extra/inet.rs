@@ -23,6 +23,10 @@ const TCP: &[Known] = numbers! { IPPROTO_TCP:
 const UDP: &[Known] = numbers! { IPPROTO_UDP:
     UDP_CORK 1, UDP_ENCAP 100, UDP_NO_CHECK6_TX 101, UDP_NO_CHECK6_RX 102,
 };
+/// How much of a packet its checksum covers (udplite(7)).
+const UDPLITE: &[Known] = numbers! { IPPROTO_UDPLITE: UDPLITE_SEND_CSCOV 10, UDPLITE_RECV_CSCOV 11 };
+/// Where the kernel puts a checksum. Those of ICMPv6 may say so at this level alone.
+const RAW6: &[Known] = numbers! { SOL_RAW: IPV6_CHECKSUM 7 };
 const IP: &[Known] = numbers! { IPPROTO_IP:
     IP_OPTIONS 4, IP_RECVOPTS 6, IP_RETOPTS 7, IP_PASSSEC 18, IP_RECVORIGDSTADDR 20, IP_CHECKSUM 23,
     IP_RECVFRAGSIZE 25, IP_RECVERR_RFC4884 26, IP_UNICAST_IF 50, IP_LOCAL_PORT_RANGE 51,
@@ -49,12 +53,14 @@ const MIDDLE: usize = 40;
 
 /// All of them that a socket of this sort can have.
 pub(super) fn known(sort: Sort) -> impl Iterator<Item = &'static Known> {
-    let transport: &[&[Known]] = match sort.protocol {
-        libc::IPPROTO_TCP => &[TCP],
-        libc::IPPROTO_UDP => &[UDP],
+    let transport: &[&[Known]] = match (sort.kind, sort.protocol) {
+        (libc::SOCK_STREAM, libc::IPPROTO_TCP) => &[TCP],
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => &[UDP],
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE) => &[UDPLITE],
+        (libc::SOCK_RAW, _) if sort.family == libc::AF_INET6 => &[RAW6],
         _ => &[],
     };
-    let datagrams = sort.kind == libc::SOCK_DGRAM;
+    let datagrams = sort.kind != libc::SOCK_STREAM;
     let network: &[&[Known]] = match (sort.family, datagrams) {
         (libc::AF_INET, false) => &[COMMON, IP],
         (libc::AF_INET, true) => &[COMMON, IP, MULTICAST],

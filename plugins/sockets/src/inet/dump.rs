@@ -1,4 +1,4 @@
-//! Saves TCP and UDP sockets.
+//! Saves TCP, UDP and raw sockets.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,8 @@ use criu_proto::images::{FdTypes, FileEntry, InetSkEntry, TcpOptsEntry};
 
 use super::extra::Extra;
 use super::held::Held;
-use super::{address, options, state, tcp, udp};
+use super::protocol::Protocol;
+use super::{address, options, raw, state, tcp, udp};
 use crate::extra::{self, OptionValue, Sort};
 use crate::netns::{self, Namespace};
 use crate::{sockopt, sys};
@@ -18,6 +19,7 @@ use crate::{sockopt, sys};
 /// A socket to be saved, and what every kind of it has.
 pub(super) struct Socket<'a> {
     pub(super) file: &'a FileTarget,
+    pub(super) protocol: Protocol,
     pub(super) namespace: Namespace,
     pub(super) local: SocketAddr,
     pub(super) remote: Option<SocketAddr>,
@@ -29,15 +31,19 @@ pub(super) struct Socket<'a> {
 impl Socket<'_> {
     pub(super) fn object(&self) -> String {
         let remote = self.remote.map_or(String::new(), |r| format!(" to {r}"));
-        let protocol = if self.is_tcp() { "TCP" } else { "UDP" };
         format!(
-            "pid {} fd {}: {protocol} socket {}{remote}",
-            self.file.pid, self.file.fd, self.local
+            "pid {} fd {}: {} {}{remote}",
+            self.file.pid, self.file.fd, self.protocol, self.local
         )
     }
 
-    pub(super) fn is_tcp(&self) -> bool {
-        self.entry.proto == libc::IPPROTO_TCP.cast_unsigned()
+    /// Sets the peer, also in the entry.
+    pub(super) fn set_remote(&mut self, remote: Option<SocketAddr>) {
+        self.remote = remote;
+        if let Some(remote) = remote {
+            self.entry.dst_port = remote.port().into();
+            self.entry.dst_addr = address::words(remote.ip());
+        }
     }
 
     pub(super) fn refused(&self, what: impl Into<String>, remedy: Option<&str>) -> Result<Dumped> {
@@ -57,7 +63,7 @@ impl Socket<'_> {
     }
 
     pub(super) fn image(mut self, state: u8) -> Dumped {
-        let hashed = if self.is_tcp() {
+        let hashed = if self.protocol == Protocol::Tcp {
             state != state::CLOSE
         } else {
             self.local.port() != 0
@@ -93,10 +99,10 @@ pub(super) fn dump(host: &Host<'_>, held: &RefCell<Held>, file: &FileTarget) -> 
         // Of all others it tells where the last packet came by.
         socket.drop_options(libc::SOL_SOCKET, &[libc::SO_INCOMING_CPU]);
     }
-    let result = if socket.is_tcp() {
-        tcp::dump(host, held, socket)
-    } else {
-        udp::dump(host, socket)
+    let result = match socket.protocol {
+        Protocol::Tcp => tcp::dump(host, held, socket),
+        Protocol::Udp | Protocol::UdpLite => udp::dump(host, socket),
+        Protocol::Ping | Protocol::Raw(_) => raw::dump(host, socket),
     };
     result.context(|| object)
 }
@@ -154,8 +160,11 @@ fn read<'a>(host: &Host<'_>, file: &'a FileTarget) -> Result<Socket<'a>> {
         entry.v6only = Some(only != 0);
         entry.ifname = device(&local)?;
     }
+    let protocol = Protocol::of(&entry)
+        .ok_or_else(|| Error::new(format!("type {kind}, protocol {proto}: not one of this kind")))?;
     Ok(Socket {
         file,
+        protocol,
         namespace,
         local,
         remote,

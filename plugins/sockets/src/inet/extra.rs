@@ -25,6 +25,23 @@ pub(crate) struct Extra {
     /// Datagrams that were not read yet, oldest first.
     #[prost(message, repeated, tag = "7")]
     pub(crate) datagrams: Vec<Datagram>,
+    /// Keys of TCP MD5 signatures.
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) signature_keys: Vec<SignatureKey>,
+}
+
+/// A key of TCP MD5 signatures.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct SignatureKey {
+    /// The address of the peers: 4 or 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) address: Vec<u8>,
+    /// How many bits of it count.
+    #[prost(uint32, tag = "2")]
+    pub(crate) prefix: u32,
+    /// The key.
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) key: Vec<u8>,
 }
 
 /// A multicast group that a socket has joined.

@@ -1,8 +1,8 @@
 //! The connections that a dump holds: their packets are dropped, and they are in repair mode.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -12,6 +12,8 @@ use criu_plugin_api::{Context, Host, Result};
 use crate::lock::{self, Connection, Lock};
 use crate::netns::Namespace;
 use crate::{sys, undo};
+
+use super::diag;
 
 /// How the packets are held back (`--network-lock`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,8 @@ impl Method {
 #[derive(Default)]
 pub(super) struct Held {
     locks: HashMap<u64, (Namespace, Lock)>,
+    /// The connections whose packets are held back.
+    locked: HashSet<Connection>,
     sockets: Vec<Socket>,
     /// The name of the lasting tables, once they are there.
     lasting: Option<String>,
@@ -62,7 +66,7 @@ impl Held {
         &mut self,
         host: &Host<'_>,
         file: &FileTarget,
-        namespace: Namespace,
+        namespace: &Namespace,
         connection: Connection,
         reuse: bool,
     ) -> Result<()> {
@@ -98,10 +102,20 @@ impl Held {
             .context(|| "entering repair mode (TCP_REPAIR)")
     }
 
-    fn lock(&mut self, host: &Host<'_>, namespace: Namespace, connection: Connection) -> io::Result<()> {
+    /// Holds the packets of a connection back. The first one of a namespace takes all that the tree has there along:
+    /// for nf_tables a change is dear, and an element more is cheap.
+    fn lock(&mut self, host: &Host<'_>, namespace: &Namespace, connection: Connection) -> io::Result<()> {
+        let mut more = Vec::new();
         let (_, lock) = match self.locks.entry(namespace.ino) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
+                let inodes = sockets_of_tree(host);
+                let all = diag::connections(namespace)?;
+                more.extend(
+                    all.into_iter()
+                        .filter(|(ino, _)| inodes.contains(ino))
+                        .map(|(_, c)| c.canonical()),
+                );
                 let table = format!("{}-dump", lock::lasting_table(root(host)));
                 host.log(
                     3,
@@ -109,10 +123,16 @@ impl Held {
                     &format!("holding packets back by the nf_tables table {table}"),
                 );
                 let lock = namespace.within(|| Lock::new(table))?;
-                entry.insert((namespace, lock))
+                entry.insert((namespace.try_clone()?, lock))
             }
         };
-        lock.add(&[connection])
+        more.push(connection.canonical());
+        // Both ends of one may be in the tree, and it may have been taken along.
+        more.retain(|c| self.locked.insert(*c));
+        if more.is_empty() {
+            return Ok(());
+        }
+        lock.add(&more)
     }
 
     /// The images are complete. A tree that is about to be killed must leave its lock behind: there is
@@ -170,6 +190,7 @@ impl Held {
                 first = first.and(result);
             }
         }
+        self.locked.clear();
         for (_, (_, lock)) in self.locks.drain() {
             first = first.and(lock.release().context(|| "letting the packets through again"));
         }
@@ -198,6 +219,29 @@ impl Socket {
             .context(|| "TCP_REPAIR")?;
         sys::set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, i32::from(self.reuse)).context(|| "SO_REUSEADDR")
     }
+}
+
+/// The inodes of the sockets to which the tasks of the tree have descriptors. What cannot be read is left out: its
+/// connections are locked one by one.
+fn sockets_of_tree(host: &Host<'_>) -> HashSet<u64> {
+    let mut inodes = HashSet::new();
+    let mut tables = HashSet::new();
+    for task in host.tasks().unwrap_or_default() {
+        if task.dead || !tables.insert(task.files_id) {
+            continue;
+        }
+        let Ok(list) = fs::read_dir(format!("/proc/{}/fd", task.host_pid)) else {
+            continue;
+        };
+        let links = list
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok());
+        inodes.extend(links.filter_map(|link| {
+            let number = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            number.parse::<u64>().ok()
+        }));
+    }
+    inodes
 }
 
 /// The pid of the root of the tree; the name of the lock has it.

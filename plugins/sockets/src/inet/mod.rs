@@ -1,4 +1,4 @@
-//! TCP and UDP sockets (tcp(7), udp(7), udplite(7)), over IPv4 and IPv6.
+//! TCP, UDP, raw and ICMP echo sockets (tcp(7), udp(7), udplite(7), raw(7), icmp(7)), over IPv4 and IPv6.
 //!
 //! Image: `inet_sk_entry` in `files.img` (type 4); an established connection has a
 //! `tcp-stream-INODE.img` as well. During a dump its packets are held back and it is in repair mode;
@@ -10,13 +10,17 @@ mod diag;
 mod dump;
 mod extra;
 mod held;
+mod md5;
 mod multicast;
 mod options;
 mod plan;
+mod protocol;
 mod queue;
+mod raw;
 mod restore;
 mod resume;
 mod stream;
+mod table;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -28,7 +32,7 @@ use std::rc::Rc;
 use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
 use criu_plugin_api::{FileKind, Host, Opened, Outcome, Progress, Result, Stage, StageHook, Verdict};
 
-/// The states of UDP, and those of TCP without a connection, as the kernel numbers them (`tcp_states.h`).
+/// The states of datagram sockets, and those of TCP without a connection, as the kernel numbers them (`tcp_states.h`).
 mod state {
     pub(super) const ESTABLISHED: u8 = 1;
     pub(super) const CLOSE: u8 = 7;
@@ -49,6 +53,15 @@ thread_local! {
     static INET: Rc<Inet> = Rc::default();
 }
 
+/// What was found out for one dump alone.
+fn forget() {
+    crate::netns::forget();
+    crate::undo::forget();
+    table::forget();
+    diag::forget();
+    multicast::forget();
+}
+
 fn shared() -> Rc<Inet> {
     INET.with(Rc::clone)
 }
@@ -61,7 +74,7 @@ impl FileKind for Inet {
     }
 
     fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
-        crate::netns::forget();
+        forget();
         extra::write(host, &self.extras.take())
     }
 
@@ -85,7 +98,12 @@ impl StageHook for Inet {
     fn at(&self, host: &Host<'_>, stage: Stage) -> Result<()> {
         match stage {
             Stage::Dumped => self.held.borrow_mut().dumped(host),
-            Stage::BeforeThaw => self.held.borrow_mut().release(host),
+            Stage::BeforeThaw => {
+                // A dump that failed comes to no end of its own.
+                forget();
+                self.extras.take();
+                self.held.borrow_mut().release(host)
+            }
             Stage::BeforeResume => resume::resume(host, &mut self.plan.borrow_mut()),
             Stage::RestoreFailed => {
                 self.plan.take();
@@ -107,6 +125,10 @@ criu_plugin_api::register! {
         "socket:10:2:17",
         "socket:2:2:136",
         "socket:10:2:136",
+        "socket:2:2:1",
+        "socket:10:2:58",
+        "socket:2:3:*",
+        "socket:10:3:*",
         "image:4",
     ],
 }

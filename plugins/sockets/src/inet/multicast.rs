@@ -2,9 +2,13 @@
 //! the host, and answers for each whether the socket is a member, and of which sources it wants to hear
 //! (ip(7), `MCAST_MSFILTER`).
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
+use std::rc::Rc;
 
 use criu_plugin_api::{Context, Error, Result};
 
@@ -33,19 +37,40 @@ const MOST_SOURCES: u32 = 1 << 14;
 /// A group at a device, by the device's index.
 type Group = (u32, IpAddr);
 
+thread_local! {
+    /// The groups of a namespace, listed once in a dump: those of its processes, which are stopped, stay.
+    static LISTED: RefCell<HashMap<u64, Rc<[Group]>>> = RefCell::default();
+}
+
+/// The dump is over.
+pub(super) fn forget() {
+    LISTED.with_borrow_mut(HashMap::clear);
+}
+
 /// The memberships of a socket.
 pub(super) fn memberships(fd: RawFd, namespace: &Namespace) -> Result<Vec<Membership>> {
-    let groups = namespace.within(|| {
+    let known = LISTED.with_borrow(|listed| listed.get(&namespace.ino).cloned());
+    let groups = match known {
+        Some(groups) => groups,
+        None => {
+            let groups = list(namespace).context(|| "listing the multicast groups")?;
+            LISTED.with_borrow_mut(|listed| listed.insert(namespace.ino, Rc::clone(&groups)));
+            groups
+        }
+    };
+    groups
+        .iter()
+        .filter_map(|&group| membership(fd, group, namespace).transpose())
+        .collect()
+}
+
+fn list(namespace: &Namespace) -> io::Result<Rc<[Group]>> {
+    namespace.within(|| {
         // Without IPv6 its table is not there.
         let v6 = fs::read_to_string("/proc/thread-self/net/igmp6").unwrap_or_default();
         let v4 = fs::read_to_string("/proc/thread-self/net/igmp").unwrap_or_default();
-        Ok(parse_v4(&v4).chain(parse_v6(&v6)).collect::<Vec<Group>>())
-    });
-    let groups = groups.context(|| "listing the multicast groups")?;
-    groups
-        .into_iter()
-        .filter_map(|group| membership(fd, group, namespace).transpose())
-        .collect()
+        Ok(parse_v4(&v4).chain(parse_v6(&v6)).collect())
+    })
 }
 
 /// Joins the groups again.

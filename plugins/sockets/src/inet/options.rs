@@ -3,9 +3,10 @@
 use std::io;
 use std::os::fd::RawFd;
 
-use criu_plugin_api::{Context, Result};
-use criu_proto::images::{InetSkEntry, IpOptsEntry, TcpOptsEntry};
+use criu_plugin_api::{Context, Error, Result};
+use criu_proto::images::{InetSkEntry, IpOptsEntry, IpOptsRawEntry, TcpOptsEntry};
 
+use super::protocol::Protocol;
 use crate::sys;
 
 fn number(fd: RawFd, level: i32, option: i32) -> io::Result<u32> {
@@ -83,13 +84,94 @@ pub(super) fn dump_tcp(fd: RawFd) -> Result<TcpOptsEntry> {
     read().context(|| "reading the TCP options")
 }
 
+/// The options of a raw socket, by the numbers of the kernel (linux/in.h, linux/in6.h, linux/icmp.h).
+mod raw {
+    pub(super) const IP_HDRINCL: i32 = 3;
+    pub(super) const IP_NODEFRAG: i32 = 22;
+    pub(super) const IP_CHECKSUM: i32 = 23;
+    pub(super) const IPV6_HDRINCL: i32 = 36;
+    /// At level `SOL_RAW` for ICMP, `IPPROTO_ICMPV6` for its successor.
+    pub(super) const ICMP_FILTER: i32 = 1;
+}
+
+/// Level and length, in words, of the filter of ICMP messages, for those that have one.
+fn icmp_filter(entry: &InetSkEntry) -> Option<(i32, usize)> {
+    match (entry.family.cast_signed(), entry.proto.cast_signed()) {
+        (libc::AF_INET, libc::IPPROTO_ICMP) => Some((libc::SOL_RAW, 1)),
+        (libc::AF_INET6, libc::IPPROTO_ICMPV6) => Some((libc::IPPROTO_ICMPV6, 8)),
+        _ => None,
+    }
+}
+
+/// Reads the options of a raw socket. Where in its packets IPv6 puts a checksum (`IPV6_CHECKSUM`) has no field.
+///
+/// # Errors
+/// An option could not be read.
+pub(super) fn dump_raw(fd: RawFd, entry: &InetSkEntry) -> Result<IpOptsRawEntry> {
+    let read = || {
+        let flag = |level, option| number(fd, level, option).map(|v| Some(v != 0));
+        let mut raw = IpOptsRawEntry::default();
+        if entry.family.cast_signed() == libc::AF_INET6 {
+            raw.hdrincl = flag(libc::IPPROTO_IPV6, raw::IPV6_HDRINCL)?;
+        } else {
+            raw.hdrincl = flag(libc::IPPROTO_IP, raw::IP_HDRINCL)?;
+            raw.nodefrag = flag(libc::IPPROTO_IP, raw::IP_NODEFRAG)?;
+            raw.checksum = flag(libc::IPPROTO_IP, raw::IP_CHECKSUM)?;
+        }
+        if let Some((level, words)) = icmp_filter(entry) {
+            let bytes = sys::get_bytes(fd, level, raw::ICMP_FILTER, words * 4)?;
+            let words = bytes.chunks_exact(4);
+            raw.icmpv_filter = words
+                .map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+                .collect();
+        }
+        Ok::<_, io::Error>(raw)
+    };
+    read().context(|| "reading the options of a raw socket")
+}
+
+/// Sets the options of a raw socket.
+///
+/// # Errors
+/// An option could not be set, or a filter of a wrong length.
+pub(super) fn restore_raw(fd: RawFd, entry: &InetSkEntry) -> Result<()> {
+    let Some(raw) = entry.ip_opts.as_ref().and_then(|o| o.raw.as_ref()) else {
+        return Ok(());
+    };
+    let ipv6 = entry.family.cast_signed() == libc::AF_INET6;
+    let set = |level, option, name: &str, value: Option<bool>| match value {
+        Some(on) => sys::set(fd, level, option, i32::from(on)).context(|| format!("setting {name} to {on}")),
+        None => Ok(()),
+    };
+    if ipv6 {
+        set(libc::IPPROTO_IPV6, raw::IPV6_HDRINCL, "IPV6_HDRINCL", raw.hdrincl)?;
+    } else {
+        set(libc::IPPROTO_IP, raw::IP_HDRINCL, "IP_HDRINCL", raw.hdrincl)?;
+        set(libc::IPPROTO_IP, raw::IP_NODEFRAG, "IP_NODEFRAG", raw.nodefrag)?;
+        set(libc::IPPROTO_IP, raw::IP_CHECKSUM, "IP_CHECKSUM", raw.checksum)?;
+    }
+    if raw.icmpv_filter.is_empty() {
+        return Ok(());
+    }
+    let (level, _) = icmp_filter(entry)
+        .filter(|(_, words)| *words == raw.icmpv_filter.len())
+        .ok_or_else(|| {
+            let words = raw.icmpv_filter.len();
+            Error::new(format!("a filter of ICMP messages of {words} words: damaged"))
+        })?;
+    sys::set_all(fd, level, raw::ICMP_FILTER, &raw.icmpv_filter)
+        .context(|| "setting the filter of ICMP messages (ICMP_FILTER, ICMP6_FILTER)")
+}
+
 /// Sets what matters for bind(2).
 ///
 /// # Errors
 /// An option could not be set.
-pub(super) fn before_bind(fd: RawFd, entry: &InetSkEntry) -> Result<()> {
+pub(super) fn before_bind(fd: RawFd, protocol: Protocol, entry: &InetSkEntry) -> Result<()> {
     let family = entry.family.cast_signed();
-    if let Some(only) = entry.v6only.filter(|_| family == libc::AF_INET6) {
+    // A raw socket has its protocol for a port, and so counts as bound.
+    let settable = family == libc::AF_INET6 && !protocol.is_raw();
+    if let Some(only) = entry.v6only.filter(|_| settable) {
         sys::set(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(only))
             .context(|| "setting IPV6_V6ONLY")?;
     }
@@ -121,7 +203,7 @@ pub(super) fn restore(fd: RawFd, entry: &InetSkEntry) -> Result<()> {
     if let Some(ttl) = names.ttl {
         set(names.level, ttl, "IP_TTL", ip.ttl.filter(|&ttl| ttl != 0))?;
     }
-    if entry.proto != libc::IPPROTO_TCP.cast_unsigned() {
+    if Protocol::of(entry) != Some(Protocol::Tcp) {
         return Ok(());
     }
     let tcp = entry.tcp_opts.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Reads the entries of TCP and UDP sockets and the connections, before anything is created.
+//! Reads the entries of the sockets and the connections, before anything is created.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use criu_tcp_repair::{State, Stream};
 
 use super::extra::{self, Extra};
 use super::held::{LOCK_REMEDY, Method, root};
+use super::protocol::Protocol;
 use super::{address, stream};
 use crate::lock::{Connection, Lock, lasting_table};
 
@@ -25,6 +26,7 @@ pub(super) struct Plan {
 /// A socket that is going to be made.
 pub(super) struct Planned {
     pub(super) entry: InetSkEntry,
+    pub(super) protocol: Protocol,
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     /// An established TCP connection.
@@ -32,6 +34,8 @@ pub(super) struct Planned {
     /// Another socket of the set has its port: all of them must be bound before `SO_REUSEADDR` and
     /// `SO_REUSEPORT` are as they were.
     pub(super) shares: bool,
+    /// The user hands another socket over (`--inherit-fd`), which is left as it is.
+    pub(super) inherited: bool,
     pub(super) cork: bool,
     pub(super) nodelay: bool,
     /// What the entry has no field for.
@@ -46,8 +50,7 @@ impl Planned {
 
     /// Whether the dump held the packets of this socket back, also if it is not restored as it was.
     pub(super) fn was_connection(&self) -> bool {
-        self.entry.proto == libc::IPPROTO_TCP.cast_unsigned()
-            && state_of(&self.entry).is_some_and(State::is_movable)
+        self.protocol == Protocol::Tcp && state_of(&self.entry).is_some_and(State::is_movable)
     }
 }
 
@@ -60,7 +63,7 @@ impl Plan {
         let mut plan = Self::default();
         for file in files {
             let planned =
-                planned(host, file).context(|| format!("the TCP or UDP socket with id {:#x}", file.id))?;
+                planned(host, file).context(|| format!("the internet socket with id {:#x}", file.id))?;
             plan.sockets.insert(file.id, planned);
         }
         plan.find_shared();
@@ -94,13 +97,14 @@ impl Plan {
 impl Plan {
     /// Finds the sockets that have a port together with others.
     fn find_shared(&mut self) {
-        let mut ports: HashMap<(u32, u32), u32> = HashMap::new();
-        let key = |s: &Planned| (s.entry.proto, s.entry.src_port);
+        let mut ports: HashMap<(Protocol, u32), u32> = HashMap::new();
+        let key = |s: &Planned| (s.protocol, s.entry.src_port);
         for socket in self.sockets.values() {
             *ports.entry(key(socket)).or_default() += 1;
         }
         for socket in self.sockets.values_mut() {
-            socket.shares = socket.entry.src_port != 0 && ports.get(&key(socket)).is_some_and(|&n| n > 1);
+            let has_port = socket.entry.src_port != 0 && !socket.protocol.is_raw() && !socket.inherited;
+            socket.shares = has_port && ports.get(&key(socket)).is_some_and(|&n| n > 1);
         }
     }
 }
@@ -113,12 +117,12 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
     if entry.id != file.id {
         return Err(Error::new(format!("its entry has another id, {:#x}", entry.id)));
     }
-    check(&entry)?;
+    let protocol = check(&entry)?;
     let family = entry.family.cast_signed();
     let scope = scope(&entry)?;
     let local = address::from_words(family, &entry.src_addr, entry.src_port, scope)?;
     let remote = address::from_words(family, &entry.dst_addr, entry.dst_port, scope)?;
-    let tcp = entry.proto == libc::IPPROTO_TCP.cast_unsigned();
+    let tcp = protocol == Protocol::Tcp;
     let state = state_of(&entry).filter(|_| tcp);
     if tcp && state.is_none() {
         return Err(Error::new(format!(
@@ -135,7 +139,9 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
     let (mut cork, mut nodelay) = (opts.cork == Some(true), opts.nodelay == Some(true));
     let mut stream = None;
     let connection = state.filter(|s| ![State::Close, State::Listen].contains(s));
+    let inherited = host.inherited(&key(&entry))?.is_some();
     if let Some(state) = connection
+        && !inherited
         && !host.flag("tcp-close")?
     {
         if !host.flag("tcp-established")? {
@@ -157,14 +163,21 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
     }
     Ok(Planned {
         entry,
+        protocol,
         local,
         remote,
         stream,
         shares: false,
+        inherited,
         cork,
         nodelay,
         extra: Extra::default(),
     })
+}
+
+/// What `--inherit-fd` calls a socket.
+pub(super) fn key(entry: &InetSkEntry) -> String {
+    format!("socket:[{}]", entry.ino)
 }
 
 /// The state of a TCP socket.
@@ -174,23 +187,19 @@ fn state_of(entry: &InetSkEntry) -> Option<State> {
         .and_then(|s| State::try_from(s).ok())
 }
 
-fn check(entry: &InetSkEntry) -> Result<()> {
-    let (family, kind) = (entry.family.cast_signed(), entry.r#type.cast_signed());
-    let known = match entry.proto.cast_signed() {
-        libc::IPPROTO_TCP => kind == libc::SOCK_STREAM,
-        libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE => kind == libc::SOCK_DGRAM,
-        _ => false,
-    };
-    if !known || ![libc::AF_INET, libc::AF_INET6].contains(&family) {
-        return Err(Error::new(format!(
-            "family {family}, type {kind}, protocol {} is neither TCP nor UDP: not implemented yet",
-            entry.proto
-        )));
-    }
+fn check(entry: &InetSkEntry) -> Result<Protocol> {
+    let family = entry.family.cast_signed();
+    let known = Protocol::of(entry).filter(|_| [libc::AF_INET, libc::AF_INET6].contains(&family));
+    let protocol = known.ok_or_else(|| {
+        Error::new(format!(
+            "family {family}, type {}, protocol {}: not supported",
+            entry.r#type, entry.proto
+        ))
+    })?;
     if entry.shutdown.is_some_and(|how| !(0..=3).contains(&how)) {
         return Err(Error::new("a shutdown state that is not known"));
     }
-    Ok(())
+    Ok(protocol)
 }
 
 fn scope(entry: &InetSkEntry) -> Result<u32> {

@@ -1,4 +1,4 @@
-//! Datagrams that a UDP socket has received and nobody has read yet. They are read without being taken out
+//! Datagrams that a UDP or UDP-Lite socket has received and nobody has read yet. They are read without being taken out
 //! (`SO_PEEK_OFF`), and sent to the new socket by this host itself, in the name of their senders. Where that is not
 //! possible they are dropped, as UDP may at any time, and the log says so.
 
@@ -11,6 +11,7 @@ use criu_plugin_api::{Context, Error, Host, Result};
 use super::address;
 use super::dump::Socket;
 use super::extra::Datagram;
+use super::protocol::Protocol;
 use crate::{sockopt, sys};
 
 /// The longest datagram.
@@ -26,6 +27,11 @@ fn warn(host: &Host<'_>, object: &str, what: &str) {
     host.log(2, "sockets", &format!("{object}: {what}"));
 }
 
+/// Says that what is in a queue will be lost.
+pub(super) fn dropped(host: &Host<'_>, object: &str) {
+    warn(host, object, "what was not read yet is dropped");
+}
+
 /// Saves the queue.
 ///
 /// # Errors
@@ -36,13 +42,9 @@ pub(super) fn save(host: &Host<'_>, socket: &mut Socket<'_>) -> Result<()> {
     if seen & libc::POLLIN == 0 {
         return Ok(());
     }
-    if socket.entry.proto != libc::IPPROTO_UDP.cast_unsigned() || seen & libc::POLLERR != 0 {
+    if seen & libc::POLLERR != 0 {
         // A pending error would be taken away.
-        warn(
-            host,
-            &socket.object(),
-            "datagrams that were not read yet are dropped",
-        );
+        dropped(host, &socket.object());
         return Ok(());
     }
     let before = sys::get::<i32>(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF).context(|| "SO_PEEK_OFF")?;
@@ -76,7 +78,13 @@ fn peek_all(fd: RawFd) -> std::io::Result<Vec<Datagram>> {
 ///
 /// # Errors
 /// An image that is damaged, or no raw socket.
-pub(super) fn fill(host: &Host<'_>, fd: RawFd, local: SocketAddr, datagrams: &[Datagram]) -> Result<()> {
+pub(super) fn fill(
+    host: &Host<'_>,
+    fd: RawFd,
+    protocol: Protocol,
+    local: SocketAddr,
+    datagrams: &[Datagram],
+) -> Result<()> {
     if datagrams.is_empty() {
         return Ok(());
     }
@@ -84,7 +92,7 @@ pub(super) fn fill(host: &Host<'_>, fd: RawFd, local: SocketAddr, datagrams: &[D
     for (i, datagram) in datagrams.iter().enumerate() {
         let from = address::decode(&datagram.from).ok_or_else(|| Error::new("a datagram from no address"))?;
         let delivered = match destination(local, from) {
-            Some(to) => deliver(fd, from, to, &datagram.data)
+            Some(to) => deliver(fd, protocol, (from, to), &datagram.data)
                 .context(|| format!("sending a datagram from {from} to {local} itself"))?,
             None => false,
         };
@@ -92,7 +100,7 @@ pub(super) fn fill(host: &Host<'_>, fd: RawFd, local: SocketAddr, datagrams: &[D
             let dropped = datagrams.len() - i;
             let what =
                 format!("{dropped} datagrams that were not read yet are dropped: they cannot be delivered");
-            warn(host, &format!("UDP socket {local}"), &what);
+            warn(host, &format!("{protocol} {local}"), &what);
             break;
         }
     }
@@ -117,8 +125,13 @@ fn destination(local: SocketAddr, from: SocketAddr) -> Option<SocketAddr> {
 }
 
 /// Whether the datagram has come into the queue.
-fn deliver(fd: RawFd, from: SocketAddr, to: SocketAddr, data: &[u8]) -> std::io::Result<bool> {
-    let Some(packet) = packet(from, to, data) else {
+fn deliver(
+    fd: RawFd,
+    protocol: Protocol,
+    (from, to): (SocketAddr, SocketAddr),
+    data: &[u8],
+) -> std::io::Result<bool> {
+    let Some(packet) = packet(protocol, from, to, data) else {
         return Ok(false);
     };
     let family = if to.is_ipv4() {
@@ -164,11 +177,16 @@ fn memory(fd: RawFd) -> std::io::Result<u32> {
     crate::netlink::word(&all, 0).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
 }
 
-/// An IP packet (RFC 791, RFC 8200) with a UDP datagram (RFC 768); `None` if it is too long for one.
-fn packet(from: SocketAddr, to: SocketAddr, data: &[u8]) -> Option<Vec<u8>> {
+/// An IP packet (RFC 791, RFC 8200) with a datagram of UDP (RFC 768) or UDP-Lite (RFC 3828); `None` if it is too long
+/// for one.
+fn packet(protocol: Protocol, from: SocketAddr, to: SocketAddr, data: &[u8]) -> Option<Vec<u8>> {
     let length = u16::try_from(UDP_HEADER + data.len()).ok()?.to_be_bytes();
-    let protocol = libc::IPPROTO_UDP as u8;
-    let mut datagram = [from.port().to_be_bytes(), to.port().to_be_bytes(), length, [0, 0]].concat();
+    // UDP-Lite says in its place how much the checksum covers: 0 is all.
+    let (protocol, third) = match protocol {
+        Protocol::UdpLite => (libc::IPPROTO_UDPLITE as u8, [0, 0]),
+        _ => (libc::IPPROTO_UDP as u8, length),
+    };
+    let mut datagram = [from.port().to_be_bytes(), to.port().to_be_bytes(), third, [0, 0]].concat();
     datagram.extend_from_slice(data);
     let (header, pseudo) = match (from.ip().to_canonical(), to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -230,6 +248,7 @@ mod tests {
                 fill(
                     &host,
                     socket.as_raw_fd(),
+                    Protocol::Udp,
                     socket.local_addr().unwrap(),
                     &datagrams,
                 )

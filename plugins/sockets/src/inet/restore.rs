@@ -1,4 +1,4 @@
-//! Makes TCP and UDP sockets again. Connections are left in repair mode: see [`super::resume`].
+//! Makes TCP, UDP and raw sockets again. Connections are left in repair mode: see [`super::resume`].
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -6,9 +6,10 @@ use criu_plugin_api::message::{OpenRequest, Purpose};
 use criu_plugin_api::{Context, Error, Host, Opened, Result};
 use criu_tcp_repair::{Remains, Stream};
 
-use super::plan::{Plan, Planned};
-use super::{address, multicast, options, queue, resume, state};
-use crate::{descriptor, extra, sockopt, sys};
+use super::plan::{self, Plan, Planned};
+use super::protocol::Protocol;
+use super::{address, md5, multicast, options, queue, resume, state};
+use crate::{descriptor, extra, fresh, sockopt, sys};
 
 /// Opens a socket.
 pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Result<Opened> {
@@ -16,15 +17,14 @@ pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Resul
     let planned = plan
         .sockets
         .get(&id)
-        .ok_or_else(|| Error::new(format!("the TCP or UDP socket {id:#x} is not prepared")))?;
-    if let Some(fd) = host.inherited(&format!("socket:[{}]", planned.entry.ino))? {
+        .ok_or_else(|| Error::new(format!("the internet socket {id:#x} is not prepared")))?;
+    if let Some(fd) = host.inherited(&plan::key(&planned.entry))? {
         return Ok(Opened::one(fd));
     }
     let fd = make(host, planned).context(|| {
-        let protocol = if tcp(planned) { "TCP" } else { "UDP" };
         format!(
-            "restoring the {protocol} socket {} to {}",
-            planned.local, planned.remote
+            "restoring the {} {} to {}",
+            planned.protocol, planned.local, planned.remote
         )
     })?;
     if planned.is_unfinished() && request.purpose == Purpose::InFlight as i32 {
@@ -34,25 +34,19 @@ pub(super) fn open(host: &Host<'_>, plan: &Plan, request: &OpenRequest) -> Resul
     Ok(Opened::one(fd))
 }
 
-fn tcp(planned: &Planned) -> bool {
-    planned.entry.proto == libc::IPPROTO_TCP.cast_unsigned()
-}
-
 fn make(host: &Host<'_>, planned: &Planned) -> Result<OwnedFd> {
     let entry = &planned.entry;
-    let fd = sys::socket(
-        entry.family.cast_signed(),
-        entry.r#type.cast_signed(),
-        entry.proto.cast_signed(),
-    )
-    .context(|| "socket")?;
+    let fd = fresh::socket(super::dump::sort(entry))?;
     let raw = fd.as_raw_fd();
     if planned.stream.is_none() {
         sockopt::restore_device(raw, &entry.opts)?;
     }
-    options::before_bind(raw, entry)?;
+    options::before_bind(raw, planned.protocol, entry)?;
     // IP_TOS sets the priority, which comes later.
     options::restore(raw, entry)?;
+    if planned.protocol.is_raw() {
+        options::restore_raw(raw, entry)?;
+    }
     extra::set(raw, super::dump::sort(entry), &planned.extra.options)?;
     match &planned.stream {
         Some(stream) => connection(raw, planned, stream)?,
@@ -73,16 +67,21 @@ fn connection(fd: RawFd, planned: &Planned, stream: &Stream) -> Result<()> {
 
 fn plain(host: &Host<'_>, fd: RawFd, planned: &Planned) -> Result<()> {
     let entry = &planned.entry;
-    let tcp = tcp(planned);
+    let tcp = planned.protocol == Protocol::Tcp;
     let lost = planned.was_connection();
     sockopt::before_bind(fd, &entry.opts, tcp || planned.shares)?;
-    if !lost && (entry.src_port != 0 || entry.src_addr.iter().any(|&w| w != 0)) {
+    // The port of a raw socket is its protocol.
+    let port = entry.src_port != 0 && !planned.protocol.is_raw();
+    if !lost && (port || entry.src_addr.iter().any(|&w| w != 0)) {
         let ended = tcp && entry.state == u32::from(state::CLOSE) && entry.shutdown == Some(3);
         match sys::bind(fd, &address::encode(&planned.local)) {
             // The port of an ended connection is no longer its own; the kernel may keep it in TIME_WAIT.
             Err(e) if ended && e.raw_os_error() == Some(libc::EADDRINUSE) => {}
             result => result.context(|| format!("binding to {}", planned.local))?,
         }
+    }
+    if !lost {
+        md5::set(fd, entry.family.cast_signed(), &planned.extra.signature_keys)?;
     }
     if let Some(remains) = planned.extra.remains.as_ref().filter(|_| tcp && !lost) {
         leave(fd, remains)?;
@@ -118,15 +117,15 @@ fn plain(host: &Host<'_>, fd: RawFd, planned: &Planned) -> Result<()> {
     extra::set_late(fd, super::dump::sort(entry), &planned.extra.options)
 }
 
-/// Fills the queue of a UDP socket.
+/// Fills the queue of a datagram socket.
 fn datagrams(host: &Host<'_>, fd: RawFd, planned: &Planned) -> Result<()> {
     let (datagrams, device) = (&planned.extra.datagrams, &planned.entry.opts.so_bound_dev);
     if datagrams.is_empty() || device.is_none() {
-        return queue::fill(host, fd, planned.local, datagrams);
+        return queue::fill(host, fd, planned.protocol, planned.local, datagrams);
     }
     // They come by the host's own device.
     sys::set_bytes(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"").context(|| "SO_BINDTODEVICE")?;
-    queue::fill(host, fd, planned.local, datagrams)?;
+    queue::fill(host, fd, planned.protocol, planned.local, datagrams)?;
     sockopt::restore_device(fd, &planned.entry.opts)
 }
 

@@ -85,7 +85,10 @@ fn settle(fd: RawFd, planned: &Planned) -> Result<()> {
                 "bringing the TCP connection from {} to {} into state {}",
                 planned.local, planned.remote, stream.state
             )
-        })
+        })?;
+    // What was said in the name of the peer is not signed.
+    let family = planned.entry.family.cast_signed();
+    super::md5::set(fd, family, &planned.extra.signature_keys)
 }
 
 /// Lets one connection go on; a socket without one gets its options back.

@@ -13,7 +13,7 @@ use super::extra::Remains;
 use super::held::Held;
 use super::{options, state, stream};
 use crate::lock::Connection;
-use crate::{netns, sys};
+use crate::sys;
 
 /// Remedies of refusals.
 const CLOSED: &str = "--tcp-close saves it as a closed one; or dump a moment later";
@@ -38,6 +38,8 @@ pub(super) fn dump(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>
                 return socket.refused(what, Some("--skip-in-flight drops them; or dump a moment later"));
             }
             socket.entry.backlog = info.backlog;
+            socket.extra.signature_keys = diag::keys(&socket.namespace, fd, socket.local)
+                .context(|| "asking sock_diag for its keys")?;
             Ok(socket.image(state::LISTEN))
         }
         State::Close => unconnected(host, socket, &info),
@@ -162,16 +164,12 @@ fn closed(mut socket: Socket<'_>) -> Dumped {
 fn connection(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>, state: State) -> Result<Dumped> {
     let fd = socket.file.local_fd;
     let found = found(&socket, state).context(|| "asking sock_diag for its state")?;
-    if found.md5 {
-        return socket.refused("has keys of TCP MD5 signatures (TCP_MD5SIG): not supported", None);
-    }
     let remote = socket
         .remote
         .or(found.remote)
         .ok_or_else(|| Error::new("a connection without a peer"))?;
-    socket.remote = Some(remote);
-    socket.entry.dst_port = remote.port().into();
-    socket.entry.dst_addr = super::address::words(remote.ip());
+    socket.set_remote(Some(remote));
+    socket.extra.signature_keys.clone_from(&found.keys);
     let how = i32::from(found.shutdown);
     socket.entry.shutdown = (how != 0).then_some(how);
     let connection = Connection {
@@ -179,9 +177,8 @@ fn connection(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>, sta
         remote,
     };
     let reuse = socket.entry.opts.reuseaddr == Some(true);
-    let namespace = netns::of_socket(fd, socket.file.pid, host)?;
     held.borrow_mut()
-        .hold(host, socket.file, namespace, connection, reuse)?;
+        .hold(host, socket.file, &socket.namespace, connection, reuse)?;
     let urgent = "has urgent data (MSG_OOB) that was not read: not supported";
     let read = at_the_start(host, socket.file, || Ok(criu_tcp_repair::read(sys::borrow(fd))));
     let stream = match read.context(|| "SO_PEEK_OFF")? {
@@ -202,13 +199,11 @@ fn connection(host: &Host<'_>, held: &RefCell<Held>, mut socket: Socket<'_>, sta
 
 fn found(socket: &Socket<'_>, state: State) -> io::Result<Found> {
     let fd = socket.file.local_fd;
-    socket.namespace.within(|| {
-        let found = match socket.remote {
-            Some(remote) => diag::exact(libc::IPPROTO_TCP, fd, socket.local, remote)?,
-            None => diag::search(libc::IPPROTO_TCP, fd, socket.local, state as u8)?,
-        };
-        Ok(found)
-    })
+    let (namespace, tcp) = (&socket.namespace, libc::IPPROTO_TCP);
+    match socket.remote {
+        Some(remote) => diag::exact(namespace, tcp, fd, socket.local, remote),
+        None => diag::search(namespace, tcp, fd, socket.local, state as u8),
+    }
 }
 
 /// The kernel shows less of the receive queue than there is: a mark of urgent data lies before the rest.

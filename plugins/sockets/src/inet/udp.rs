@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use criu_plugin_api::{Context, Host, Result};
 
 use super::dump::{Dumped, Socket};
+use super::protocol::Protocol;
 use super::{diag, multicast, queue, state};
 use crate::sys;
 
@@ -14,7 +15,7 @@ const LEAVING: Duration = Duration::from_millis(100);
 /// Saves a UDP or UDP-Lite socket.
 pub(super) fn dump(host: &Host<'_>, mut socket: Socket<'_>) -> Result<Dumped> {
     let fd = socket.file.local_fd;
-    if socket.entry.proto == libc::IPPROTO_UDP.cast_unsigned()
+    if socket.protocol == Protocol::Udp
         && let Some(what) = encapsulation(fd)
     {
         return socket.refused(what, None);
@@ -46,7 +47,7 @@ fn encapsulation(fd: i32) -> Option<String> {
 }
 
 /// All that was written has left the socket.
-fn has_sent(fd: i32) -> Result<bool> {
+pub(super) fn has_sent(fd: i32) -> Result<bool> {
     let deadline = Instant::now() + LEAVING;
     while sys::ioctl_int(fd, libc::TIOCOUTQ).context(|| "TIOCOUTQ")? != 0 {
         if Instant::now() > deadline {
@@ -61,16 +62,16 @@ fn has_sent(fd: i32) -> Result<bool> {
 fn shutdown(socket: &Socket<'_>) -> Result<u8> {
     let (fd, protocol) = (socket.file.local_fd, socket.entry.proto.cast_signed());
     let remote = socket.remote.unwrap_or(diag::nobody(socket.local));
-    let found = socket
-        .namespace
-        .within(|| diag::exact(protocol, fd, socket.local, remote));
-    match found {
+    match diag::exact(&socket.namespace, protocol, fd, socket.local, remote) {
         Ok(found) => Ok(found.shutdown),
         Err(e) if socket.remote.is_some() => Err(e).context(|| "asking sock_diag for its state"),
-        Err(_) => {
-            let seen = sys::poll(fd, libc::POLLRDHUP, 0).context(|| "poll")?;
-            let writing = u8::from(seen & libc::POLLHUP != 0) << 1;
-            Ok(u8::from(seen & libc::POLLRDHUP != 0) | writing)
-        }
+        Err(_) => seen_shutdown(fd),
     }
+}
+
+/// What poll(2) shows of it: all but a socket that only writing is shut down of.
+pub(super) fn seen_shutdown(fd: i32) -> Result<u8> {
+    let seen = sys::poll(fd, libc::POLLRDHUP, 0).context(|| "poll")?;
+    let writing = u8::from(seen & libc::POLLHUP != 0) << 1;
+    Ok(u8::from(seen & libc::POLLRDHUP != 0) | writing)
 }
