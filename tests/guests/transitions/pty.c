@@ -6,14 +6,15 @@ static void sender(int fd, uint64_t *total)
 {
 	unsigned char piece[700];
 	uint32_t seed = 31;
-	while (moving()) {
+	/* At least one piece, however late this process gets its turn. */
+	do {
 		size_t len = next_random(&seed) % sizeof piece + 1;
 		stream_fill(piece, *total, len);
 		for (size_t done = 0; done < len;)
 			done += OK(write(fd, piece + done, len - done));
 		*total += len;
 		step();
-	}
+	} while (moving());
 }
 static void receiver(int fd, const uint64_t *total, const uint64_t *over, const char *what)
 {
