@@ -135,6 +135,11 @@ pub(crate) fn set_pc(regs: &mut Regs, address: u64) {
     regs.rip = address;
 }
 
+/// Where C libraries keep a thread's own data: that of 64-bit code and that of 32-bit code.
+pub(crate) fn thread_pointers(regs: &Regs) -> [u64; 2] {
+    [regs.fs_base, regs.gs_base]
+}
+
 /// The stack pointer.
 pub(crate) fn sp(regs: &Regs) -> u64 {
     regs.rsp
