@@ -18,6 +18,7 @@ criu_tests::guests! {
         limits,
         many_processes,
         membarrier,
+        own_stack,
         pdeathsig,
         posix_timers,
         prctl_flags,

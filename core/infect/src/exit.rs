@@ -58,12 +58,20 @@ pub(crate) fn place(tid: i32, maps: &Maps, regs: &Regs, size: u64, main: &mut Op
     if let Some(at) = below {
         return Place::Outside(at);
     }
-    let zeros = |from: u64, to: u64| {
+    let free = |from: u64, to: u64| {
         let mut bytes = vec![1; (to - from) as usize];
-        sys::read_mem(tid, from, &mut bytes).is_ok() && bytes.iter().all(|&byte| byte == 0)
+        sys::read_mem(tid, from, &mut bytes).is_ok()
+            && (bytes.iter().all(|&byte| byte == 0) || are_frames(&bytes))
     };
-    let free = main.as_mut().and_then(|main| main.take(size, zeros));
+    let free = main.as_mut().and_then(|main| main.take(size, free));
     free.map_or(Place::Inside, Place::OnMainStack)
+}
+
+/// Whether memory begins with what [`build`] makes: a tracer that was killed has left it, or saved it with the rest of
+/// the memory.
+fn are_frames(bytes: &[u8]) -> bool {
+    let (first, second) = bytes.split_at_checked(FRAME_SIZE as usize).unwrap_or_default();
+    arch::is_frame(first) && arch::is_frame(second)
 }
 
 /// Two frames to be written to `at`: the first makes `call` outside of the blob and comes upon the

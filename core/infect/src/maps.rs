@@ -186,7 +186,7 @@ impl Maps {
 /// What is free at the low end of the main stack.
 ///
 /// A thread that runs on memory of its own making may have data below its stack pointer. The main stack has room: its
-/// lowest bytes, if they are zeros, since a stack in use has return addresses at its end; else what is below it, into
+/// lowest bytes, if they are zeros or earlier frames, since a stack in use has return addresses at its end; else what is below it, into
 /// which the kernel lets it grow. That stays when the frames are gone, and is used again the next time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LowEnd {
@@ -204,10 +204,10 @@ impl LowEnd {
     /// Left free above the mapping below the stack.
     const KEEP_AWAY: u64 = 0x20_0000;
 
-    /// Takes `size` bytes. `zeros` tells whether there is nothing else between two addresses.
-    pub(crate) fn take(&mut self, size: u64, zeros: impl Fn(u64, u64) -> bool) -> Option<u64> {
+    /// Takes `size` bytes. `free` tells whether there is nothing of the program's between two addresses.
+    pub(crate) fn take(&mut self, size: u64, free: impl Fn(u64, u64) -> bool) -> Option<u64> {
         let end = (self.up + size).next_multiple_of(64);
-        if end <= self.limit && zeros(self.up, end) {
+        if end <= self.limit && free(self.up, end) {
             return Some(std::mem::replace(&mut self.up, end));
         }
         self.limit = 0;
