@@ -88,7 +88,9 @@ pub fn kill_restores(lab: &Lab, pid: Pid, options: &[&str]) {
                 done += 1;
             }
             other => {
-                panic!("a restore that was to be killed at point {point} of {RESTORE_POINTS} ended by {other:?}")
+                panic!(
+                    "a restore that was to be killed at point {point} of {RESTORE_POINTS} ended by {other:?}"
+                )
             }
         }
         let what = format!("a restore killed before point {point} of {RESTORE_POINTS}");
