@@ -104,7 +104,9 @@ impl Vma {
         self.end == next.start
             && self.private()
             && (self.backing, next.backing) == (Backing::Anonymous, Backing::Anonymous)
-            && self.flags == next.flags
+            && (self.flags, self.advice) == (next.flags, next.advice)
+            // Neighbours that are alike in this too are kept apart by something else.
+            && self.protection != next.protection
             && self.protection != libc::PROT_NONE
             && next.protection != libc::PROT_NONE
     }
