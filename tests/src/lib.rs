@@ -21,7 +21,7 @@ mod snapshot;
 pub use case::Case;
 pub use cgroups::{groups, remove_groups};
 pub use criu::{Criu, Outcome, build_folder};
-pub use killing::kill_dumps;
+pub use killing::{kill_dumps, kill_restores};
 pub use lab::{Lab, Verdict, until};
 pub use leftovers::{firewall_tables, processes_of};
 pub use requirements::Need;

@@ -108,25 +108,14 @@ impl Snapshot {
 
     /// Panics when a thread of the tree is still traced: after a dump that failed, none may be.
     pub fn assert_free(root: Pid) {
-        for tid in numbers(&format!("/proc/{root}/task")) {
-            let Ok(status) = fs::read_to_string(format!("/proc/{root}/task/{tid}/status")) else {
-                // It has ended since.
-                continue;
-            };
-            let field = |name: &str| {
-                status
-                    .lines()
-                    .find_map(|l| l.strip_prefix(name))
-                    .unwrap_or("")
-                    .trim()
-            };
-            assert_eq!(field("TracerPid:"), "0", "thread {tid} is traced");
-            assert!(
-                !field("State:").starts_with('t'),
-                "thread {tid} is in a tracing stop"
-            );
+        if let Some(traced) = traced(root) {
+            panic!("{traced}");
         }
-        children(root).into_iter().for_each(Snapshot::assert_free);
+    }
+
+    /// Whether no thread of the tree is traced.
+    pub fn is_free(root: Pid) -> bool {
+        traced(root).is_none()
     }
 
     /// Nothing differs that must not.
@@ -167,6 +156,30 @@ impl Snapshot {
         }
         differences
     }
+}
+
+/// A thread of the tree that is traced.
+fn traced(root: Pid) -> Option<String> {
+    for tid in numbers(&format!("/proc/{root}/task")) {
+        let Ok(status) = fs::read_to_string(format!("/proc/{root}/task/{tid}/status")) else {
+            // It has ended since.
+            continue;
+        };
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|l| l.strip_prefix(name))
+                .unwrap_or("")
+                .trim()
+        };
+        if field("TracerPid:") != "0" {
+            return Some(format!("thread {tid} is traced by {}", field("TracerPid:")));
+        }
+        if field("State:").starts_with('t') {
+            return Some(format!("thread {tid} is in a tracing stop"));
+        }
+    }
+    children(root).into_iter().find_map(traced)
 }
 
 fn shorten(text: &str) -> String {

@@ -19,6 +19,7 @@ criu_tests::guests! {
         limits_tight,
         many_processes,
         membarrier,
+        own_stack,
         pdeathsig,
         posix_timers,
         prctl_flags,

@@ -33,6 +33,7 @@ criu_tests::guests! {
         shared_anonymous,
         shared_twice,
         sparse,
+        split,
         thp_disable,
         uprobes (.option("--allow-uprobes").except("mapping")),
         vdso,

@@ -34,6 +34,7 @@ motions! {
     altstack,
     compute,
     datagrams,
+    descriptors,
     epoll,
     exec_loop,
     file_append,
@@ -41,6 +42,7 @@ motions! {
     futex,
     maps_loop,
     pipes,
+    pty (.need(criu_tests::Need::Terminals)),
     sessions,
     signals,
     sleeps,
@@ -49,5 +51,6 @@ motions! {
     tcp (.option("--tcp-established")),
     thread_storm,
     timers,
+    unix_rights,
     unix_stream,
 }

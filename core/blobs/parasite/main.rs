@@ -24,6 +24,7 @@ const SIGTRAP: u64 = 5;
 const SA_SIGINFO: u64 = 4;
 const SA_RESTORER: u64 = 0x0400_0000;
 const SA_RESTART: u64 = 0x1000_0000;
+const SA_ONSTACK: u64 = 0x0800_0000;
 const FUTEX_WAIT_PRIVATE: u64 = 128;
 const FUTEX_WAKE_OP_PRIVATE: u64 = 5 | 128;
 const ETIMEDOUT: i64 = 110;
@@ -48,7 +49,7 @@ pub extern "C" fn entry_thread() -> ! {
 }
 
 /// SIGTRAP handler: hands (signal, siginfo, ucontext, address of the frame) on. On the stack of
-/// the interrupted code: the alternate stack is the process's own.
+/// the interrupted code, while that is the blob's: a thread may have been using its alternate one.
 #[unsafe(naked)]
 extern "C" fn trap_entry() {
     naked_asm!("cld", "mov rcx, rsp", "and rsp, -16", "xor ebp, ebp", "call {f}", "ud2", f = sym on_trap)
@@ -65,15 +66,9 @@ extern "C" fn main(control: *mut Control) -> ! {
     // writes again only while the thread stands at a breakpoint; so there is one user at a time.
     let c = unsafe { &mut *control };
     CONTROL.store(control, Ordering::SeqCst);
-    let action = SigAction {
-        handler: trap_entry as *const () as u64,
-        flags: SA_SIGINFO | SA_RESTORER | SA_RESTART,
-        restorer: if c.sigreturn != 0 { c.sigreturn } else { own_restorer as *const () as u64 },
-        mask: !0,
-    };
-    // SAFETY: both point to whole actions.
-    let set = unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, addr_of!(action), addr_of_mut!(c.old_trap), 8) };
-    if set < 0 {
+    // SAFETY: room for a whole action.
+    let asked = unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, 0, addr_of_mut!(c.old_trap), 8) };
+    if asked < 0 || handle_traps(c, 0) < 0 {
         give_up(c);
     }
     loop {
@@ -89,6 +84,18 @@ extern "C" fn main(control: *mut Control) -> ! {
         // SAFETY: as above.
         unsafe { addr_of_mut!((*control).command).write_volatile(command::NONE) };
     }
+}
+
+/// Installs the handler of SIGTRAP, with these flags beside its own.
+fn handle_traps(c: &Control, flags: u64) -> i64 {
+    let action = SigAction {
+        handler: trap_entry as *const () as u64,
+        flags: SA_SIGINFO | SA_RESTORER | SA_RESTART | flags,
+        restorer: if c.sigreturn != 0 { c.sigreturn } else { own_restorer as *const () as u64 },
+        mask: !0,
+    };
+    // SAFETY: a whole action.
+    unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, addr_of!(action), 0, 8) }
 }
 
 fn run_calls(c: &mut Control) {
@@ -252,10 +259,10 @@ fn stray(c: &mut Control, frame: u64) -> ! {
             continue;
         }
         state_of(s).store(wire::slot::LEAVING, Ordering::SeqCst);
-        // Decrement `busy` by a call made outside of the blob, then return through the kernel's
-        // own frame. The memory below it is this handler's.
-        let below = (frame - 8192) & !63;
-        // SAFETY: far below this function's own stack use, on the same stack.
+        // Decrement `busy` by a call made outside of the blob, then return through the kernel's own frame. This
+        // one lies in the slot, which is read before the count, and not on the thread's stack, which may be small.
+        let below = (addr_of_mut!(*s) as u64 + size_of::<Slot>() as u64 + 63) & !63;
+        // SAFETY: the slot's stack, which nobody is on: the thread is here.
         let f = unsafe { core::slice::from_raw_parts_mut(below as *mut u64, 55) };
         f.fill(0);
         f[0] = c.sigreturn;
@@ -367,6 +374,7 @@ fn wait_for_threads(c: &mut Control) -> bool {
             if c.exit_frame == 0 {
                 break;
             }
+            handle_traps(c, SA_ONSTACK);
             ask_threads(c);
             outside += look_at_threads(c);
         }
@@ -444,6 +452,8 @@ fn sleeps_outside(c: &Control, tid: u32) -> bool {
     pc < control - MAX_CODE || pc >= control
 }
 
+/// Asks threads, by a SIGTRAP, whether they are in the blob. Those that are not run their own code, maybe on a small
+/// stack, or one with data below: they are met on their alternate stack, if they have one.
 fn ask_threads(c: &Control) {
     // SAFETY: no arguments.
     let pid = unsafe { syscall!(nr::GETPID) };

@@ -8,6 +8,9 @@ use crate::syscall;
 
 const FUTEX_WAIT: u64 = 0;
 const FUTEX_WAKE: u64 = 1;
+const ESRCH: i64 = 3;
+/// How often who waits looks whether the coordinator is there, in nanoseconds.
+const LOOK_EVERY: i64 = 100_000_000;
 
 /// The elements of an array of the arguments.
 ///
@@ -25,6 +28,13 @@ pub unsafe fn slice<'a, T>(array: Array) -> &'a [T] {
 pub fn futex_wait(word: &AtomicU32, value: u32) {
     // SAFETY: the word is mapped; the call changes no memory.
     unsafe { syscall!(nr::FUTEX, word.as_ptr() as u64, FUTEX_WAIT, value, 0, 0, 0) };
+}
+
+/// Waits for a change of `word` from `value`, but no longer than [`LOOK_EVERY`].
+fn futex_wait_a_while(word: &AtomicU32, value: u32) {
+    let limit = [0i64, LOOK_EVERY];
+    // SAFETY: the word is mapped, the time is on this stack; the call changes no memory.
+    unsafe { syscall!(nr::FUTEX, word.as_ptr() as u64, FUTEX_WAIT, value, limit.as_ptr(), 0, 0) };
 }
 
 /// Wakes all that wait for `word`.
@@ -63,9 +73,22 @@ impl Report<'_> {
             match self.shared.stage.load(Ordering::Acquire) {
                 stage::FAILED => self.leave(),
                 now if now >= number => return,
-                now => futex_wait(&self.shared.stage, now),
+                now => {
+                    futex_wait_a_while(&self.shared.stage, now);
+                    if self.coordinator_is_gone() {
+                        self.leave();
+                    }
+                }
             }
         }
+    }
+
+    /// Whether criu was killed. New credentials have taken the parent-death signal away, and it tells only of the
+    /// parent. A thread that is caught already is ended by the kernel.
+    fn coordinator_is_gone(&self) -> bool {
+        let pid = self.shared.coordinator.load(Ordering::Relaxed);
+        // SAFETY: sends nothing.
+        unsafe { syscall!(nr::KILL, pid, 0) == -ESRCH }
     }
 
     /// Goes on only if a call has succeeded; returns its result.

@@ -171,6 +171,8 @@ pub mod step {
 pub struct Shared {
     /// The last stage that is over; a futex. [`stage::FAILED`] after a failure.
     pub stage: AtomicU32,
+    /// The pid of the coordinator, without which nothing goes on.
+    pub coordinator: AtomicU32,
     /// Who has arrived at each stage; futexes.
     pub arrived: [AtomicU32; stage::COUNT],
     /// How many must.

@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// The symbolic link to the set that an incremental one builds on.
 pub const PARENT_LINK: &str = "parent";
 /// The inventory while it is being written.
-const INVENTORY_ASIDE: &str = "inventory.img.tmp";
+pub(crate) const INVENTORY_ASIDE: &str = "inventory.img.tmp";
 /// `img_version` of the layout that is read and written.
 const IMG_VERSION: u32 = 2;
 
@@ -292,13 +292,6 @@ impl ImageDir {
     }
 
     // The set as a whole.
-
-    /// Marks the set as incomplete: removes an inventory that an earlier dump has left. Call it before
-    /// the first image is written.
-    pub fn begin_dump(&self) -> Result<()> {
-        self.remove(&magic::INVENTORY.file_name(0))?;
-        self.remove(INVENTORY_ASIDE)
-    }
 
     /// Marks the set as complete: writes the inventory, aside and then renamed, so that it is there
     /// whole or not at all. Call it after the last image is written.

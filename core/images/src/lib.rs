@@ -6,6 +6,7 @@
 #![deny(unsafe_code, missing_docs)]
 
 mod dir;
+mod earlier;
 mod error;
 mod map;
 mod pagemap;

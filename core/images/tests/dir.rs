@@ -11,7 +11,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use criu_images::magic::{self, FILES, PSTREE};
+use criu_images::magic::{self, FILES, Header, IMG_COMMON_MAGIC, IdFormat, ImageKind, PSTREE};
 use criu_images::{Error, FrameError, ImageDir};
 use criu_proto::images::{InventoryEntry, PstreeEntry};
 use tempfile::TempDir;
@@ -83,6 +83,52 @@ fn a_set_is_complete_only_when_finished() {
     dir.begin_dump().unwrap();
     assert!(!dir.is_complete().unwrap());
     assert!(dir.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_new_set_begins_without_images_of_an_earlier_one() {
+    let (folder, dir) = new();
+    let put = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    let own = ImageKind {
+        name: "OWN",
+        prefix: "own-extra.img",
+        id: IdFormat::None,
+        suffix: "",
+        magic: 0x4f57_4e31,
+        header: Header::Image,
+    };
+    dir.write_one(&PSTREE, 0, &task(7)).unwrap();
+    dir.create(&own, 0).unwrap().finish().unwrap();
+    put("pages-1.img", b"pages have no header");
+    put("core-7.img", b"");
+    dir.finish_dump(&inventory(2)).unwrap();
+    let strange = ["cpuinfo.img", "disk.img", "dump.log", "short.img", "stats-dump"];
+    put("cpuinfo.img", &IMG_COMMON_MAGIC.to_le_bytes());
+    put("disk.img", b"another program's");
+    put("dump.log", &IMG_COMMON_MAGIC.to_le_bytes());
+    put("short.img", &IMG_COMMON_MAGIC.to_le_bytes()[..3]);
+    put("stats-dump", b"");
+    let parent = tempfile::tempdir().unwrap();
+    ImageDir::open(parent.path())
+        .unwrap()
+        .finish_dump(&inventory(2))
+        .unwrap();
+    dir.set_parent(parent.path()).unwrap();
+    fs::create_dir(folder.path().join("mm-7.img")).unwrap();
+
+    dir.invalidate().unwrap();
+    assert!(!dir.is_complete().unwrap());
+    assert!(dir.exists("pstree.img").unwrap());
+    dir.begin_dump().unwrap();
+    let mut left: Vec<_> = strange.into_iter().chain(["mm-7.img", "parent"]).collect();
+    left.sort_unstable();
+    assert_eq!(dir.list().unwrap(), left);
+    assert!(dir.parent().unwrap().unwrap().is_complete().unwrap());
+}
+
+#[test]
+fn a_directory_of_which_nothing_is_kept_loses_nothing() {
+    ImageDir::unkept().unwrap().begin_dump().unwrap();
 }
 
 #[test]

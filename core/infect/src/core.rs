@@ -13,7 +13,7 @@ use crate::check::{check, is_compat_program};
 use crate::error::{Error, Result};
 use crate::exit::{self, Context, Frames, OutsideCall, Place};
 use crate::limits;
-use crate::maps::Maps;
+use crate::maps::{LowEnd, Maps};
 use crate::state::{Queue, SigInfo};
 use crate::sys;
 use crate::tracee::{Resume, Stop, Tracee};
@@ -78,9 +78,11 @@ pub(crate) struct Core {
     pub(crate) gadgets: Gadgets,
     pub(crate) layout: Layout,
     /// `/proc/TID/mem`: also writes what the task itself may not.
-    mem: File,
+    pub(crate) mem: File,
     place: Place,
     frames: Frames,
+    /// What the main stack has left for frames of threads.
+    pub(crate) main_stack: Option<LowEnd>,
     /// What was where the frames are now; empty if there was nothing.
     below: Vec<u8>,
     pub(crate) undo: usize,
@@ -91,6 +93,8 @@ pub(crate) struct Core {
     pub(crate) keep: bool,
     /// Slots that were in use.
     pub(crate) used_slots: usize,
+    /// Threads that are in the parasite, or just about to be.
+    pub(crate) inside: u32,
     /// Of a 32-bit program.
     pub(crate) compat: Option<Compat>,
 }
@@ -121,6 +125,7 @@ pub(crate) struct Prepared {
     mem: File,
     place: Place,
     frames: Frames,
+    main_stack: Option<LowEnd>,
     below: Vec<u8>,
     compat: Option<Compat>,
     own_traps: usize,
@@ -137,12 +142,14 @@ impl Prepared {
             mem: self.mem,
             place: self.place,
             frames: self.frames,
+            main_stack: self.main_stack,
             below: self.below,
             undo: 0,
             held: Vec::new(),
             own_traps: self.own_traps,
             keep: false,
             used_slots: 0,
+            inside: 0,
             compat: self.compat,
         }
     }
@@ -199,15 +206,16 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
         nr: libc::SYS_munmap as u64,
         args: [base, total, 0, 0, 0, 0],
     };
+    let mut main_stack = maps.main_stack(arch::sp(&context.regs));
     let place = if gadgets.complete() {
-        exit::place(&maps, &context.regs, size, true)
+        exit::place(tid, &maps, &context.regs, size, &mut main_stack)
     } else {
         Place::Inside
     };
     let mut below = Vec::new();
-    let frames = match place {
-        Place::Outside(at) => exit::build(at, &context, &gadgets, unmap),
-        Place::Inside => {
+    let frames = match place.outside() {
+        Some(at) => exit::build(at, &context, &gadgets, unmap),
+        None => {
             tracing::warn!(
                 tid,
                 "the process has no code or room for its own way out: a killed tracer may harm it"
@@ -220,7 +228,7 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
             )
         }
     };
-    if let Place::Outside(at) = place {
+    if let Some(at) = place.outside() {
         below = vec![0; frames.bytes.len()];
         if mem.read_exact_at(&mut below, at).is_err() {
             below.clear();
@@ -238,14 +246,15 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
         mem,
         place,
         frames,
+        main_stack,
         below,
         compat: planting,
         own_traps,
     })
 }
 
-/// Writes through `/proc/TID/mem`.
-fn write_all(tid: i32, mem: &File, address: u64, bytes: &[u8]) -> Result<()> {
+/// Writes through `/proc/TID/mem`, by which a stack grows.
+pub(crate) fn write_all(tid: i32, mem: &File, address: u64, bytes: &[u8]) -> Result<()> {
     #[cfg(test)]
     crate::tests::step();
     mem.write_all_at(bytes, address).map_err(|e| {
@@ -262,7 +271,7 @@ fn write_all(tid: i32, mem: &File, address: u64, bytes: &[u8]) -> Result<()> {
 
 impl Core {
     fn protected(&self) -> bool {
-        matches!(self.place, Place::Outside(_)) && self.gadgets.complete()
+        self.place != Place::Inside && self.gadgets.complete()
     }
 
     /// A system call by code of the target outside of the blob, from any stop; ends in an event
@@ -458,7 +467,7 @@ impl Core {
                 &[0; arch::PLANTED.len()],
             )?;
         }
-        if let Place::Outside(at) = self.place {
+        if let Some(at) = self.place.outside() {
             let zeros = vec![0; self.frames.bytes.len()];
             let old = if self.below.is_empty() {
                 &zeros

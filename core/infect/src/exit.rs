@@ -2,8 +2,9 @@
 //! the thread finds back by itself whenever its tracer dies.
 
 use crate::arch::{self, FRAME_SIZE, Gadgets, RED_ZONE, Regs, XSTATE_ALIGN};
-use crate::maps::Maps;
+use crate::maps::{LowEnd, Maps};
 use crate::state::UserDispatch;
+use crate::sys;
 
 /// The context to which a thread must return.
 #[derive(Debug, Clone)]
@@ -25,10 +26,22 @@ pub(crate) struct OutsideCall {
 /// Where a thread's frames lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// On memory that nobody uses, outside of the blob's mapping.
+    /// Below the thread's stack pointer.
     Outside(u64),
+    /// At the low end of a stack that is not the thread's; zeros otherwise.
+    OnMainStack(u64),
     /// In the blob's mapping, which then cannot be unmapped by the thread itself.
     Inside,
+}
+
+impl Place {
+    /// The address outside of the blob's mapping.
+    pub(crate) fn outside(self) -> Option<u64> {
+        match self {
+            Place::Outside(at) | Place::OnMainStack(at) => Some(at),
+            Place::Inside => None,
+        }
+    }
 }
 
 /// Bytes that [`build`] makes for a context.
@@ -36,13 +49,29 @@ pub(crate) fn size(context: &Context) -> u64 {
     2 * FRAME_SIZE + context.xstate.len() as u64 + 2 * XSTATE_ALIGN
 }
 
-/// Where frames of `size` bytes may lie for a thread with these registers.
-pub(crate) fn place(maps: &Maps, regs: &Regs, size: u64, may_grow_stack: bool) -> Place {
+/// Where frames of `size` bytes may lie for a thread with these registers; `main` is the low end of the main stack of
+/// the process of thread `tid`.
+pub(crate) fn place(tid: i32, maps: &Maps, regs: &Regs, size: u64, main: &mut Option<LowEnd>) -> Place {
     let below = arch::sp(regs)
         .checked_sub(RED_ZONE)
-        .and_then(|sp| maps.below_stack(sp, size));
-    let grown = || may_grow_stack.then(|| maps.below_main_stack(size)).flatten();
-    below.or_else(grown).map_or(Place::Inside, Place::Outside)
+        .and_then(|sp| maps.below_stack(sp, size, arch::thread_pointers(regs)));
+    if let Some(at) = below {
+        return Place::Outside(at);
+    }
+    let free = |from: u64, to: u64| {
+        let mut bytes = vec![1; (to - from) as usize];
+        sys::read_mem(tid, from, &mut bytes).is_ok()
+            && (bytes.iter().all(|&byte| byte == 0) || are_frames(&bytes))
+    };
+    let free = main.as_mut().and_then(|main| main.take(size, free));
+    free.map_or(Place::Inside, Place::OnMainStack)
+}
+
+/// Whether memory begins with what [`build`] makes: a tracer that was killed has left it, or saved it with the rest of
+/// the memory.
+fn are_frames(bytes: &[u8]) -> bool {
+    let (first, second) = bytes.split_at_checked(FRAME_SIZE as usize).unwrap_or_default();
+    arch::is_frame(first) && arch::is_frame(second)
 }
 
 /// Two frames to be written to `at`: the first makes `call` outside of the blob and comes upon the

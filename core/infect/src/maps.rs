@@ -123,26 +123,38 @@ impl Maps {
     }
 
     /// Room of `size` bytes for signal frames, outside of what the thread with stack pointer `sp`
-    /// uses: below it on a stack known to be one.
-    pub(crate) fn below_stack(&self, sp: u64, size: u64) -> Option<u64> {
+    /// uses: below it on a stack known to be one. That is the main stack, or one with a guard below
+    /// and with what one of `pointers` points to above: C libraries put a thread's own data at the
+    /// top of its stack. A guard alone has also the memory of an allocator, which lies beside
+    /// memory that is not in use yet.
+    pub(crate) fn below_stack(&self, sp: u64, size: u64, pointers: [u64; 2]) -> Option<u64> {
         let (vma, before) = self.at(sp)?;
         let writable = vma.perms[..2] == *b"rw" && vma.perms[3] == b'p' && vma.file.is_none();
         let guarded = before.is_some_and(|b| b.end == vma.start && b.perms[..3] == *b"---");
+        let own = pointers.iter().any(|at| (sp..vma.end).contains(at));
         let at = sp.checked_sub(size)? & !63;
-        (writable && (vma.name == "[stack]" || guarded) && at >= vma.start).then_some(at)
+        (writable && (vma.name == "[stack]" || guarded && own) && at >= vma.start).then_some(at)
     }
 
-    /// Room of `size` bytes just below the main stack, into which the kernel lets it grow: for a
-    /// thread that runs on memory of its own making, where below the stack pointer may lie data.
-    pub(crate) fn below_main_stack(&self, size: u64) -> Option<u64> {
-        const KEEP_AWAY: u64 = 0x20_0000;
+    /// The low end of the main stack, for frames of threads that run on memory of their own making. `sp` is the
+    /// stack pointer of the leading thread.
+    pub(crate) fn main_stack(&self, sp: u64) -> Option<LowEnd> {
         let i = self
             .0
             .iter()
             .position(|v| v.name == "[stack]" && v.perms[..2] == *b"rw")?;
-        let floor = i.checked_sub(1).map_or(0, |b| self.0[b].end);
-        let at = self.0[i].start.checked_sub(size)? & !63;
-        (at > floor + KEEP_AWAY).then_some(at)
+        let stack = &self.0[i];
+        let used = if (stack.start..stack.end).contains(&sp) {
+            sp
+        } else {
+            stack.end
+        };
+        Some(LowEnd {
+            up: stack.start,
+            limit: used.saturating_sub(LowEnd::KEPT),
+            down: stack.start,
+            floor: i.checked_sub(1).map_or(0, |b| self.0[b].end),
+        })
     }
 
     /// Finds code that helps to leave: in the vdso first, then in the executable mappings.
@@ -168,6 +180,42 @@ impl Maps {
             (found.syscall_ret, found.sigreturn) = (None, None);
         }
         found
+    }
+}
+
+/// What is free at the low end of the main stack.
+///
+/// A thread that runs on memory of its own making may have data below its stack pointer. The main stack has room: its
+/// lowest bytes, if they are zeros or earlier frames, since a stack in use has return addresses at its end; else what is below it, into
+/// which the kernel lets it grow. That stays when the frames are gone, and is used again the next time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LowEnd {
+    /// Free from here up to `limit`, as far as there are zeros.
+    up: u64,
+    limit: u64,
+    /// Free from here down.
+    down: u64,
+    floor: u64,
+}
+
+impl LowEnd {
+    /// Left free below a stack pointer: for the frames of that thread.
+    const KEPT: u64 = 0x1_0000;
+    /// Left free above the mapping below the stack.
+    const KEEP_AWAY: u64 = 0x20_0000;
+
+    /// Takes `size` bytes. `free` tells whether there is nothing of the program's between two addresses.
+    pub(crate) fn take(&mut self, size: u64, free: impl Fn(u64, u64) -> bool) -> Option<u64> {
+        let end = (self.up + size).next_multiple_of(64);
+        if end <= self.limit && free(self.up, end) {
+            return Some(std::mem::replace(&mut self.up, end));
+        }
+        self.limit = 0;
+        let at = self.down.checked_sub(size)? & !63;
+        (at > self.floor + Self::KEEP_AWAY).then(|| {
+            self.down = at;
+            at
+        })
     }
 }
 

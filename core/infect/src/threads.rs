@@ -7,10 +7,11 @@ use criu_blobs::wire::{Control, Slot, ThreadInfo, slot};
 
 use crate::arch;
 use crate::check::check;
-use crate::core::{ALL_BUT_TRAP, Core, Held, SLOTS, bytes_of_slice, is_breakpoint};
+use crate::core::{ALL_BUT_TRAP, Core, Held, SLOTS, bytes_of_slice, is_breakpoint, write_all};
 use crate::error::{Error, Result};
 use crate::exit::{self, Context, OutsideCall, Place};
 use crate::infected::Infected;
+use crate::maps::LowEnd;
 use crate::state::{SigInfo, UserDispatch};
 use crate::sys;
 use crate::tracee::{Resume, Stop, Tracee};
@@ -132,8 +133,11 @@ impl Core {
     /// At most [`SLOTS`] threads.
     fn batch(&mut self, threads: &mut [Tracee], tids: &[i32], all: &mut Vec<ThreadState>) -> Result<()> {
         let contexts = threads.iter().map(check).collect::<Result<Vec<_>>>()?;
+        let mut main_stack = self.main_stack;
+        let mut borrowed = Vec::new();
         for (i, context) in contexts.iter().enumerate() {
-            self.write_slot(i as u64, &threads[i], tids[i], context)?;
+            let frames = self.write_slot(i as u64, &threads[i], tids[i], context, &mut main_stack)?;
+            borrowed.extend(frames);
         }
         for unused in threads.len()..self.used_slots {
             sys::write_mem(
@@ -143,7 +147,6 @@ impl Core {
             )?;
         }
         self.used_slots = threads.len();
-        self.set_busy(threads.len() as u32)?;
         let mut first_error = None;
         let mut keep = |r: Result<()>| {
             if let Err(e) = r {
@@ -160,15 +163,21 @@ impl Core {
                     .and_then(|()| thread.set_sigmask(context.mask))
                     .and_then(|()| thread.set_xstate(&context.xstate))
                     .and_then(|()| thread.set_regs(&context.regs))
+                    .and_then(|()| self.count(i as u64, false))
                     .and_then(|()| thread.set_options(0)),
             );
         }
         for (thread, context) in threads.iter().zip(&contexts) {
             keep(thread.resume_dispatch(context.dispatch));
         }
+        self.inside = 0;
         self.set_busy(0)?;
         if let Some(error) = first_error {
             return Err(error);
+        }
+        // All threads are as they were: their frames go, so that the place is found free again.
+        for (at, length) in borrowed {
+            write_all(self.tracee.tid(), &self.mem, at, &vec![0; length])?;
         }
         for (i, context) in contexts.into_iter().enumerate() {
             // SAFETY: integers.
@@ -204,10 +213,11 @@ impl Core {
         let mut good = Vec::with_capacity(threads.len());
         for (i, thread) in threads.iter().enumerate() {
             let slot = self.layout.slot(i as u64);
+            let counted = self.count(i as u64, true);
             let regs = arch::run_regs(&contexts[i].regs, entry, slot + self.layout.slot_size - 64, slot);
             good.push(note(
-                thread
-                    .suspend_dispatch(contexts[i].dispatch)
+                counted
+                    .and_then(|()| thread.suspend_dispatch(contexts[i].dispatch))
                     .and_then(|()| thread.set_regs(&regs))
                     .and_then(|()| thread.set_sigmask(ALL_BUT_TRAP))
                     .and_then(|()| thread.resume(Resume::Cont, 0)),
@@ -249,7 +259,15 @@ impl Core {
         held.map(|held| held.info).collect()
     }
 
-    fn write_slot(&mut self, index: u64, thread: &Tracee, tid: i32, context: &Context) -> Result<()> {
+    /// Prepares a thread's way in and out; address and length of its frames, if they lie on the main stack.
+    fn write_slot(
+        &mut self,
+        index: u64,
+        thread: &Tracee,
+        tid: i32,
+        context: &Context,
+        main_stack: &mut Option<LowEnd>,
+    ) -> Result<Option<(u64, usize)>> {
         let at = self.layout.slot(index);
         let busy = self.layout.control + offset_of!(Control, busy) as u64;
         let unused = self.layout.control + offset_of!(Control, pad) as u64;
@@ -257,26 +275,59 @@ impl Core {
             nr: libc::SYS_futex as u64,
             args: arch::count_out(busy, unused),
         };
-        let place = exit::place(&self.maps, &context.regs, exit::size(context), false);
-        let frames_at = match place {
-            Place::Outside(frames_at) => frames_at,
-            Place::Inside => (at + size_of::<Slot>() as u64).next_multiple_of(64),
-        };
-        if place == Place::Inside && !self.keep {
-            self.write_control(offset_of!(Control, keep), &1u32.to_le_bytes())?;
-            self.keep = true;
+        let size = exit::size(context);
+        let place = exit::place(thread.tid(), &self.maps, &context.regs, size, main_stack);
+        let inside = (at + size_of::<Slot>() as u64).next_multiple_of(64);
+        let build = |at: u64| exit::build(at, context, &self.gadgets, call);
+        let mut frames = build(place.outside().unwrap_or(inside));
+        let mut borrowed = None;
+        match place {
+            Place::Outside(_) => sys::write_mem(thread.tid(), frames.at, &frames.bytes)?,
+            // The stack may have grown to its limit.
+            Place::OnMainStack(_) => match write_all(thread.tid(), &self.mem, frames.at, &frames.bytes) {
+                Ok(()) => borrowed = Some((frames.at, frames.bytes.len())),
+                Err(_) => frames = build(inside),
+            },
+            Place::Inside => {}
         }
-        let frames = exit::build(frames_at, context, &self.gadgets, call);
-        sys::write_mem(thread.tid(), frames.at, &frames.bytes)?;
+        if frames.at == inside {
+            if !self.keep {
+                self.write_control(offset_of!(Control, keep), &1u32.to_le_bytes())?;
+                self.keep = true;
+            }
+            sys::write_mem(thread.tid(), frames.at, &frames.bytes)?;
+        }
         let protected = self.gadgets.complete();
+        // What a signal asks a thread for lies below its stack pointer: one that may have data there is not asked.
+        let below = if matches!(place, Place::Outside(_)) {
+            0
+        } else {
+            1 << (libc::SIGTRAP - 1)
+        };
+        let mask = context.mask | below;
         let slot = Slot {
-            state: slot::TAKEN,
+            state: slot::FREE,
             tid: tid as u32,
-            mask: context.mask,
+            mask,
             exit_frame: if protected { frames.at } else { frames.last },
             info: ThreadInfo::default(),
         };
-        sys::write_mem(thread.tid(), at, bytes_of_slice(&[slot]))
+        sys::write_mem(thread.tid(), at, bytes_of_slice(&[slot]))?;
+        Ok(borrowed)
+    }
+
+    /// Counts a thread in, just before it is made to enter, or out, when it is as it was.
+    fn count(&mut self, index: u64, enters: bool) -> Result<()> {
+        let state = if enters { slot::TAKEN } else { slot::FREE };
+        let at = self.layout.slot(index) + offset_of!(Slot, state) as u64;
+        self.inside = if enters {
+            self.inside + 1
+        } else {
+            self.inside.saturating_sub(1)
+        };
+        let busy = self.layout.control + offset_of!(Control, busy) as u64;
+        // In one call: one without the other would be waited for in vain.
+        sys::write_words(self.tracee.tid(), [(at, state), (busy, self.inside)])
     }
 
     fn set_busy(&self, threads: u32) -> Result<()> {

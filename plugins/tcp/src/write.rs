@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use crate::stream::RepairOption;
 use crate::{
-    Error, OFF, OPT_SACK, OPT_TIMESTAMPS, OPT_WSCALE, Result, Side, State, Stream, TCP_QUEUE_SEQ, TCP_REPAIR,
-    TCP_REPAIR_OPTIONS, TCP_REPAIR_WINDOW, TCP_TIMESTAMP, address, choose, enter, leave_quietly, sys,
+    Error, OFF, OPT_SACK, OPT_TIMESTAMPS, OPT_WSCALE, RepairWindow, Result, Side, State, Stream,
+    TCP_QUEUE_SEQ, TCP_REPAIR, TCP_REPAIR_OPTIONS, TCP_REPAIR_WINDOW, TCP_TIMESTAMP, address, choose, enter,
+    leave_quietly, sys,
 };
 
 // Kinds of options in a TCP header.
@@ -66,7 +67,19 @@ pub(crate) fn windows(fd: i32, stream: &Stream) -> Result<()> {
     if window.rcv_wup.wrapping_sub(received).cast_signed() > 0 {
         window.rcv_wup = received;
     }
+    window.snd_wl1 = window_update(window, received);
     sys::set(fd, libc::IPPROTO_TCP, TCP_REPAIR_WINDOW, window).map_err(Error::call("TCP_REPAIR_WINDOW"))
+}
+
+/// The sequence number of the segment that has told the peer's window last. It may lie beyond this side's own window:
+/// that of a segment for which there was no room. The kernel does not take such a one back; with an earlier number
+/// the next segment tells the window too.
+fn window_update(window: RepairWindow, received: u32) -> u32 {
+    let end = received.wrapping_add(window.rcv_wnd);
+    match window.snd_wl1.wrapping_sub(end).cast_signed() > 0 {
+        true => end,
+        false => window.snd_wl1,
+    }
 }
 
 /// Lets the connection go on: leaves repair mode, upon which the kernel asks the peer for its state, and hands over
@@ -133,4 +146,28 @@ pub(crate) fn write(fd: i32, mut data: &[u8]) -> std::io::Result<()> {
         data = &data[sent..];
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_told_beyond_the_own_one_is_told_at_its_end() {
+        let window = |snd_wl1, rcv_wnd| RepairWindow {
+            snd_wl1,
+            rcv_wnd,
+            ..RepairWindow::default()
+        };
+        assert_eq!(
+            window_update(window(2_082_729_804, 0), 2_081_945_376),
+            2_081_945_376
+        );
+        assert_eq!(window_update(window(90, 10), 100), 90);
+        assert_eq!(window_update(window(110, 10), 100), 110);
+        assert_eq!(window_update(window(111, 10), 100), 110);
+        // Numbers wrap around.
+        assert_eq!(window_update(window(5, 2), u32::MAX), 1);
+        assert_eq!(window_update(window(u32::MAX, 2), 3), u32::MAX);
+    }
 }

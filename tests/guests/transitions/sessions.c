@@ -23,16 +23,16 @@ int main(void)
 	OK(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
 	in_motion();
 	uint32_t seed = 5;
-	int alive = 0;
-	bool more = true;
-	while (more || alive) {
-		more = more && moving();
+	/* Members that lost their leader come here too: they do not count, or there would be more and more. */
+	pid_t leaders[8] = { 0 };
+	for (;;) {
 		int status;
-		while (more && alive < 8) {
-			next_random(&seed);
-			CHILD(family(seed));
-			alive++;
-		}
+		bool more = moving();
+		for (int i = 0; more && i < 8; i++)
+			if (!leaders[i]) {
+				next_random(&seed);
+				leaders[i] = CHILD(family(seed));
+			}
 		pid_t pid = waitpid(-1, &status, 0);
 		if (pid < 0 && errno == ECHILD)
 			break;
@@ -40,12 +40,11 @@ int main(void)
 			CHECK(errno == EINTR);
 		else if (status)
 			FAIL("child %d ended with status %#x", (int)pid, status);
-		else if (alive > 0)
-			alive--;
+		for (int i = 0; i < 8; i++)
+			if (leaders[i] == pid)
+				leaders[i] = 0;
 		step();
 	}
-	while (waitpid(-1, NULL, 0) > 0)
-		;
 	ERR(waitpid(-1, NULL, 0), ECHILD);
 	return pass();
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use criu_tests::{Criu, Lab, Snapshot, Verdict, build_folder, kill_dumps, reaper, until};
+use criu_tests::{Criu, Lab, Snapshot, Verdict, build_folder, kill_dumps, kill_restores, reaper, until};
 
 /// Starts a guest and waits until it is set up.
 pub(super) fn ready(lab: &Lab, guest: &str) -> i32 {
@@ -313,6 +313,34 @@ fn killed_tree() {
 #[test]
 fn killed_connections() {
     killed("sockets/tcp_established", &["--tcp-established"]);
+}
+
+/// Killed at 25 points of a restore the program leaves nothing, or all.
+fn killed_in_restore(guest: &str, options: &[&str]) {
+    let lab = Lab::new();
+    let pid = ready(&lab, guest);
+    kill_restores(&lab, pid, options);
+    goes_on(lab, pid);
+}
+
+#[test]
+fn killed_in_restore_threads() {
+    killed_in_restore("core/threads", &[]);
+}
+
+#[test]
+fn killed_in_restore_tree() {
+    killed_in_restore("core/tree", &[]);
+}
+
+#[test]
+fn killed_in_restore_credentials() {
+    killed_in_restore("core/credentials", &[]);
+}
+
+#[test]
+fn killed_in_restore_filters() {
+    killed_in_restore("core/seccomp_filter", &[]);
 }
 
 #[test]

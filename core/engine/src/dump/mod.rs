@@ -529,7 +529,7 @@ fn give_up(dump: &Dump, notify: &dyn Notify, root: i32, infection: Option<Infect
     drop(tree);
     dump.stats.thawed();
     // A set that was complete before the failure is not one that may be restored beside the tree.
-    if let Err(error) = dump.images.begin_dump() {
+    if let Err(error) = dump.images.invalidate() {
         tracing::warn!("undoing after a failure: {error}");
     }
 }

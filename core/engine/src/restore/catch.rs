@@ -14,6 +14,8 @@ use crate::extra::ThreadExtra;
 
 /// `PTRACE_O_SUSPEND_SECCOMP` (Linux 4.3).
 const SUSPEND_SECCOMP: i32 = 1 << 21;
+/// Nothing is left of a tree whose coordinator is killed before the tree is complete.
+const END_WITH_TRACER: i32 = libc::PTRACE_O_EXITKILL;
 
 /// A process whose threads are all stopped in the restorer.
 pub(crate) struct Caught {
@@ -158,6 +160,16 @@ impl Caught {
         Ok(())
     }
 
+    /// From here on the kernel lets the threads go, and does not end them, should the coordinator be killed.
+    pub(crate) fn is_complete(&self) -> Result<()> {
+        for thread in &self.threads {
+            thread
+                .set_options(0)
+                .context(|| format!("giving thread {} a life of its own", thread.tid()))?;
+        }
+        Ok(())
+    }
+
     /// Lets every thread go.
     pub(crate) fn release(self) -> Result<()> {
         Tracee::detach_all(self.threads).context(|| format!("letting process {} go", self.pid))
@@ -270,7 +282,7 @@ pub(crate) fn suspend_filters(restore: &Restore) -> Result<Vec<(usize, Vec<Trace
             .collect::<std::result::Result<_, _>>()?;
         for tracee in &tracees {
             tracee
-                .set_options(SUSPEND_SECCOMP)
+                .set_options(SUSPEND_SECCOMP | END_WITH_TRACER)
                 .context(|| format!("suspending the filters of thread {}", tracee.tid()))?;
             tracee.resume(Resume::Cont, 0)?;
         }
@@ -303,10 +315,15 @@ pub(crate) fn catch_all(
             }
             None => {
                 let tids: Vec<i32> = live.threads.iter().map(|t| t.tid).collect();
-                Tracee::seize_all(&tids)
+                let doing = || format!("catching process {pid} at the end of its restore");
+                let tracees: Vec<Tracee> = Tracee::seize_all(&tids)
                     .into_iter()
                     .collect::<std::result::Result<_, _>>()
-                    .context(|| format!("catching process {pid} at the end of its restore"))?
+                    .context(doing)?;
+                for tracee in &tracees {
+                    tracee.set_options(END_WITH_TRACER).context(doing)?;
+                }
+                tracees
             }
         };
         let caught = Caught {

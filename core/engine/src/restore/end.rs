@@ -216,6 +216,9 @@ pub(crate) fn release(restore: &Restore) -> Result<()> {
             first_error = first_error.and(stopped);
         }
     }
+    for caught in restore.caught.borrow().values() {
+        caught.is_complete()?;
+    }
     for (node, _) in catch::processes(restore) {
         let (task, _) = restore.live(node)?;
         let Some(caught) = restore.caught.borrow_mut().remove(&task.pid) else {

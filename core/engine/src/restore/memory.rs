@@ -76,12 +76,21 @@ pub(crate) struct World {
 
 impl World {
     /// After a fork: keeps what the new process has in common with its creator, drops the rest.
+    ///
+    /// What may have been one mapping is made anew, as a whole: the kernel does not join what was split before a
+    /// fork, and the program expects it to (mremap(2) takes no more than one mapping).
     pub(crate) fn inherit(&mut self, vmas: &[Vma]) -> Result<()> {
+        let alone = |i: usize| {
+            let next = vmas.get(i + 1).is_none_or(|next| !vmas[i].is_split_from(next));
+            let before = i.checked_sub(1).map(|i| &vmas[i]);
+            next && before.is_none_or(|before| !before.is_split_from(&vmas[i]))
+        };
         let mut kept = Vec::with_capacity(self.placed.len());
         for mut placed in std::mem::take(&mut self.placed) {
             let same = vmas
                 .binary_search_by_key(&placed.vma.start, |vma| vma.start)
                 .ok()
+                .filter(|&i| alone(i))
                 .map(|i| &vmas[i]);
             match same.filter(|vma| vma.same_origin(&placed.vma)) {
                 Some(vma) => {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use criu_blobs::restore::{Shared, stage, step};
 use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use super::pages::Counts;
 use super::sys;
@@ -14,6 +16,9 @@ use crate::error::{Context, Error, Result};
 const ERROR_ROOM: usize = 8192;
 /// Room for what a task waits for, in bytes.
 const WHY_ROOM: usize = 240;
+
+/// How often who waits looks whether the coordinator is there.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// States of a file; 0 while nobody has opened it.
 pub(crate) mod file_state {
@@ -103,12 +108,22 @@ impl SharedMemory {
         );
         sys::map_at(at, length, protection, flags, -1, 0)
             .context(|| "mapping the shared memory of a restore")?;
-        Ok(Self {
+        let made = Self {
             at,
             length,
             tasks,
             files,
-        })
+        };
+        made.shared()
+            .coordinator
+            .store(std::process::id(), Ordering::Relaxed);
+        Ok(made)
+    }
+
+    /// Whether criu was killed: who has another parent gets no signal of that.
+    fn coordinator_is_gone(&self) -> bool {
+        let pid = self.shared().coordinator.load(Ordering::Relaxed);
+        kill(Pid::from_raw(pid.cast_signed()), None) == Err(Errno::ESRCH)
     }
 
     /// Its address.
@@ -242,7 +257,12 @@ impl SharedMemory {
             match self.shared().stage.load(Ordering::Acquire) {
                 stage::FAILED => return Err(Failed),
                 now if now >= number => return Ok(()),
-                now => sys::futex_wait(&self.shared().stage, now, None),
+                now => {
+                    sys::futex_wait(&self.shared().stage, now, Some(LOOK_EVERY));
+                    if self.coordinator_is_gone() {
+                        return Err(Failed);
+                    }
+                }
             }
         }
     }
@@ -378,7 +398,10 @@ impl SharedMemory {
             self.fail(&circle);
         }
         while self.progress() == seen && !self.failed() {
-            sys::futex_wait(&head.progress, seen, None);
+            sys::futex_wait(&head.progress, seen, Some(LOOK_EVERY));
+            if self.coordinator_is_gone() {
+                return Err(Failed);
+            }
         }
         head.waiting.fetch_sub(1, Ordering::AcqRel);
         slot.waiting.store(0, Ordering::Release);

@@ -9,6 +9,7 @@ use criu_images::{PagemapReader, Run, magic};
 use criu_plugin_api::message::Purpose;
 use criu_plugin_api::{Progress, TaskPoint};
 use nix::errno::Errno;
+use nix::unistd::{Pid, getpid, getppid};
 
 use super::args::{self, Arena, Prepared, STACK};
 use super::context::Restore;
@@ -37,6 +38,7 @@ pub(crate) fn fork(
 ) -> Result<()> {
     let planned = &restore.plan.nodes[node];
     let exit_signal = restore.plan.exit_signal(&restore.set, node);
+    let parent = getpid();
     let in_parent = sys::fork_with_pid(planned.pid, flags, exit_signal).map_err(|errno| match errno {
         Errno::EEXIST => Error::refused_but(
             format!("pid {}", planned.pid),
@@ -56,7 +58,10 @@ pub(crate) fn fork(
     // A log at a number that some task uses would be written into that task's file.
     let silent = (!restore.service_fds.log)
         .then(|| tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default()));
-    let lived = catch_unwind(AssertUnwindSafe(|| live(restore, node, places, world)));
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        follow(parent, flags)?;
+        live(restore, node, places, world)
+    }));
     drop(silent);
     let error = match lived {
         Ok(Ok(never)) => match never {},
@@ -69,6 +74,16 @@ pub(crate) fn fork(
     sys::exit(1)
 }
 
+/// Has this process end with its parent, at last the coordinator, without whom nothing would become of it.
+fn follow(parent: Pid, flags: u64) -> Result<()> {
+    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).context(|| "setting the parent-death signal")?;
+    // The parent may have gone before; a sibling of the coordinator has another one, and looks for it when it waits.
+    if flags == 0 && getppid() != parent {
+        return Err(files::elsewhere());
+    }
+    Ok(())
+}
+
 /// What never comes back.
 enum Never {}
 
@@ -76,8 +91,6 @@ fn live(restore: &Restore, node: usize, places: Places, world: &mut World) -> Re
     restore.me.set(Some(node));
     tracing::debug!("process {} is there", restore.plan.nodes[node].pid);
     restore.held.take();
-    // Without its parent, at last the coordinator, nothing would become of it.
-    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).context(|| "setting the parent-death signal")?;
     if restore.plan.nodes[node].creator.is_none() {
         restore.service_fds.close_others();
     }

@@ -99,6 +99,18 @@ impl Vma {
                 == (other.start, other.end, other.offset, other.flags, other.backing)
     }
 
+    /// Whether this mapping and the next one may have been one that mprotect(2) has split.
+    pub(crate) fn is_split_from(&self, next: &Vma) -> bool {
+        self.end == next.start
+            && self.private()
+            && (self.backing, next.backing) == (Backing::Anonymous, Backing::Anonymous)
+            && (self.flags, self.advice) == (next.flags, next.advice)
+            // Neighbours that are alike in this too are kept apart by something else.
+            && self.protection != next.protection
+            && self.protection != libc::PROT_NONE
+            && next.protection != libc::PROT_NONE
+    }
+
     /// The open flags with which its file is needed.
     pub(crate) fn needed_open_flags(&self) -> u32 {
         const ACCESS: u32 = 3;

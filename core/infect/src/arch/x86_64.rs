@@ -135,6 +135,11 @@ pub(crate) fn set_pc(regs: &mut Regs, address: u64) {
     regs.rip = address;
 }
 
+/// Where C libraries keep a thread's own data: that of 64-bit code and that of 32-bit code.
+pub(crate) fn thread_pointers(regs: &Regs) -> [u64; 2] {
+    [regs.fs_base, regs.gs_base]
+}
+
 /// The stack pointer.
 pub(crate) fn sp(regs: &Regs) -> u64 {
     regs.rsp
@@ -167,8 +172,8 @@ pub(crate) fn after_restart(regs: &Regs) -> Regs {
 pub(crate) fn frame(regs: &Regs, mask: u64, code: u64, xstate: u64) -> Vec<u8> {
     let mut words = [0u64; FRAME_SIZE as usize / 8];
     words[0] = code;
-    words[1] = 1 | 2 | 4; // UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS
-    words[4] = 0xff; // ss_flags nobody knows: the alternate stack stays as it is
+    words[1] = FRAME_FLAGS;
+    words[4] = NO_STACK;
     let r = regs;
     let context = [
         r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax,
@@ -183,6 +188,21 @@ pub(crate) fn frame(regs: &Regs, mask: u64, code: u64, xstate: u64) -> Vec<u8> {
     words[38] = mask;
     words.iter().flat_map(|w| w.to_le_bytes()).collect()
 }
+
+/// Whether memory begins with a frame that [`frame`] has made: the kernel's own have other values there.
+pub(crate) fn is_frame(bytes: &[u8]) -> bool {
+    let word = |i: usize| {
+        bytes
+            .get(i * 8..i * 8 + 8)
+            .map(|b| u64::from_le_bytes(std::array::from_fn(|i| b[i])))
+    };
+    (word(1), word(2), word(4)) == (Some(FRAME_FLAGS), Some(0), Some(NO_STACK))
+}
+
+/// UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS.
+const FRAME_FLAGS: u64 = 1 | 2 | 4;
+/// `ss_flags` that nobody knows: the alternate stack stays as it is.
+const NO_STACK: u64 = 0xff;
 
 /// Alignment of the extended state in a signal frame.
 pub(crate) const XSTATE_ALIGN: u64 = 64;

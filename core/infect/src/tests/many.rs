@@ -384,23 +384,102 @@ fn a_filtered_process_is_infected() {
     assert_eq!(child.look(), before);
 }
 
+/// Counts on a stack that is memory of our own making, full of data right below the red zone: rounds in word 1 and
+/// in `own`, in word 2 those after which the data was not as before.
+fn on_memory_of_its_own(shared: &Shared, own: usize) {
+    let mut memory = vec![0x5au8; 0x1_0000];
+    let middle = (memory.as_mut_ptr() as u64 + 0x8000) & !15;
+    loop {
+        // SAFETY: the stack pointer is put back; nothing is called in between.
+        unsafe {
+            std::arch::asm!("mov {s}, rsp", "mov rsp, {m}", "2:", "lock inc qword ptr [{c}]", "dec {n}", "jnz 2b",
+                "mov rsp, {s}", s = out(reg) _, m = in(reg) middle, c = in(reg) shared.word(0).as_ptr(),
+                n = inout(reg) 100_000u64 => _);
+        }
+        shared.add(own);
+        shared.add(if memory.iter().all(|b| *b == 0x5a) { 1 } else { 2 });
+    }
+}
+
+fn main_stack(pid: i32) -> String {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    maps.lines().find(|l| l.ends_with("[stack]")).unwrap().to_owned()
+}
+
+#[test]
+fn the_main_stack_does_not_grow_with_each_visit() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| on_memory_of_its_own(&shared, 9));
+            on_memory_of_its_own(&shared, 8);
+        });
+    });
+    for own in [8, 9] {
+        shared.wait(own, |v| v > 0);
+    }
+    visit_threads(child.0);
+    let first = main_stack(child.0);
+    for _ in 0..20 {
+        visit_threads(child.0);
+        let seen = shared.get(1);
+        shared.wait(1, |v| v > seen);
+    }
+    assert_eq!(main_stack(child.0), first);
+    assert_eq!(shared.get(2), 0, "memory changed");
+}
+
+#[test]
+fn nothing_is_left_in_threads_on_memory_of_their_own() {
+    const OWN: [usize; 3] = [8, 9, 10];
+    let shared = Shared::new();
+    let target = || {
+        OWN.iter().for_each(|own| shared.set(*own, 0));
+        let child = Child::new(|| {
+            std::thread::scope(|scope| {
+                for own in &OWN[1..] {
+                    scope.spawn(|| on_memory_of_its_own(&shared, *own));
+                }
+                on_memory_of_its_own(&shared, OWN[0]);
+            });
+        });
+        for own in OWN {
+            shared.wait(own, |v| v > 0);
+        }
+        let before = child.look();
+        (child, before)
+    };
+    let (mut child, mut before) = target();
+    let (mut n, mut left) = (0, Vec::new());
+    while killed::killed_at(n, || drop(visit_threads(child.0))) {
+        for own in OWN {
+            let seen = shared.get(own);
+            shared.wait(own, |v| v > seen + 1);
+        }
+        assert_eq!(
+            shared.get(2),
+            0,
+            "memory changed after death at {n}, left at {left:?}"
+        );
+        if child.look() != before {
+            left.push(n);
+            drop(child);
+            (child, before) = target();
+        }
+        n += 1;
+    }
+    assert!(n > 50, "only {n} points");
+    // Between its being counted and its entry, and the reverse, a thread that runs cannot be told from one inside.
+    assert!(
+        left.len() <= 2 * 6,
+        "a mapping was left at {left:?} of {n} points"
+    );
+}
+
 #[test]
 fn a_thread_on_its_own_stack_keeps_the_memory_below() {
     let shared = Shared::new();
-    let child = Child::new(|| {
-        // Memory of our own making as a stack, full of data right below the red zone.
-        let mut memory = vec![0x5au8; 0x1_0000];
-        let middle = (memory.as_mut_ptr() as u64 + 0x8000) & !15;
-        loop {
-            // SAFETY: the stack pointer is put back; nothing is called in between.
-            unsafe {
-                std::arch::asm!("mov {s}, rsp", "mov rsp, {m}", "2:", "lock inc qword ptr [{c}]", "dec {n}", "jnz 2b",
-                    "mov rsp, {s}", s = out(reg) _, m = in(reg) middle, c = in(reg) shared.word(0).as_ptr(),
-                    n = inout(reg) 100_000u64 => _);
-            }
-            shared.add(if memory.iter().all(|b| *b == 0x5a) { 1 } else { 2 });
-        }
-    });
+    let child = Child::new(|| on_memory_of_its_own(&shared, 8));
     shared.wait(1, |v| v > 0);
     let before = child.look();
     let mut n = 0;

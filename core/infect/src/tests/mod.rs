@@ -75,9 +75,14 @@ impl Shared {
                 return now;
             }
             assert!(start.elapsed().as_secs() < 20, "word {i} stays {now:#x}");
-            std::thread::yield_now();
+            pause();
         }
     }
+}
+
+/// Between two looks. To yield the processor instead starves others where many do that.
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_micros(100));
 }
 
 impl Drop for Shared {
@@ -192,7 +197,7 @@ fn wait_for(what: &str, good: impl Fn() -> bool) {
     let start = std::time::Instant::now();
     while !good() {
         assert!(start.elapsed().as_secs() < 20, "never: {what}");
-        std::thread::yield_now();
+        pause();
     }
 }
 
