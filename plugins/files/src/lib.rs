@@ -54,7 +54,7 @@ criu_plugin_api::register! {
 }
 
 criu_plugin_api::register! {
-    kind: owners::Owners::default(),
+    kind: owners::Owners,
     point: TaskKind,
     name: "owners",
     claims: ["task:*"],

@@ -450,7 +450,7 @@ impl Files {
     }
 }
 
-/// A file can have an owner again only while that one exists, which threads do later than files.
+/// A thread can be made the owner again only if it is part of the set.
 fn check_owner(dump: &Dump, target: &FileTarget, owner: &FownEntry) -> Result<()> {
     const F_OWNER_TID: u32 = 0;
     let pid = owner.pid.cast_signed();
@@ -458,17 +458,15 @@ fn check_owner(dump: &Dump, target: &FileTarget, owner: &FownEntry) -> Result<()
         return Ok(());
     }
     let is_ours = dump.tasks.borrow().iter().any(|task| task.threads.contains(&pid));
-    if is_ours && target.purpose() == Purpose::Descriptor {
-        // Restored at the end, through this number.
+    if is_ours {
         return Ok(());
     }
     Err(Error::Refused {
         object: describe(target),
         what: format!(
-            "its signals go to thread {pid}, which is not the first of its process (F_OWNER_TID of fcntl(2)): \
-             not supported"
+            "its signals go to thread {pid} (F_OWNER_TID of fcntl(2)), which is outside of the tree"
         ),
-        remedy: None,
+        remedy: Some("give it another owner before the dump".to_owned()),
     })
 }
 

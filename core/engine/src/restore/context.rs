@@ -41,6 +41,8 @@ pub(crate) struct Restore {
     pub(crate) infos: Vec<TaskInfo>,
     sequences: RefCell<HashMap<String, u32>>,
     itself: OnceCell<Weak<Restore>>,
+    /// Threads that files refer to; complete before the first fork.
+    pub(crate) early_threads: RefCell<BTreeSet<i32>>,
 }
 
 impl Restore {
@@ -71,6 +73,7 @@ impl Restore {
             sequences: RefCell::default(),
             itself: OnceCell::new(),
         });
+            early_threads: RefCell::default(),
         // Set once, here.
         let _ = restore.itself.set(Rc::downgrade(&restore));
         restore

@@ -25,6 +25,8 @@ use crate::error::{Context, Error, Result};
 pub(crate) struct Places {
     /// The entry of the restorer.
     pub(crate) entry: u64,
+    /// The entry of a thread that is there before.
+    pub(crate) early: u64,
 }
 
 /// Forks a process of the plan. Returns in the parent only.
@@ -91,11 +93,13 @@ fn live(restore: &Restore, node: usize, places: Places, world: &mut World) -> Re
         }
         Role::Zombie(index) => {
             be_born(restore, node, places, world)?;
+            passed(restore, node, stage::GROUPED)?;
             sys::set_name(&String::from_utf8_lossy(&restore.set.tasks[index].tc.comm));
             die(restore.set.tasks[index].tc.exit_code)
         }
         Role::Helper => {
             be_born(restore, node, places, world)?;
+            passed(restore, node, stage::GROUPED)?;
             passed(restore, node, stage::FILES)?;
             sys::exit(0)
         }
@@ -116,6 +120,8 @@ fn live_task(
     ignore_ends(restore, node);
     prepare_inheritance(restore, node, world, live, &mut counts)?;
     be_born(restore, node, places, world)?;
+    let early = start_early_threads(restore, places, world, live)?;
+    passed(restore, node, stage::GROUPED)?;
     at_point(restore, node, TaskPoint::BeforeFiles)?;
     files::restore_all(restore, node)?;
     at_point(restore, node, TaskPoint::AfterFiles)?;
@@ -143,7 +149,7 @@ fn passed(restore: &Restore, node: usize, number: u32) -> Result<()> {
 
 // Birth.
 
-/// Forks children and takes the place in session and group.
+/// Forks children, begins the session or group that this process leads, and joins the group that another leads.
 fn be_born(restore: &Restore, node: usize, places: Places, world: &mut World) -> Result<()> {
     let planned = &restore.plan.nodes[node];
     for &child in &planned.early {
@@ -172,7 +178,33 @@ fn be_born(restore: &Restore, node: usize, places: Places, world: &mut World) ->
     if !planned.leads_group() && nix::unistd::getpgrp().as_raw() != planned.pgid {
         set_group(planned.pgid)?;
     }
-    passed(restore, node, stage::GROUPED)
+    Ok(())
+}
+
+/// Starts the threads that files refer to; returns where each waits for the restorer.
+fn start_early_threads(
+    restore: &Restore,
+    places: Places,
+    world: &mut World,
+    live: &Live,
+) -> Result<Vec<(i32, u64)>> {
+    let wanted = restore.early_threads.borrow();
+    let mut early = Vec::new();
+    for thread in live.threads.iter().filter(|thread| wanted.contains(&thread.tid)) {
+        let doing = || format!("creating thread {}", thread.tid);
+        let at = world.take(&restore.layout, STACK)?;
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        sys::map_at(at, STACK, protection, flags, -1, 0).context(doing)?;
+        sys::start_thread(thread.tid, places.early, (at, at + STACK), at).context(doing)?;
+        early.push((thread.tid, at));
+    }
+    for &(_, at) in &early {
+        sys::await_early(at);
+    }
+    Ok(early)
 }
 
 /// Has the kinds give a new session what its processes will inherit.
@@ -535,7 +567,7 @@ fn arguments(
     world: &mut World,
     task: &TaskImages,
     live: &Live,
-    moves: vdso::Moves,
+    (moves, early): (vdso::Moves, Vec<(i32, u64)>),
     exe: RawFd,
 ) -> Result<Arguments> {
     let private = |world: &mut World, length: u64| -> Result<u64> {
@@ -583,6 +615,7 @@ fn arguments(
         &prepared,
     )?;
     let mapped = private(world, arena.bytes().len() as u64)?;
+        early,
     if mapped != at {
         return Err(Error::Task(
             "the restorer's arguments are not where they were laid out for".to_owned(),
