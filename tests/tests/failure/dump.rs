@@ -51,6 +51,21 @@ pub(crate) fn refused_for(guest: &str, object: &str, reason: &str) {
 
 /// The same with options.
 fn refused_with(options: &[&str], guest: &str, object: &str, reason: &str) {
+    refused_saying(options, guest, |pid| {
+        vec![object.to_owned(), reason.to_owned(), pid.to_string()]
+    });
+}
+
+/// The same of a child of the guest.
+fn refused_below(guest: &str, reason: &str) {
+    refused_saying(&[], guest, |pid| {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.expect("read the children of the guest");
+        vec![children.trim().to_owned(), reason.to_owned()]
+    });
+}
+
+fn refused_saying(options: &[&str], guest: &str, words: impl Fn(i32) -> Vec<String>) {
     let lab = Lab::new();
     let pid = lab.start_guest(guest);
     match lab.wait_ready(pid) {
@@ -66,7 +81,7 @@ fn refused_with(options: &[&str], guest: &str, object: &str, reason: &str) {
         .args(options.iter().copied())
         .run();
     outcome.expect_error();
-    for word in [object, reason, &pid.to_string()] {
+    for word in words(pid) {
         assert!(
             outcome.output.contains(&word),
             "the error does not say '{word}':\n{}",

@@ -19,6 +19,7 @@ use super::background::Background;
 use super::blockers::Blockers;
 use super::files::Files;
 use super::ids::Namespaces;
+use super::landlock::Witnesses;
 use super::pages::Left;
 use super::shared;
 use super::stats::Stats;
@@ -28,6 +29,7 @@ use criu_proto::magic::ImageKind;
 use crate::error::{Error, Result};
 use crate::extra::TaskExtra;
 use crate::kinds::{Kind, Kinds};
+use crate::lsm::Module;
 use crate::options::Options;
 use crate::{proc, remote};
 
@@ -52,6 +54,10 @@ pub(crate) struct Context {
     pub(crate) background: RefCell<Background>,
     /// The parasites by pid.
     pub(crate) infected: RefCell<HashMap<i32, Infected>>,
+    /// The security module whose labels are saved.
+    pub(crate) lsm: Option<Module>,
+    /// Who tells threads that are confined from others.
+    pub(crate) witnesses: Witnesses,
     /// Whether tasks are held by a means of a kind's, see [`Services::tasks_are_held`].
     pub(crate) held: Cell<bool>,
     pidfds: RefCell<HashMap<i32, Rc<OwnedFd>>>,
@@ -81,6 +87,8 @@ impl Context {
             blockers: Blockers::default(),
             background: RefCell::default(),
             infected: RefCell::default(),
+            lsm: Module::active(),
+            witnesses: Witnesses::default(),
             held: Cell::new(false),
             pidfds: RefCell::default(),
             sequences: RefCell::default(),

@@ -18,6 +18,7 @@ mod extra;
 mod facts;
 mod files;
 mod ids;
+mod landlock;
 mod limits;
 mod mappings;
 mod memory;
@@ -58,6 +59,7 @@ use self::survey::Survey;
 use self::task::Subject;
 use crate::error::{Context, Error, Result};
 use crate::kinds::Kinds;
+use crate::lsm::Module;
 use crate::options::{FinalState, Notify, Options};
 use crate::proc;
 use crate::seize::{self, Seized, State};
@@ -323,6 +325,7 @@ fn dump_process(
         info: &info,
         compat: dump.infected.borrow().get(&pid).is_some_and(Infected::is_compat),
         facts,
+        lsm: dump.lsm,
         fields: &fields,
     };
     let mm = task::mm_entry(&subject, exe, vmas.entries, &vmas.mm_fields)?;
@@ -334,6 +337,7 @@ fn dump_process(
     let Some(infected) = infected.get_mut(&pid) else {
         return Err(Error::malformed(format!("process {pid}"), "lost its parasite"));
     };
+    set_witnesses(dump, process, facts, infected)?;
     extra
         .threads
         .push(task::dump_leader(dump, &subject, infected, seccomp)?);
@@ -343,6 +347,31 @@ fn dump_process(
         .threads
         .extend(task::dump_threads(dump, &subject, &threads, &states, seccomp)?);
     dump.add_extra(extra);
+    Ok(())
+}
+
+/// Has every thread look at a process by which it is found out whether it is confined.
+fn set_witnesses(
+    dump: &Dump,
+    process: &parasite::Process,
+    facts: &Facts,
+    infected: &mut Infected,
+) -> Result<()> {
+    let threads = process.threads.borrow();
+    let tids = std::iter::once((process.pid, 0)).chain(
+        threads
+            .iter()
+            .map(criu_infect::Tracee::tid)
+            .zip(process.ns_tids.iter().copied()),
+    );
+    for ((tid, inside), status) in tids.zip(&facts.statuses) {
+        let witness = dump
+            .witnesses
+            .of(dump.lsm, process.pid, tid, &status.credentials)?;
+        if let Some(witness) = witness {
+            infected.set_witness(inside, witness);
+        }
+    }
     Ok(())
 }
 
@@ -428,7 +457,7 @@ fn write_set(dump: &Dump, infection: &Infection, seccomp: &Seccomp) -> Result<()
         root_ids: Some(root_ids),
         ns_per_id: Some(true),
         root_cg_set: Some(task::CG_SET),
-        lsmtype: Some(0),
+        lsmtype: Some(Module::lsmtype(dump.lsm) as i32),
         network_lock_method: Some(0),
         plugins_entry: Some(PluginsEntry {
             plugins: dump.needed_plugins(),

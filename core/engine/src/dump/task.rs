@@ -14,12 +14,14 @@ use criu_proto::{Message, magic};
 use super::context::Context as Dump;
 use super::extra;
 use super::facts::Facts;
+use super::landlock;
 use super::memory;
 use super::scheduling::Scheduling;
 use super::seccomp::Seccomp;
 use crate::arch;
 use crate::error::{Context, Error, Result};
 use crate::extra::{TaskExtra, ThreadExtra};
+use crate::lsm::{Labels, Module};
 use crate::proc::{Stat, Status};
 use crate::seize::State;
 
@@ -71,6 +73,8 @@ pub(crate) struct Subject<'a> {
     /// Whether it is a 32-bit program.
     pub(crate) compat: bool,
     pub(crate) facts: &'a Facts,
+    /// The security module whose labels are saved.
+    pub(crate) lsm: Option<Module>,
     /// Fields of `core_entry` that kinds added, by thread.
     pub(crate) fields: &'a HashMap<i32, Vec<u8>>,
 }
@@ -188,6 +192,7 @@ fn thread_core(
     seccomp: &Seccomp,
 ) -> Result<(CoreEntry, ThreadExtra)> {
     let (pid, tid) = (subject.pid, tracee.tid());
+    landlock::check(pid, tid, &state.info)?;
     let mut scheduling = Scheduling::of(tid)?;
     let extra = extra::thread(pid, tracee, state, &mut scheduling)?;
     let info = &state.info;
@@ -209,7 +214,7 @@ fn thread_core(
         }),
         pdeath_sig: u32::try_from(info.pdeathsig).ok().filter(|&signal| signal != 0),
         signals_p: Some(queue(tracee, Queue::Thread, state.traps.clone(), status.pending)?),
-        creds: Some(credentials(status, info)),
+        creds: Some(credentials(status, info, Labels::of(subject.lsm, pid, tid)?)),
         seccomp_mode: (status.seccomp != 0).then_some(status.seccomp.cast_signed()),
         seccomp_filter: seccomp.of(tid),
         comm: Some(status.name.clone()),
@@ -249,7 +254,7 @@ fn rseq(tracee: &Tracee, tid: i32) -> Result<Option<RseqEntry>> {
     }))
 }
 
-fn credentials(status: &Status, info: &ThreadInfo) -> CredsEntry {
+fn credentials(status: &Status, info: &ThreadInfo, labels: Labels) -> CredsEntry {
     let creds = &status.credentials;
     let halves = |set: u64| vec![set as u32, (set >> 32) as u32];
     CredsEntry {
@@ -269,6 +274,8 @@ fn credentials(status: &Status, info: &ThreadInfo) -> CredsEntry {
         secbits: info.securebits as u32,
         groups: creds.groups.clone(),
         no_new_privs: creds.no_new_privs.then_some(1),
+        lsm_profile: labels.profile,
+        lsm_sockcreate: labels.sockcreate,
         ..CredsEntry::default()
     }
 }

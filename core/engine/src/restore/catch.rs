@@ -1,7 +1,7 @@
 //! The end of a restore: every thread is stopped where it waits, gets its registers, and is let go.
 
 use criu_infect::{Resume, Stop, Tracee, UserDispatch};
-use criu_plugin_api::message::{RemoteCall, RemoteResult};
+use criu_plugin_api::message::{RemoteArg, RemoteCall, RemoteResult};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 
@@ -11,6 +11,7 @@ use super::plan::Role;
 use super::{registers, sys};
 use crate::error::{Context, Error, Result};
 use crate::extra::ThreadExtra;
+use crate::lsm;
 
 /// `PTRACE_O_SUSPEND_SECCOMP` (Linux 4.3).
 const SUSPEND_SECCOMP: i32 = 1 << 21;
@@ -92,6 +93,49 @@ impl Caught {
             data.push(bytes);
         }
         Ok(RemoteResult { value, data })
+    }
+
+    /// Gives every thread its security label.
+    pub(crate) fn label(&mut self, live: &Live, labels: &lsm::Plan) -> Result<()> {
+        for thread in &live.threads {
+            let Some(creds) = thread.thread()?.creds.as_ref() else {
+                continue;
+            };
+            if let Some(change) = labels.at_the_end(&format!("thread {}", thread.tid), creds)? {
+                self.write_file(thread.tid, &change.path, change.text.as_bytes())
+                    .context(|| format!("having thread {} write `{}`", thread.tid, change.text))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a thread write to a file in one piece.
+    fn write_file(&mut self, tid: i32, path: &str, text: &[u8]) -> Result<()> {
+        let mut call = |nr: i64, args: Vec<RemoteArg>| -> Result<u64> {
+            let result = self.remote_call(&RemoteCall { pid: tid, nr, args })?;
+            u64::try_from(result.value).map_err(|_| Error::Io {
+                action: format!("writing to {path}"),
+                source: std::io::Error::from_raw_os_error(-(result.value as i32)),
+            })
+        };
+        let value = |value: u64| RemoteArg {
+            value,
+            ..RemoteArg::default()
+        };
+        let data = |bytes: &[u8]| RemoteArg {
+            data: Some(bytes.to_vec()),
+            ..RemoteArg::default()
+        };
+        let name = [path.as_bytes(), b"\0"].concat();
+        let here = i64::from(libc::AT_FDCWD).cast_unsigned();
+        let flags = u64::from((libc::O_WRONLY | libc::O_CLOEXEC).unsigned_abs());
+        let fd = call(libc::SYS_openat, vec![value(here), data(&name), value(flags)])?;
+        let written = call(
+            libc::SYS_write,
+            vec![value(fd), data(text), value(text.len() as u64)],
+        );
+        call(libc::SYS_close, vec![value(fd)])?;
+        written.map(drop)
     }
 
     /// Takes the restorer out and gives every thread its registers.

@@ -18,6 +18,7 @@ use super::plan::{Plan, Role};
 use super::service_fds::ServiceFds;
 use super::shared::SharedMemory;
 use crate::error::{Error, Result};
+use crate::lsm;
 use crate::options::Options;
 
 /// The state of one restore. Tasks have a copy each, from the fork.
@@ -27,6 +28,7 @@ pub(crate) struct Restore {
     pub(crate) plan: Plan,
     pub(crate) layout: Layout,
     pub(crate) own: Own,
+    pub(crate) labels: lsm::Plan,
     pub(crate) kinds: Kinds,
     pub(crate) service_fds: ServiceFds,
     /// Set once the kinds have made their plans.
@@ -39,10 +41,10 @@ pub(crate) struct Restore {
     /// In the coordinator, at the end: the caught threads.
     pub(crate) caught: RefCell<HashMap<i32, Caught>>,
     pub(crate) infos: Vec<TaskInfo>,
-    sequences: RefCell<HashMap<String, u32>>,
-    itself: OnceCell<Weak<Restore>>,
     /// Threads that files refer to; complete before the first fork.
     pub(crate) early_threads: RefCell<BTreeSet<i32>>,
+    sequences: RefCell<HashMap<String, u32>>,
+    itself: OnceCell<Weak<Restore>>,
 }
 
 impl Restore {
@@ -53,7 +55,7 @@ impl Restore {
         layout: Layout,
         kinds: Kinds,
         service_fds: ServiceFds,
-        own: Own,
+        (own, labels): (Own, lsm::Plan),
     ) -> Rc<Self> {
         let infos = set.tasks.iter().map(info).collect();
         let restore = Rc::new(Self {
@@ -62,6 +64,7 @@ impl Restore {
             plan,
             layout,
             own,
+            labels,
             kinds,
             service_fds,
             table: OnceCell::new(),
@@ -70,10 +73,10 @@ impl Restore {
             held: RefCell::default(),
             caught: RefCell::default(),
             infos,
+            early_threads: RefCell::default(),
             sequences: RefCell::default(),
             itself: OnceCell::new(),
         });
-            early_threads: RefCell::default(),
         // Set once, here.
         let _ = restore.itself.set(Rc::downgrade(&restore));
         restore

@@ -202,6 +202,7 @@ pub(crate) fn complete(restore: &Restore) -> Result<()> {
     for (node, live) in catch::processes(restore) {
         let (task, _) = restore.live(node)?;
         if let Some(caught) = restore.caught.borrow_mut().get_mut(&task.pid) {
+            caught.label(live, &restore.labels)?;
             caught.complete(task, live, hole)?;
         }
     }

@@ -105,6 +105,8 @@ pub(crate) struct ImageSet {
     pub(crate) filters: Vec<SeccompFilter>,
     /// The plugins that the set cannot be restored without, as its inventory lists them.
     pub(crate) plugins: Vec<String>,
+    /// The security module that the labels in the set are of, as the inventory has it.
+    pub(crate) lsmtype: i32,
 }
 
 impl ImageSet {
@@ -131,6 +133,7 @@ impl ImageSet {
                 .plugins_entry
                 .as_ref()
                 .map_or_else(Vec::new, |entry| entry.plugins.clone()),
+            lsmtype: inventory.lsmtype.unwrap_or_default(),
         };
         check_others(&set.dir)?;
         let mut tables = HashMap::new();

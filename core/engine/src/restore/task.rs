@@ -132,7 +132,8 @@ fn live_task(
     let moves = rebuild_memory(restore, node, world, task, live, &mut counts)?;
     restore.shared()?.count(counts);
     let exe = surroundings(restore, node, task, live)?;
-    let args = arguments(restore, node, world, task, live, moves, exe)?;
+    label(restore, task, live)?;
+    let args = arguments(restore, node, world, task, live, (moves, early), exe)?;
     sys::unregister_rseq().context(|| "taking leave of rseq")?;
     passed(restore, node, stage::MEMORY)?;
     sys::block_signals();
@@ -554,6 +555,19 @@ fn surroundings(restore: &Restore, node: usize, task: &TaskImages, live: &Live) 
     Ok(exe)
 }
 
+/// Gives the process the label that its threads will inherit.
+fn label(restore: &Restore, task: &TaskImages, live: &Live) -> Result<()> {
+    let leader = live.threads.iter().find(|thread| thread.tid == task.pid);
+    let Some(creds) = leader.and_then(|leader| leader.core.thread_core.as_ref()?.creds.as_ref()) else {
+        return Ok(());
+    };
+    for change in restore.labels.before_threads("it", creds)? {
+        std::fs::write(&change.path, &change.text)
+            .context(|| format!("setting the security label {} by {}", change.text, change.path))?;
+    }
+    Ok(())
+}
+
 /// Where the restorer finds what it needs.
 struct Arguments {
     task: u64,
@@ -601,6 +615,7 @@ fn arguments(
         },
         exe_fd: exe.cast_unsigned(),
         stacks,
+        early,
     };
     // The hole is kept whole: the coordinator unmaps it at the end.
     prepared.unmap = to_unmap(world, (restore.layout.start, restore.layout.end));
@@ -615,7 +630,6 @@ fn arguments(
         &prepared,
     )?;
     let mapped = private(world, arena.bytes().len() as u64)?;
-        early,
     if mapped != at {
         return Err(Error::Task(
             "the restorer's arguments are not where they were laid out for".to_owned(),
