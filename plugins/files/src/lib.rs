@@ -4,6 +4,7 @@ mod features;
 mod images;
 pub mod locks;
 pub mod namespace;
+mod overlay;
 mod owners;
 pub mod reg;
 mod sys;
