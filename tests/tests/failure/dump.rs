@@ -176,6 +176,26 @@ fn refused_landlock_rules() {
 }
 
 #[test]
+fn refused_confined_by_landlock() {
+    refused_for("refused/landlock_confined", "process", "confined by Landlock");
+}
+
+#[test]
+fn refused_user_confined_by_landlock() {
+    refused_below("refused/landlock_user", "confined by Landlock");
+}
+
+#[test]
+fn refused_thread_confined_by_landlock() {
+    refused_for("refused/landlock_thread", "thread", "confined by Landlock");
+}
+
+#[test]
+fn refused_automatic_mounts() {
+    refused_for("refused/autofs", "pipe:[", "automatic mounts at ");
+}
+
+#[test]
 fn refused_file_system_in_the_making() {
     refused_for("refused/fscontext", "descriptor 3", "fsopen(2)");
 }
