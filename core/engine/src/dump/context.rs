@@ -204,13 +204,27 @@ impl Context {
             .collect()
     }
 
+    /// The thread by whose number a process of the tree is looked at, see
+    /// [`seize::Process::eye`](crate::seize::Process::eye).
+    pub(crate) fn eye(&self, pid: i32) -> i32 {
+        self.task(pid).map_or(pid, |task| task.host_pid)
+    }
+
+    /// The process that is looked at by a thread.
+    fn pid(&self, eye: i32) -> i32 {
+        self.task(eye).map_or(eye, |task| task.pid)
+    }
+
     /// A pidfd of a process of the tree.
     pub(crate) fn pidfd(&self, pid: i32) -> Result<Rc<OwnedFd>> {
         if let Some(pidfd) = self.pidfds.borrow().get(&pid) {
             return Ok(Rc::clone(pidfd));
         }
+        // The files are those of a thread that lives (Linux 6.9).
+        let eye = self.eye(pid);
+        let flags = if eye == pid { 0 } else { libc::PIDFD_THREAD };
         // SAFETY: pidfd_open takes plain numbers.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, eye, flags) };
         if fd < 0 {
             return Err(Error::last_os(format!("opening a pidfd of process {pid}")));
         }
@@ -232,9 +246,10 @@ impl Context {
 
     /// The process for which the table of `pid` was walked: the first of those that share it.
     fn walked(&self, pid: i32) -> i32 {
-        self.task(pid)
-            .and_then(|task| self.table_owners.borrow().get(&task.files_id).copied())
-            .unwrap_or(pid)
+        self.task(pid).map_or(pid, |task| {
+            let owners = self.table_owners.borrow();
+            owners.get(&task.files_id).copied().unwrap_or(task.pid)
+        })
     }
 
     /// Remembers the processes, the root first.
@@ -242,7 +257,8 @@ impl Context {
         *self.places.borrow_mut() = tasks
             .iter()
             .enumerate()
-            .map(|(at, task)| (task.pid, at))
+            // Kinds that look at a process know it by the other number.
+            .flat_map(|(at, task)| [(task.pid, at), (task.host_pid, at)])
             .collect();
         *self.tasks.borrow_mut() = tasks;
     }
@@ -314,7 +330,7 @@ impl Services for Context {
     }
 
     fn namespace_id(&self, pid: i32, kind: &str) -> ApiResult<u32> {
-        self.namespaces.id(pid, kind).map_err(api)
+        self.namespaces.id(self.eye(pid), kind).map_err(api)
     }
 
     fn target_fd(&self, pid: i32, fd: i32) -> ApiResult<RawFd> {
@@ -324,7 +340,7 @@ impl Services for Context {
     }
 
     fn fdinfo(&self, pid: i32, fd: i32) -> ApiResult<Vec<u8>> {
-        proc::read(&format!("/proc/{pid}/fdinfo/{fd}")).map_err(api)
+        proc::read(&format!("/proc/{}/fdinfo/{fd}", self.eye(pid))).map_err(api)
     }
 
     fn dump_file(&self, pid: i32, local_fd: i32) -> ApiResult<u32> {
@@ -374,7 +390,7 @@ impl Services for Context {
     fn remote_call(&self, call: &RemoteCall) -> ApiResult<RemoteResult> {
         let mut infected = self.infected.borrow_mut();
         let target = infected
-            .get_mut(&call.pid)
+            .get_mut(&self.pid(call.pid))
             .ok_or_else(|| ApiError::new(format!("process {} has no parasite", call.pid)))?;
         remote::call(target, call).map_err(api)
     }
@@ -382,7 +398,7 @@ impl Services for Context {
     fn undo_on_death(&self, call: &RemoteCall) -> ApiResult<()> {
         let mut infected = self.infected.borrow_mut();
         let target = infected
-            .get_mut(&call.pid)
+            .get_mut(&self.pid(call.pid))
             .ok_or_else(|| ApiError::new(format!("process {} has no parasite", call.pid)))?;
         remote::push_undo(target, call).map_err(api)
     }

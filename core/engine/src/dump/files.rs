@@ -144,7 +144,8 @@ impl Files {
     /// # Errors
     /// A descriptor that cannot be saved, named.
     pub(crate) fn dump_table(&self, dump: &Dump, pid: i32, parent: Option<i32>, files_id: u32) -> Result<()> {
-        let numbers = proc::descriptors(pid)?;
+        let eye = dump.eye(pid);
+        let numbers = proc::descriptors(eye)?;
         let inherited: HashMap<i32, Known> = parent
             .and_then(|parent| {
                 let known = |s: &Slot| Known {
@@ -165,7 +166,7 @@ impl Files {
         for (fd, flags) in numbers.into_iter().zip(all_flags) {
             let mut known = None;
             if let (Some(parent), Some(&candidate)) = (parent, inherited.get(&fd))
-                && kcmp_file(pid, fd, parent, fd)? == Ordering::Equal
+                && kcmp_file(eye, fd, dump.eye(parent), fd)? == Ordering::Equal
             {
                 known = Some(candidate);
             }
@@ -275,7 +276,12 @@ impl Files {
         } else {
             None
         };
-        let sighting = Sighting { pid, fd, held, file };
+        let sighting = Sighting {
+            pid: dump.eye(pid),
+            fd,
+            held,
+            file,
+        };
         state.sightings.entry(like).or_default().insert(place, sighting);
         state.seen += 1;
         Ok(file)
@@ -337,7 +343,8 @@ impl Files {
     /// # Errors
     /// The file cannot be saved.
     pub(crate) fn mapping(&self, dump: &Dump, pid: i32, mapping: &Mapping) -> Result<Known> {
-        let path = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+        let eye = dump.eye(pid);
+        let path = format!("/proc/{eye}/map_files/{:x}-{:x}", mapping.start, mapping.end);
         self.by_inode(dump, pid, (mapping.dev, mapping.ino), &path, vmas::PURPOSE)
     }
 
@@ -346,7 +353,7 @@ impl Files {
     /// # Errors
     /// The file cannot be saved.
     pub(crate) fn executable(&self, dump: &Dump, pid: i32, mappings: &[Mapping]) -> Result<Known> {
-        let path = format!("/proc/{pid}/exe");
+        let path = format!("/proc/{}/exe", dump.eye(pid));
         let link = proc::read_link(&path)?;
         // Usually it is mapped, and its inode known by the name of that mapping.
         let mapped = mappings

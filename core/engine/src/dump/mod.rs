@@ -217,7 +217,7 @@ fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<T
         if let Some(facts) = facts {
             let own = dump.namespaces.ids(process.pid, &facts.namespaces);
             ids = dump.blockers.note(own)?.unwrap_or_default();
-            objects.number(process.pid, &mut ids)?;
+            objects.number(process.eye(), &mut ids)?;
             // Before anything is put into the memory: it would be there twice.
             refuse_shared_memory(dump, process.pid, &ids)?;
         }
@@ -229,7 +229,7 @@ fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<T
             threads: process.tids(),
             files_id: ids.files_id,
             dead: process.leader.is_none(),
-            host_pid: process.pid,
+            host_pid: process.eye(),
         });
         all.push(ids);
     }
@@ -257,7 +257,7 @@ fn dump_processes(
         let pid = process.pid;
         let dumped = match process.state {
             State::Dead(code) => task::dump_zombie(dump, pid, code, &process.stat),
-            _ => dump_process(dump, process, ids, seccomp, room, mappings.next(pid)?),
+            _ => dump_process(dump, process, ids, seccomp, room, mappings.next(process.eye)?),
         }
         .context(|| format!("dumping process {pid}"));
         dump.blockers.note_process(dumped)?;
@@ -302,6 +302,7 @@ fn dump_process(
         .unwrap_or(0..0);
     let status = facts.statuses.first().cloned().unwrap_or_default();
     let mut extra = extra::process(pid, &process.stat, &status, &info)?;
+    extra.lost_leader = process.lost;
     extra.lock_future = mappings
         .iter()
         .find(|m| m.start == parasite.start)
@@ -322,6 +323,7 @@ fn dump_process(
         pid,
         stat: &process.stat,
         state: process.state,
+        lost: process.lost.is_some(),
         info: &info,
         compat: dump.infected.borrow().get(&pid).is_some_and(Infected::is_compat),
         facts,
@@ -330,7 +332,7 @@ fn dump_process(
     };
     let mm = task::mm_entry(&subject, exe, vmas.entries, &vmas.mm_fields)?;
     if dump.goes_on() {
-        let saving = Saving::new(dump, room, pid, vmas.regions, mm);
+        let saving = Saving::new(dump, room, (pid, process.eye), vmas.regions, mm);
         dump.background.borrow_mut().put(move || saving.run())?;
     }
     let mut infected = dump.infected.borrow_mut();
@@ -358,7 +360,7 @@ fn set_witnesses(
     infected: &mut Infected,
 ) -> Result<()> {
     let threads = process.threads.borrow();
-    let tids = std::iter::once((process.pid, 0)).chain(
+    let tids = std::iter::once((process.eye, 0)).chain(
         threads
             .iter()
             .map(criu_infect::Tracee::tid)
@@ -444,7 +446,7 @@ fn write_set(dump: &Dump, infection: &Infection, seccomp: &Seccomp) -> Result<()
     seccomp.write(dump)?;
     crate::extra::write(&dump.images, &dump.extras.borrow())?;
     dump.images.write_one(&magic::TIMENS, 0, &clocks()?)?;
-    let mut root_ids = dump.namespaces.of(infection.processes[0].pid)?;
+    let mut root_ids = dump.namespaces.of(infection.processes[0].eye)?;
     (
         root_ids.vm_id,
         root_ids.files_id,
@@ -475,11 +477,13 @@ fn pstree_entry(task: &TaskInfo) -> PstreeEntry {
         ppid: task.ppid.cast_unsigned(),
         pgid: task.pgid.cast_unsigned(),
         sid: task.sid.cast_unsigned(),
-        // A zombie has no thread left to be made again.
+        // A zombie has no thread left to be made again. A leader that others have outlived is made, and ends.
         threads: if task.dead {
             vec![0]
         } else {
-            task.threads.iter().map(|t| t.cast_unsigned()).collect()
+            let lost = (!task.threads.contains(&task.pid)).then_some(task.pid);
+            let threads = lost.iter().chain(&task.threads);
+            threads.map(|t| t.cast_unsigned()).collect()
         },
     }
 }

@@ -7,7 +7,7 @@ use criu_proto::images::core_entry::March;
 use criu_proto::images::{
     CoreEntry, CredsEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, RseqEntry, SaEntry, SiginfoEntry,
     SignalQueueEntry, TaskCoreEntry, TaskKobjIdsEntry, TaskRlimitsEntry, TaskTimersEntry, ThreadCoreEntry,
-    ThreadInfoX86, ThreadSasEntry, VmaEntry,
+    ThreadInfoX86, ThreadSasEntry, UserX86RegsEntry, VmaEntry,
 };
 use criu_proto::{Message, magic};
 
@@ -69,6 +69,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) pid: i32,
     pub(crate) stat: &'a Stat,
     pub(crate) state: State,
+    /// Whether its leader has ended before the others.
+    pub(crate) lost: bool,
     pub(crate) info: &'a ProcessInfo,
     /// Whether it is a 32-bit program.
     pub(crate) compat: bool,
@@ -107,6 +109,7 @@ pub(crate) fn dump_leader(
         .statuses
         .first()
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no status"))?;
+    refuse_death_signal(dump, subject, &thread.info)?;
     let compat = infected.is_compat();
     let (mut core, extra) = thread_core(subject, infected.tracee(), &thread, status, seccomp)?;
     core.tc = Some(TaskCoreEntry {
@@ -144,6 +147,13 @@ pub(crate) fn dump_leader(
             .filter(|&mask| mask != 0),
         ..TaskCoreEntry::default()
     });
+    if subject.lost {
+        let (tid, tc) = (infected.tracee().tid(), core.tc.take());
+        let leader = lost_leader(pid, &core, tc)?;
+        subject.add_fields(tid, &mut core)?;
+        dump.write(&magic::CORE, tid.cast_unsigned().into(), core)?;
+        core = leader;
+    }
     if let Some(thread_core) = &mut core.thread_core {
         // The leader's mask stands in the task's part.
         thread_core.blk_sigset = None;
@@ -151,6 +161,56 @@ pub(crate) fn dump_leader(
     subject.add_fields(pid, &mut core)?;
     dump.write(&magic::CORE, pid.cast_unsigned().into(), core)?;
     Ok(extra)
+}
+
+/// A restored leader ends when its children are there: that would be told to them.
+fn refuse_death_signal(dump: &Dump, subject: &Subject<'_>, info: &ThreadInfo) -> Result<()> {
+    let parent = dump.task(subject.stat.ppid);
+    let lost = parent.is_some_and(|parent| !parent.dead && !parent.threads.contains(&parent.pid));
+    if !lost || info.pdeathsig <= 0 {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("process {}", subject.pid),
+        format!(
+            "asks for a signal at the end of its parent {} (PR_SET_PDEATHSIG), which has lost its leading thread: \
+             not supported together",
+            subject.stat.ppid
+        ),
+    ))
+}
+
+/// The image of a leader that has ended before the others: of a thread's own it has its name and the credentials of the
+/// first of those. Who takes it for one that lives goes on at address 0.
+fn lost_leader(pid: i32, first: &CoreEntry, tc: Option<TaskCoreEntry>) -> Result<CoreEntry> {
+    let name = Status::read(pid, pid, &mut Vec::new())?.name;
+    let info = first.thread_info.as_ref().map(|info| ThreadInfoX86 {
+        gpregs: UserX86RegsEntry {
+            cs: info.gpregs.cs,
+            ss: info.gpregs.ss,
+            mode: info.gpregs.mode,
+            ..UserX86RegsEntry::default()
+        },
+        fpregs: info.fpregs.clone(),
+        ..ThreadInfoX86::default()
+    });
+    let credentials = first.thread_core.as_ref().and_then(|thread| thread.creds.clone());
+    Ok(CoreEntry {
+        tc: tc.map(|tc| TaskCoreEntry {
+            comm: name.clone(),
+            ..tc
+        }),
+        thread_info: info,
+        thread_core: Some(ThreadCoreEntry {
+            futex_rla_len: ROBUST_LIST_HEAD,
+            creds: credentials,
+            comm: Some(name),
+            signals_p: Some(SignalQueueEntry::default()),
+            cg_set: Some(CG_SET),
+            ..ThreadCoreEntry::default()
+        }),
+        ..first.clone()
+    })
 }
 
 /// Writes the `core-TID.img` of each further thread.
@@ -171,7 +231,8 @@ pub(crate) fn dump_threads(
         .zip(states)
         .zip(subject.facts.statuses.iter().skip(1))
     {
-        let core = thread_core(subject, tracee, state, status, seccomp)
+        let core = refuse_death_signal(dump, subject, &state.info)
+            .and_then(|()| thread_core(subject, tracee, state, status, seccomp))
             .context(|| format!("dumping thread {} of process {pid}", tracee.tid()));
         let Some((mut core, extra)) = dump.blockers.note(core)? else {
             continue;
@@ -478,12 +539,13 @@ pub(crate) fn mm_entry(
 /// A directory cannot be saved, or an image cannot be written.
 pub(crate) fn dump_fs(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry, umask: u32) -> Result<()> {
     use criu_plugin_api::message::Purpose;
+    let eye = dump.eye(pid);
     let cwd = dump
         .files
-        .path(dump, pid, &format!("/proc/{pid}/cwd"), Purpose::Cwd);
+        .path(dump, pid, &format!("/proc/{eye}/cwd"), Purpose::Cwd);
     let root = dump
         .files
-        .path(dump, pid, &format!("/proc/{pid}/root"), Purpose::Root);
+        .path(dump, pid, &format!("/proc/{eye}/root"), Purpose::Root);
     let (Some(cwd), Some(root)) = (dump.blockers.note(cwd)?, dump.blockers.note(root)?) else {
         return Ok(());
     };

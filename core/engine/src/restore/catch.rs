@@ -12,6 +12,7 @@ use super::{registers, sys};
 use crate::error::{Context, Error, Result};
 use crate::extra::ThreadExtra;
 use crate::lsm;
+use crate::proc::Stat;
 
 /// `PTRACE_O_SUSPEND_SECCOMP` (Linux 4.3).
 const SUSPEND_SECCOMP: i32 = 1 << 21;
@@ -141,8 +142,13 @@ impl Caught {
     /// Takes the restorer out and gives every thread its registers.
     pub(crate) fn complete(&mut self, task: &TaskImages, live: &Live, restorer: (u64, u64)) -> Result<()> {
         self.seal(live)?;
+        if let Some(status) = live.extra.lost_leader {
+            self.end_leader(status)
+                .context(|| format!("ending the leading thread of process {}", self.pid))?;
+        }
         let args = [restorer.0, restorer.1 - restorer.0, 0, 0, 0, 0];
-        let result = self.syscall(self.pid, libc::SYS_munmap, args)?;
+        let first = self.threads.first().map_or(self.pid, Tracee::tid);
+        let result = self.syscall(first, libc::SYS_munmap, args)?;
         if result < 0 {
             return Err(Error::Task(format!(
                 "unmapping the restorer of process {}: {}",
@@ -151,11 +157,26 @@ impl Caught {
             )));
         }
         let mut area = Vec::new();
-        for (tracee, thread) in self.threads.iter().zip(&live.threads) {
+        for (tracee, thread) in self.threads.iter().zip(live.lasting()) {
             set_registers(tracee, thread, task, &mut area)?;
             if let Some(extra) = live.extra.threads.iter().find(|extra| extra.tid == thread.tid) {
                 set_extra(tracee, extra)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Has a leader exit that the other threads are to outlive, and waits until it has.
+    fn end_leader(&mut self, status: u32) -> Result<()> {
+        let leader = self.threads.remove(0);
+        let mut regs = leader.regs()?;
+        (regs.rip, regs.rax, regs.orig_rax) = (self.code, libc::SYS_exit.cast_unsigned(), u64::MAX);
+        regs.rdi = (status >> 8 & 0xff).into();
+        leader.set_regs(&regs)?;
+        leader.detach()?;
+        // It needs the restorer's code until then.
+        while Stat::read(self.pid)?.state != b'Z' {
+            std::thread::yield_now();
         }
         Ok(())
     }

@@ -155,7 +155,7 @@ fn info(task: &TaskImages) -> TaskInfo {
         sid: task.sid,
         threads: live.map_or_else(
             || vec![task.pid],
-            |live| live.threads.iter().map(|t| t.tid).collect(),
+            |live| live.lasting().iter().map(|t| t.tid).collect(),
         ),
         files_id: live.map_or(0, |live| live.ids.files_id),
         dead: live.is_none(),

@@ -72,6 +72,14 @@ pub(crate) struct Live {
     pub(crate) compat: bool,
 }
 
+impl Live {
+    /// The threads that are there in the end: all but a leader that the others have outlived.
+    pub(crate) fn lasting(&self) -> &[ThreadImages] {
+        let first = usize::from(self.extra.lost_leader.is_some());
+        self.threads.get(first..).unwrap_or_default()
+    }
+}
+
 /// A thread.
 #[derive(Debug)]
 pub(crate) struct ThreadImages {
