@@ -110,11 +110,12 @@ extern "C" fn early_main(early: *const Early) -> ! {
     while early.told.load(Ordering::Acquire) == 0 {
         futex_wait(&early.told, 0);
     }
-    let me = early.thread.load(Ordering::Relaxed) as *const Thread;
     // SAFETY: as in `main`; whoever told this thread has the arguments complete.
-    let task = unsafe { &*((*me).task as *const Task) };
+    let me = unsafe { &*(early.thread.load(Ordering::Relaxed) as *const Thread) };
+    // SAFETY: as in `main`.
+    let task = unsafe { &*(me.task as *const Task) };
     // The others are made with that of their leader.
-    process::personality(task, Report::new(task.shared, unsafe { &*me }.tid));
+    process::personality(task, Report::new(task.shared, me.tid));
     thread_main(me)
 }
 
