@@ -77,7 +77,8 @@ impl Module {
             Self::AppArmor => text.rsplit_once(" (").map_or(text, |(name, _)| name),
             Self::Selinux => text,
         };
-        (!label.is_empty() && !(self == Self::AppArmor && label == UNCONFINED)).then(|| label.to_owned())
+        let nothing = label.is_empty() || self == Self::AppArmor && label == UNCONFINED;
+        (!nothing).then(|| label.to_owned())
     }
 }
 
