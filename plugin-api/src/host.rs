@@ -162,6 +162,23 @@ pub trait Services {
     fn tasks_are_held(&self) -> Result<()> {
         Err(Error::unsupported("service tasks_are_held"))
     }
+
+    /// Restore: the ids of all files of the image set, ascending.
+    ///
+    /// # Errors
+    /// The host does not restore, or is older.
+    fn files(&self) -> Result<Vec<u32>> {
+        Err(Error::unsupported("service files"))
+    }
+
+    /// Restore, in `prepare`: a thread that must be there before files are opened, because one of them refers to it.
+    /// Threads are made last otherwise; processes are there in any case.
+    ///
+    /// # Errors
+    /// No process of the image set has this thread; or the host does not restore, or is older.
+    fn early_thread(&self, _tid: i32) -> Result<()> {
+        Err(Error::unsupported("service early_thread"))
+    }
 }
 
 /// The host, as a callback sees it.

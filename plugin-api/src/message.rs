@@ -175,7 +175,7 @@ pub struct TaskInfo {
     /// Its session.
     #[prost(int32, tag = "4")]
     pub sid: i32,
-    /// All its threads, the leader first.
+    /// All its threads that live, the leader first unless it has ended before the others.
     #[prost(int32, repeated, tag = "5")]
     pub threads: Vec<i32>,
     /// The id of its descriptor table; equal for tasks that share one.
@@ -184,7 +184,8 @@ pub struct TaskInfo {
     /// Whether it is a zombie.
     #[prost(bool, tag = "7")]
     pub dead: bool,
-    /// Its pid in the eyes of this process; differs from `pid` inside a pid namespace.
+    /// The number by which this process looks at it, e.g. in `/proc`; differs from `pid` inside a pid namespace, and
+    /// where its leader has ended before other threads: then it is that of one of these. Services take both.
     #[prost(int32, tag = "8")]
     pub host_pid: i32,
 }

@@ -65,7 +65,6 @@ struct FOwnerEx {
 }
 
 const F_SETOWN_EX: libc::c_int = 15;
-const F_OWNER_TID: libc::c_int = 0;
 const F_SETSIG: libc::c_int = 10;
 
 /// Sets who gets the signals of the file, and which: fcntl(2), `F_SETOWN_EX` and `F_SETSIG`. Call it
@@ -75,8 +74,8 @@ const F_SETSIG: libc::c_int = 10;
 /// uids of this thread become those of the entry for the moment; it needs `CAP_SETUID` when they
 /// differ from its own.
 ///
-/// A thread that is the owner (`F_OWNER_TID`) and does not exist yet is passed over: threads come later than files, and
-/// are made owners then.
+/// A thread (`F_OWNER_TID`) is there too: whoever knows of one that owns a file has asked for it with
+/// [`Services::early_thread`](crate::Services::early_thread).
 ///
 /// # Errors
 /// The kernel's; the owner must exist.
@@ -102,11 +101,7 @@ pub fn apply_owner(fd: impl AsFd, fown: &FownEntry) -> Result<()> {
     };
     as_user(fown.uid, fown.euid, || {
         // SAFETY: F_SETOWN_EX reads a `struct f_owner_ex`, which `owner` is.
-        let result = Errno::result(unsafe { libc::fcntl(fd, F_SETOWN_EX, &raw const owner) });
-        if result == Err(Errno::ESRCH) && owner.kind == F_OWNER_TID {
-            return Ok(());
-        }
-        result
+        Errno::result(unsafe { libc::fcntl(fd, F_SETOWN_EX, &raw const owner) })
             .context(|| format!("making {} the owner of descriptor {fd}", fown.pid))
             .map(drop)
     })

@@ -46,6 +46,8 @@ pub struct MockHost {
     pub undo: RefCell<Vec<RemoteCall>>,
     /// Whether `tasks_are_held` was called.
     pub held: std::cell::Cell<bool>,
+    /// Threads handed to `early_thread`.
+    pub early: RefCell<Vec<i32>>,
     /// Paths and files that were dumped by `dump_path` and `dump_file`: id and link.
     pub dumped: RefCell<Vec<(u32, Vec<u8>)>>,
     images: RefCell<BTreeMap<String, File>>,
@@ -308,6 +310,17 @@ impl Services for MockHost {
 
     fn tasks_are_held(&self) -> Result<()> {
         self.held.set(true);
+        Ok(())
+    }
+
+    fn files(&self) -> Result<Vec<u32>> {
+        let mut ids: Vec<u32> = self.files.keys().copied().collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn early_thread(&self, tid: i32) -> Result<()> {
+        self.early.borrow_mut().push(tid);
         Ok(())
     }
 }

@@ -74,6 +74,8 @@ pub mod service {
     pub const OPEN_PATH: u32 = 21;
     pub const INHERITED: u32 = 22;
     pub const TASKS_ARE_HELD: u32 = 23;
+    pub const FILES: u32 = 24;
+    pub const EARLY_THREAD: u32 = 25;
 }
 
 macro_rules! messages {
@@ -190,6 +192,8 @@ messages! {
     TasksReply { #[prost(message, repeated, tag = "1")] tasks: Vec<TaskInfo>, }
     /// `Services::descriptors`.
     SlotsReply { #[prost(message, repeated, tag = "1")] slots: Vec<Slot>, }
+    /// `Services::files`.
+    IdsReply { #[prost(uint32, repeated, tag = "1")] ids: Vec<u32>, }
 }
 
 /// Decodes a message of the other side.

@@ -119,6 +119,12 @@ impl Services for Recorder {
     fn tasks_are_held(&self) -> Result<()> {
         self.note("held".to_owned(), ())
     }
+    fn files(&self) -> Result<Vec<u32>> {
+        self.note("files".to_owned(), vec![1, u32::MAX])
+    }
+    fn early_thread(&self, tid: i32) -> Result<()> {
+        self.note(format!("early {tid}"), ())
+    }
 }
 
 struct Direct(Rc<Recorder>);
@@ -211,6 +217,8 @@ fn work() {
     let error = client.inherited("key").unwrap_err();
     assert_eq!(error.to_string(), "no key (give it)");
     client.tasks_are_held().unwrap();
+    assert_eq!(client.files().unwrap(), [1, u32::MAX]);
+    client.early_thread(9).unwrap();
     let remote = format!("remote {call:?}");
     let memory = format!("dump_memory {} 9 {}", u64::MAX, 1_u64 << 40);
     let expected = [
@@ -226,6 +234,8 @@ fn work() {
         "open_path 8 Some(2)",
         "open_path 8 None",
         "held",
+        "files",
+        "early 9",
     ];
     assert_eq!(*recorder.0.borrow(), expected);
 }

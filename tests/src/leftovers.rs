@@ -17,14 +17,16 @@ pub fn processes_of(lab: &Path) -> Vec<Pid> {
         let Some((state, parent)) = state_and_parent(pid) else {
             continue;
         };
-        if state == 'Z' || state == 'X' {
+        let dead = state == 'Z' || state == 'X';
+        // One whose leading thread has ended is known by another.
+        let Some(thread) = (if dead { other_thread(pid) } else { Some(pid) }) else {
             continue;
-        }
-        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        };
+        let environ = fs::read(format!("/proc/{thread}/environ")).unwrap_or_default();
         let marked = environ.split(|b| *b == 0).any(|var| var == mark.as_bytes());
         let inside = ["cwd", "root"]
             .iter()
-            .any(|link| fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|to| to.starts_with(lab)));
+            .any(|link| fs::read_link(format!("/proc/{thread}/{link}")).is_ok_and(|to| to.starts_with(lab)));
         if marked || inside {
             found.push(pid);
         } else {
@@ -110,10 +112,18 @@ pub fn firewall_tables(roots: &[Pid]) -> Vec<String> {
 }
 
 fn pids() -> Vec<Pid> {
-    let entries = fs::read_dir("/proc").expect("read /proc");
-    entries
-        .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
-        .collect()
+    numbers("/proc").expect("read /proc").collect()
+}
+
+fn numbers(folder: &str) -> std::io::Result<impl Iterator<Item = Pid>> {
+    Ok(fs::read_dir(folder)?.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()))
+}
+
+/// A thread of a process but the first.
+fn other_thread(pid: Pid) -> Option<Pid> {
+    numbers(&format!("/proc/{pid}/task"))
+        .ok()?
+        .find(|&thread| thread != pid)
 }
 
 /// The state letter and the parent of a process.

@@ -23,6 +23,8 @@ pub enum Need {
     /// No other test that makes System V objects at the same time: the kernel hands out their ids again, and one
     /// could be taken between a dump and its restore.
     SystemV,
+    /// No other test that uses the consoles of the machine at the same time: each is there once.
+    Consoles,
 }
 
 const OVERCOMMIT: &str = "/proc/sys/vm/nr_overcommit_hugepages";
@@ -32,6 +34,9 @@ static HOLDERS: Mutex<(usize, String)> = Mutex::new((0, String::new()));
 
 /// Held by the test that may make System V objects.
 static SYSTEM_V: Mutex<()> = Mutex::new(());
+
+/// Held by the test that may use consoles.
+static CONSOLES: Mutex<()> = Mutex::new(());
 
 /// A need that is met until this is dropped.
 #[derive(Debug)]
@@ -49,6 +54,7 @@ impl Need {
             Need::Terminals => own_terminals(),
             Need::Mounts => own_mounts().expect("a mount namespace of its own"),
             Need::Network => own_network().expect("a network namespace of its own"),
+            Need::Consoles => guard = Some(CONSOLES.lock().unwrap_or_else(PoisonError::into_inner)),
             Need::SystemV => guard = Some(SYSTEM_V.lock().unwrap_or_else(PoisonError::into_inner)),
         }
         Met(self, guard)

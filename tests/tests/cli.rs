@@ -10,6 +10,7 @@ mod cli {
     mod cpu;
     mod ends;
     mod files;
+    mod labels;
     mod network;
     mod outside;
     mod places;

@@ -15,6 +15,8 @@ criu_tests::guests! {
         group_of_other,
         itimer_ticks,
         itimers,
+        leader_gone,
+        leader_gone_files (.option("--file-locks")),
         limits,
         limits_tight,
         many_processes,

@@ -19,6 +19,7 @@ criu_tests::guests! {
         pidfd,
         pidfd_dead,
         pidfd_flags,
+        pidfd_thread,
         signalfd,
         signalfd_shared,
         timerfd,

@@ -58,6 +58,7 @@ criu_tests::guests! {
         opath_kinds (.dump_option("--link-remap")),
         owner,
         owner_thread,
+        owner_thread_queued,
         owners,
         paths (.dump_option("--link-remap")),
         paths_deleted,

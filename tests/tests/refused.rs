@@ -41,11 +41,6 @@ fn pidfd_of_the_outside() {
 }
 
 #[test]
-fn pidfd_of_a_thread() {
-    refused_for("refused/pidfd_thread", &["fd 3", "thread"]);
-}
-
-#[test]
 fn line_discipline() {
     refused_for(
         "refused/tty_discipline",

@@ -1,6 +1,8 @@
 //! Pseudo-terminals and the controlling terminal.
 criu_tests::guests! {
     tty {
+        console (.need(criu_tests::Need::Consoles)),
+        console_session (.need(criu_tests::Need::Consoles)),
         controlling (.need(criu_tests::Need::Terminals)),
         exclusive (.need(criu_tests::Need::Terminals)),
         flags (.need(criu_tests::Need::Terminals)),

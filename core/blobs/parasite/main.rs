@@ -210,6 +210,10 @@ fn thread_info(t: &mut ThreadInfo) {
         for (which, control) in t.speculation.iter_mut().enumerate() {
             *control = syscall!(nr::PRCTL, 52, which);
         }
+        if t.witness > 0 {
+            const KCMP_VM: u64 = 1;
+            t.witness = syscall!(nr::KCMP, t.witness, t.witness, KCMP_VM, 0, 0);
+        }
     }
 }
 

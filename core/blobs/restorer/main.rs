@@ -22,8 +22,10 @@ mod process;
 mod report;
 mod thread;
 
-use report::{Report, slice};
-use restore::{Shared, Task, Thread, stage};
+use core::sync::atomic::Ordering;
+
+use report::{Report, futex_wait, futex_wake, slice};
+use restore::{Early, Shared, Task, Thread, stage};
 
 /// Entry of a process: rdi is the address of its [`Task`], rsp the top of a private stack.
 #[unsafe(no_mangle)]
@@ -40,6 +42,17 @@ pub extern "C" fn entry_thread() -> ! {
     naked_asm!(
         "cld", "pop rdi", "and rsp, -16", "xor ebp, ebp", "call {main}", "ud2",
         main = sym thread_main
+    )
+}
+
+/// Entry of a thread that must be there early: the address of its [`Early`] is on top of its stack.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+#[unsafe(link_section = ".text.entry")]
+pub extern "C" fn entry_early() -> ! {
+    naked_asm!(
+        "cld", "pop rdi", "and rsp, -16", "xor ebp, ebp", "call {main}", "ud2",
+        main = sym early_main
     )
 }
 
@@ -86,6 +99,24 @@ extern "C" fn thread_main(me: *const Thread) -> ! {
     thread::second_half(me, report);
     process::thread_clothed(task);
     end(report)
+}
+
+/// Waits until the restorer has come so far that threads are made, and goes on as one of those.
+extern "C" fn early_main(early: *const Early) -> ! {
+    // SAFETY: the engine has put it there, zeroed, and nothing unmaps it; all of it is atomic.
+    let early = unsafe { &*early };
+    early.there.store(1, Ordering::Release);
+    futex_wake(&early.there);
+    while early.told.load(Ordering::Acquire) == 0 {
+        futex_wait(&early.told, 0);
+    }
+    // SAFETY: as in `main`; whoever told this thread has the arguments complete.
+    let me = unsafe { &*(early.thread.load(Ordering::Relaxed) as *const Thread) };
+    // SAFETY: as in `main`.
+    let task = unsafe { &*(me.task as *const Task) };
+    // The others are made with that of their leader.
+    process::personality(task, Report::new(task.shared, me.tid));
+    thread_main(me)
 }
 
 /// Waits to be caught. The stage is never over: the coordinator stops the thread here.

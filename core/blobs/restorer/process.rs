@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::report::{Report, futex_wait, futex_wake, slice};
-use crate::restore::{Action, Move, Needed, PosixTimer, Range, Rlimit, SigInfo, Task, Thread, step};
+use crate::restore::{Action, Early, Move, Needed, PosixTimer, Range, Rlimit, SigInfo, Task, Thread, step};
 use crate::rt::{int80, nr};
 use crate::syscall;
 use crate::thread;
@@ -48,10 +48,15 @@ pub fn memory(task: &Task, report: Report<'_>) {
         syscall!(nr::PRCTL, PR_SET_MM, PR_SET_MM_MAP, map, size_of_val(&task.mm), 0)
     };
     report.check(result, step::MM, u64::from(task.mm.exe_fd));
-    // SAFETY: concerns this task alone.
+    personality(task, report);
+    make(task.early, report);
+}
+
+/// Sets the personality of this thread.
+pub fn personality(task: &Task, report: Report<'_>) {
+    // SAFETY: concerns this thread alone.
     let result = unsafe { syscall!(nr::PERSONALITY, task.personality) };
     report.check(result, step::PERSONALITY, u64::from(task.personality));
-    make(task.early, report);
 }
 
 /// Makes calls that must succeed.
@@ -92,11 +97,19 @@ pub fn close(task: &Task) {
     }
 }
 
-/// Creates all threads but the leader.
+/// Creates all threads but the leader and those that are there.
 pub fn start_threads(task: &Task, report: Report<'_>) {
     // SAFETY: an array of the arguments.
     let threads = unsafe { slice::<Thread>(task.threads) };
     for thread in &threads[1..] {
+        if thread.early != 0 {
+            // SAFETY: the thread waits there; all of it is atomic.
+            let early = unsafe { &*(thread.early as *const Early) };
+            early.thread.store(&raw const *thread as u64, Ordering::Relaxed);
+            early.told.store(1, Ordering::Release);
+            futex_wake(&early.told);
+            continue;
+        }
         let tid = [thread.tid];
         // CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
         let args = CloneArgs {

@@ -1,7 +1,7 @@
 //! The memory that the engine and the restorer share. Compiled into both, so it is `no_std`, and every
 //! struct is `repr(C)` and made of integers alone. Addresses are those of the restored task.
 
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::wire::SigAction;
 
@@ -392,6 +392,20 @@ pub struct Thread {
     pub sched_attr: u64,
     /// Further calls, [`Needed`], before filters and credentials.
     pub calls: Array,
+    /// Address of its [`Early`] where it is there already; 0 when it is to be made.
+    pub early: u64,
+}
+
+/// Where a thread waits that had to be there before the restorer runs. It lies at the beginning of its stack.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Early {
+    /// 1 once `thread` is set; a futex.
+    pub told: AtomicU32,
+    /// 1 once the thread waits here, and needs nothing of who made it any more; a futex.
+    pub there: AtomicU32,
+    /// Address of its [`Thread`].
+    pub thread: AtomicU64,
 }
 
 /// What a process restores of itself.

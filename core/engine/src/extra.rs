@@ -45,6 +45,9 @@ pub(crate) struct TaskExtra {
     pub(crate) ranges: Vec<RangeExtra>,
     #[prost(message, repeated, tag = "11")]
     pub(crate) threads: Vec<ThreadExtra>,
+    /// How the leading thread has ended that others have outlived, as wait(2) has it.
+    #[prost(uint32, optional, tag = "12")]
+    pub(crate) lost_leader: Option<u32>,
 }
 
 /// What a mapping has beside.

@@ -15,6 +15,7 @@ mod error;
 mod extra;
 mod kinds;
 mod limits;
+mod lsm;
 mod parallel;
 mod remote;
 mod restore;

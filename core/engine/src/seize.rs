@@ -26,8 +26,10 @@ pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) stat: Stat,
     pub(crate) state: State,
-    /// The leader; none for a zombie.
+    /// The first thread that lives: the leader, unless that has ended before the others. None for a zombie.
     pub(crate) leader: Option<Tracee>,
+    /// How the leader has ended that others have outlived, as wait(2) has it.
+    pub(crate) lost: Option<u32>,
     /// The other threads.
     pub(crate) threads: Vec<Tracee>,
     /// Threads that the kernel has made in the process for its own work.
@@ -35,9 +37,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// The ids of all threads, the leader first.
+    /// The thread by whose number the process is looked at: one that has ended has neither memory nor files.
+    pub(crate) fn eye(&self) -> i32 {
+        self.leader.as_ref().map_or(self.pid, Tracee::tid)
+    }
+
+    /// The ids of all threads that live, [`Self::eye`] first.
     pub(crate) fn tids(&self) -> Vec<i32> {
-        std::iter::once(self.pid)
+        std::iter::once(self.eye())
             .chain(self.threads.iter().map(Tracee::tid))
             .collect()
     }
@@ -184,23 +191,19 @@ fn seize_process(pid: i32, told: &mut Told) -> Result<Option<Process>> {
         None => Tracee::seize(pid),
     };
     let leader = match seized {
-        Ok(tracee) => tracee,
-        Err(criu_infect::Error::Zombie { .. } | criu_infect::Error::Died { .. }) => {
-            return match zombie(pid) {
-                Err(_) if !exists(pid) => Ok(None),
-                found => found.map(Some),
-            };
-        }
+        Ok(tracee) => Some(tracee),
+        Err(criu_infect::Error::Zombie { .. } | criu_infect::Error::Died { .. }) => None,
         Err(criu_infect::Error::Gone { .. }) if !exists(pid) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let mut threads: Vec<Tracee> = Vec::new();
     let mut known = HashSet::from([pid]);
     loop {
-        let fresh: Vec<i32> = proc::threads(pid)?
-            .into_iter()
-            .filter(|tid| !known.contains(tid))
-            .collect();
+        let listed = match proc::threads(pid) {
+            Err(_) if leader.is_none() && !exists(pid) => return Ok(None),
+            listed => listed?,
+        };
+        let fresh: Vec<i32> = listed.into_iter().filter(|tid| !known.contains(tid)).collect();
         if fresh.is_empty() {
             break;
         }
@@ -227,14 +230,52 @@ fn seize_process(pid: i32, told: &mut Told) -> Result<Option<Process>> {
             }
         }
     }
+    let Some(leader) = leader else {
+        return match without_leader(pid, threads) {
+            Err(_) if !exists(pid) => Ok(None),
+            found => found.map(Some),
+        };
+    };
     Ok(Some(Process {
         pid,
         stat: Stat::read(pid)?,
         state: state_of(&leader),
         leader: Some(leader),
+        lost: None,
         threads,
         workers: Vec::new(),
     }))
+}
+
+/// A process whose leader has ended: a zombie, unless other threads live on.
+fn without_leader(pid: i32, mut threads: Vec<Tracee>) -> Result<Process> {
+    let of_leader = Stat::read(pid)?;
+    if threads.is_empty() {
+        return Ok(Process {
+            pid,
+            state: State::Dead(of_leader.exit_code),
+            stat: of_leader,
+            leader: None,
+            lost: None,
+            threads,
+            workers: Vec::new(),
+        });
+    }
+    let first = threads.remove(0);
+    // What is the memory's is told by those who have it, what is its parent's business by the leader.
+    let stat = Stat {
+        exit_signal: of_leader.exit_signal,
+        ..Stat::read_thread(pid, first.tid())?
+    };
+    Ok(Process {
+        pid,
+        stat,
+        state: state_of(&first),
+        leader: Some(first),
+        lost: Some(of_leader.exit_code),
+        threads,
+        workers: Vec::new(),
+    })
 }
 
 fn exists(pid: i32) -> bool {
@@ -250,25 +291,6 @@ fn state_of(leader: &Tracee) -> State {
 
 fn thread_exists(pid: i32, tid: i32) -> bool {
     std::fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false)
-}
-
-fn zombie(pid: i32) -> Result<Process> {
-    let stat = Stat::read(pid)?;
-    if proc::threads(pid)?.len() > 1 {
-        return Err(Error::refused(
-            format!("process {pid}"),
-            "has lost its leading thread while others live on, which is not supported",
-        ));
-    }
-    let state = State::Dead(stat.exit_code);
-    Ok(Process {
-        pid,
-        stat,
-        state,
-        leader: None,
-        threads: Vec::new(),
-        workers: Vec::new(),
-    })
 }
 
 static PASSED: AtomicBool = AtomicBool::new(false);

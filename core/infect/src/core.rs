@@ -1,5 +1,6 @@
 //! Getting the parasite into a process and out again.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
@@ -97,6 +98,8 @@ pub(crate) struct Core {
     pub(crate) inside: u32,
     /// Of a 32-bit program.
     pub(crate) compat: Option<Compat>,
+    /// Processes that threads are to look at.
+    pub(crate) witnesses: HashMap<i32, i32>,
 }
 
 /// A SIGTRAP that was not the parasite's.
@@ -151,6 +154,7 @@ impl Prepared {
             used_slots: 0,
             inside: 0,
             compat: self.compat,
+            witnesses: HashMap::new(),
         }
     }
 }

@@ -56,8 +56,15 @@ impl Infected {
         Ok(all)
     }
 
+    /// Has a thread (its id as the process itself sees it; 0 is the leading one) look at another process when it is
+    /// asked about itself, see [`ThreadInfo::witness`].
+    pub fn set_witness(&mut self, tid: i32, witness: i32) {
+        self.core_mut().witnesses.insert(tid, witness);
+    }
+
     /// What the leading thread tells about itself, as [`Self::threads`] does about the others.
     pub fn leader(&mut self) -> Result<ThreadState> {
+        let witness = self.core().witness(0);
         let scratch = self.scratch().start;
         let prctl = libc::SYS_prctl;
         let zero = [0u8; 64];
@@ -81,8 +88,14 @@ impl Infected {
             call(prctl, [52, 0, 0]),
             call(prctl, [52, 1, 0]),
             call(prctl, [52, 2, 0]),
+            call(libc::SYS_kcmp, [witness as u64, witness as u64, 1]),
         ];
-        self.syscalls(&mut calls)?;
+        let asked = if witness == 0 {
+            calls.len() - 1
+        } else {
+            calls.len()
+        };
+        self.syscalls(&mut calls[..asked])?;
         // SAFETY: integers.
         let w: [u64; 6] = unsafe { sys::read_value(self.tracee().tid(), scratch) }?;
         let error = calls[..5].iter().map(|c| c.result).find(|r| *r < 0).unwrap_or(0);
@@ -101,6 +114,7 @@ impl Infected {
             mce_kill: calls[8].result,
             io_flusher: calls[9].result,
             speculation: [calls[10].result, calls[11].result, calls[12].result],
+            witness: calls[13].result,
             error,
         };
         let core = self.core();
@@ -118,6 +132,11 @@ impl Infected {
 }
 
 impl Core {
+    /// The process that a thread is to look at, 0 for none.
+    fn witness(&self, tid: i32) -> i64 {
+        self.witnesses.get(&tid).copied().unwrap_or(0).into()
+    }
+
     fn answer(&self, info: &ThreadInfo) -> Result<()> {
         if info.error < 0 {
             let errno = nix::errno::Errno::from_raw(-info.error as i32);
@@ -310,7 +329,10 @@ impl Core {
             tid: tid as u32,
             mask,
             exit_frame: if protected { frames.at } else { frames.last },
-            info: ThreadInfo::default(),
+            info: ThreadInfo {
+                witness: self.witness(tid),
+                ..ThreadInfo::default()
+            },
         };
         sys::write_mem(thread.tid(), at, bytes_of_slice(&[slot]))?;
         Ok(borrowed)

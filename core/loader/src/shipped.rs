@@ -133,6 +133,13 @@ pub struct Shipped {
     pub plugin: &'static str,
 }
 
+/// All that shipped plugins claim.
+#[cfg(test)]
+pub(crate) fn claims() -> impl Iterator<Item = Claim> {
+    let all = SHIPPED.iter().flat_map(|(.., claims)| *claims);
+    all.filter_map(|claim| claim.parse().ok())
+}
+
 fn first(asked: impl Fn(&ClaimTable) -> Option<crate::loader::KindId>) -> Option<Shipped> {
     let kinds: Vec<KindInfo> = SHIPPED
         .iter()

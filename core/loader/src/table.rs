@@ -146,13 +146,14 @@ impl ClaimTable {
 
 /// What has been asked of a file so far.
 #[derive(Default)]
-struct Seen {
+pub(crate) struct Seen {
     socket: Option<Option<[u32; 3]>>,
     magic: Option<Option<u64>>,
 }
 
 impl Seen {
-    fn fits(&mut self, claim: &Claim, file: &FileQuery<'_>) -> bool {
+    /// Whether a claim fits.
+    pub(crate) fn fits(&mut self, claim: &Claim, file: &FileQuery<'_>) -> bool {
         let kind = file.mode & libc::S_IFMT;
         let as_path = matches!(
             file.purpose,

@@ -8,8 +8,9 @@ use crate::abi::HostCall;
 use crate::host::Services;
 use crate::message::{FileRecord, FileTarget, RemoteCall, RemoteResult, Slot, TaskInfo};
 use crate::wire::{
-    Bytes, Empty, FdRequest, ImageRequest, LogRequest, Maybe, MaybeText, MemoryRequest, NamespaceRequest,
-    Number, OpenPathRequest, OptionRequest, SlotsReply, TasksReply, Text, Texts, decode, service,
+    Bytes, Empty, FdRequest, IdsReply, ImageRequest, LogRequest, Maybe, MaybeText, MemoryRequest,
+    NamespaceRequest, Number, OpenPathRequest, OptionRequest, SlotsReply, TasksReply, Text, Texts, decode,
+    service,
 };
 use crate::{Error, Result};
 
@@ -192,6 +193,15 @@ impl Services for ServicesClient {
     fn tasks_are_held(&self) -> Result<()> {
         self.call::<Empty>(service::TASKS_ARE_HELD, &Empty {}).map(drop)
     }
+
+    fn files(&self) -> Result<Vec<u32>> {
+        Ok(self.call::<IdsReply>(service::FILES, &Empty {})?.ids)
+    }
+
+    fn early_thread(&self, tid: i32) -> Result<()> {
+        self.call::<Empty>(service::EARLY_THREAD, &number(tid.into()))
+            .map(drop)
+    }
 }
 
 /// Answers a call of a plugin with the services of the host.
@@ -210,6 +220,11 @@ pub fn serve_service(services: &dyn Services, number: u32, request: &[u8]) -> Re
             serve_work(services, number, request)
         }
         service::TASKS_ARE_HELD => services.tasks_are_held().map(|()| Vec::new()),
+        service::FILES => Ok(IdsReply {
+            ids: services.files()?,
+        }
+        .encode_to_vec()),
+        service::EARLY_THREAD => services.early_thread(asked_number(request)?).map(|()| Vec::new()),
         other => Err(Error::unsupported(format!("service {other} of the host"))),
     }
 }

@@ -6,6 +6,9 @@
 //! that referred to one dead process do so again, told by the inode number (Linux 6.9 and later; before,
 //! all pidfds have the same).
 //!
+//! A thread that is not the first of its process (`PIDFD_THREAD`, Linux 6.9) is asked for early, so that it is there
+//! when its pidfd is opened.
+//!
 //! How that process ended can be asked of its pidfd since Linux 6.15; what was not a plain exit with 0
 //! stands in `pidfd-exit.img`, an image of our own. That a core was dumped is not restored.
 
@@ -24,7 +27,8 @@ use crate::{entry, sys};
 
 /// The flags of pidfd_open(2) that a pidfd shows: `PIDFD_NONBLOCK` and `PIDFD_THREAD`. Others, as the
 /// access mode, do not stand in the image.
-const FLAGS: u32 = (libc::O_NONBLOCK | libc::O_EXCL).cast_unsigned();
+const FLAGS: u32 = libc::O_NONBLOCK.cast_unsigned() | PIDFD_THREAD;
+const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
 /// The pid that a pidfd of a reaped process has.
 const DEAD: i32 = -1;
 
@@ -48,8 +52,8 @@ pub struct Pidfd {
     dead: RefCell<HashMap<u32, Vec<PidfdEntry>>>,
     /// How they ended, where it was not with 0, by inode number.
     exits: RefCell<BTreeMap<u32, i32>>,
-    /// The process of each thread of the tree, during a dump.
-    threads: RefCell<HashMap<i32, i32>>,
+    /// The threads of the tree, during a dump.
+    threads: RefCell<HashSet<i32>>,
 }
 
 impl FileKind for Pidfd {
@@ -108,7 +112,9 @@ impl FileKind for Pidfd {
     }
 
     fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
-        let pids: HashSet<i32> = host.tasks()?.iter().map(|task| task.pid).collect();
+        let tasks = host.tasks()?;
+        let pids: HashSet<i32> = tasks.iter().map(|task| task.pid).collect();
+        let threads: HashSet<i32> = tasks.iter().flat_map(|task| task.threads.clone()).collect();
         let mut dead: HashMap<u32, Vec<PidfdEntry>> = HashMap::new();
         let mut plans = Vec::new();
         for file in files {
@@ -120,6 +126,8 @@ impl FileKind for Pidfd {
                     ..FilePlan::default()
                 });
                 dead.entry(pidfd.ino).or_default().push(pidfd);
+            } else if pidfd.flags & PIDFD_THREAD != 0 && threads.contains(&pidfd.nspid) {
+                host.early_thread(pidfd.nspid)?;
             } else if !pids.contains(&pidfd.nspid) {
                 let what = format!("it refers to process {}, which is not in the image", pidfd.nspid);
                 return Err(entry::damaged(file.id, what));
@@ -159,18 +167,14 @@ impl Pidfd {
         let mut threads = self.threads.borrow_mut();
         if threads.is_empty() {
             for task in host.tasks()? {
-                threads.extend(task.threads.iter().map(|&thread| (thread, task.pid)));
-                threads.insert(task.host_pid, task.host_pid);
+                threads.extend(&task.threads);
+                threads.insert(task.host_pid);
             }
         }
-        Ok(match threads.get(&pid) {
-            Some(&process) if process == pid => None,
-            Some(process) => Some(format!(
-                "it refers to a thread of process {process}, and only main threads are there when \
-                 files are restored"
-            )),
-            None if pid == 0 => Some("it refers to a process of another pid namespace".to_owned()),
-            None => Some(format!(
+        Ok(match pid {
+            _ if threads.contains(&pid) => None,
+            0 => Some("it refers to a process of another pid namespace".to_owned()),
+            _ => Some(format!(
                 "it refers to process {pid}, which is outside of the tree"
             )),
         })
@@ -217,6 +221,7 @@ impl Pidfd {
 #[cfg(test)]
 mod tests {
     use criu_plugin_api::testing::{MockHost, file_target};
+    use prost::Message;
 
     use super::*;
     use crate::testing::{dump, entry_of, me, restore, tree};
@@ -238,6 +243,35 @@ mod tests {
         let opened = restore(&Pidfd::default(), &mock, &records).unwrap();
         assert_eq!(pid_of(&opened[0]), me());
         assert_eq!(crate::testing::flags(&fd), crate::testing::flags(&opened[0]));
+    }
+
+    #[test]
+    fn a_thread_is_asked_for() {
+        let mut mock = tree();
+        let tid = me() + 1;
+        mock.tasks[0].threads.push(tid);
+        let record = |id, nspid, flags| FileRecord {
+            id,
+            fd_type: FdTypes::Pidfd as u32,
+            entry: FileEntry {
+                id,
+                r#type: FdTypes::Pidfd as i32,
+                pidfd: Some(PidfdEntry {
+                    id,
+                    nspid,
+                    flags,
+                    ..PidfdEntry::default()
+                }),
+                ..FileEntry::default()
+            }
+            .encode_to_vec(),
+        };
+        let prepare = |file| Pidfd::default().prepare(&Host::new(&mock, "events"), &[file]);
+        prepare(record(1, me(), 0)).unwrap();
+        prepare(record(2, tid, PIDFD_THREAD)).unwrap();
+        assert_eq!(*mock.early.borrow(), [tid]);
+        // Without the flag it is no pidfd of a thread.
+        assert!(prepare(record(3, tid, 0)).is_err());
     }
 
     #[test]

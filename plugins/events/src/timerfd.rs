@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
 use criu_plugin_api::restore::fown_decode;
-use criu_plugin_api::{Context, Error, FileKind, Host, Opened, Progress, Result, Verdict};
+use criu_plugin_api::{Context, Error, FileKind, Host, Opened, Progress, Refusal, Result, Verdict};
 use criu_proto::images::{FdTypes, FileEntry, TimerfdEntry};
 
 use crate::fdinfo::FdInfo;
@@ -39,6 +39,15 @@ impl FileKind for Timerfd {
             sys::readable_within(fd, if periodic { MAYBE_DUE } else { 0 }).context(what)?;
             sys::timerfd_catch_up(fd).context(what)?;
             tfd = read(host, file)?;
+        }
+        if is_cancelled(&tfd) {
+            return Ok(Verdict::Refused(Refusal {
+                object: entry::object(file),
+                what: "it was cancelled by a change of the clock (TFD_TIMER_CANCEL_ON_SET), and nobody has been told yet: \
+                       only another change of the clock could bring that back"
+                    .to_owned(),
+                remedy: Some("let the program read it (ECANCELED) first".to_owned()),
+            }));
         }
         Ok(entry::saved(
             FdTypes::Timerfd,
@@ -79,6 +88,16 @@ impl FileKind for Timerfd {
         let fd = entry::complete(fd, tfd.id, tfd.flags, &tfd.fown)?;
         Ok(Progress::Done(Opened::one(fd)))
     }
+}
+
+/// Whether the clock has been set and nobody has read that yet. It counts as an expiration; of a timer without a period
+/// that is still to expire it is the only one there can be. With a period the two cannot be told apart.
+fn is_cancelled(tfd: &TimerfdEntry) -> bool {
+    let both = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET;
+    tfd.settime_flags & both == both
+        && tfd.ticks > 0
+        && (tfd.isec, tfd.insec) == (0, 0)
+        && (tfd.vsec, tfd.vnsec) != (0, 0)
 }
 
 fn timerfd(file: &FileRecord) -> Result<TimerfdEntry> {
@@ -263,6 +282,31 @@ mod tests {
         let (before, after, _) = round(&timer(libc::CLOCK_REALTIME, flags, (at, 0), (0, 0)));
         assert!(about(&before, 5000) && about(&after, 5000), "{after:?}");
         assert_eq!(after.settime_flags, flags);
+    }
+
+    #[test]
+    fn one_that_was_cancelled_is_told_from_one_that_expired() {
+        let cancelled = TimerfdEntry {
+            settime_flags: TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET,
+            ticks: 1,
+            vsec: 100,
+            ..TimerfdEntry::default()
+        };
+        assert!(is_cancelled(&cancelled));
+        for other in [
+            TimerfdEntry {
+                ticks: 0,
+                ..cancelled
+            },
+            TimerfdEntry { vsec: 0, ..cancelled },
+            TimerfdEntry { isec: 1, ..cancelled },
+            TimerfdEntry {
+                settime_flags: TFD_TIMER_ABSTIME,
+                ..cancelled
+            },
+        ] {
+            assert!(!is_cancelled(&other), "{other:?}");
+        }
     }
 
     #[test]

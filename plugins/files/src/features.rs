@@ -19,9 +19,10 @@ impl FeatureProbe for Features {
     fn probe(&self, _: &Host<'_>, feature: &str) -> Result<Presence> {
         match feature {
             "fdinfo_lock" => fdinfo_lock(),
-            later @ ("overlayfs_maps" | "autofs") => {
-                Ok(Presence::Absent(format!("not implemented yet: {later}")))
-            }
+            "overlayfs_maps" => crate::overlay::maps_tell(),
+            "autofs" => Ok(Presence::Absent(
+                "programs that serve automatic mounts are refused".to_owned(),
+            )),
             other => Err(Error::new(format!("this plugin does not probe {other}"))),
         }
     }
@@ -43,6 +44,16 @@ fn fdinfo_lock() -> Result<Presence> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn overlays_are_probed_and_leave_nothing() {
+        match crate::overlay::maps_tell().unwrap() {
+            Presence::Present => {}
+            Presence::Absent(why) => assert!(!why.is_empty()),
+        }
+        let left = std::env::temp_dir().join(format!("criu-check-{}", std::process::id()));
+        assert!(!left.exists());
+    }
 
     #[test]
     fn locks_are_told_of() {

@@ -4,6 +4,7 @@ mod features;
 mod images;
 pub mod locks;
 pub mod namespace;
+mod overlay;
 mod owners;
 pub mod reg;
 mod sys;
@@ -54,7 +55,7 @@ criu_plugin_api::register! {
 }
 
 criu_plugin_api::register! {
-    kind: owners::Owners::default(),
+    kind: owners::Owners,
     point: TaskKind,
     name: "owners",
     claims: ["task:*"],

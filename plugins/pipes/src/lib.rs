@@ -3,6 +3,7 @@
 //! Both share one mechanism ([`save`] and [`refill`]): the contents go into `pipes-data.img` or
 //! `fifo-data.img`, once per pipe, and are copied out by tee(2), which takes nothing away.
 
+mod autofs;
 pub mod fifo;
 mod group;
 mod hangups;

@@ -10,19 +10,21 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
 use criu_plugin_api::restore::{apply_flags, apply_owner, fown_decode};
-use criu_plugin_api::{Context, Error, FileKind, Host, Opened, Progress, Result, Verdict};
+use criu_plugin_api::{Context, Error, FileKind, Host, Opened, Progress, Refusal, Result, Verdict};
 use criu_proto::images::{FdTypes, FileEntry, PipeEntry};
 use criu_proto::magic::PIPES_DATA;
 use prost::Message;
 
+use crate::autofs::Autofs;
 use crate::group::{self, Group, Groups};
 use crate::packets::PIPE_PACKETS;
-use crate::save::Saver;
+use crate::save::{Saver, object};
 use crate::sys;
 
 /// The kind `pipe`.
 pub struct Pipe {
     saver: Saver,
+    autofs: Autofs,
     pipes: RefCell<Groups<PipeEntry>>,
 }
 
@@ -30,6 +32,7 @@ impl Default for Pipe {
     fn default() -> Self {
         Self {
             saver: Saver::new(&PIPES_DATA, &PIPE_PACKETS),
+            autofs: Autofs::default(),
             pipes: RefCell::default(),
         }
     }
@@ -39,6 +42,15 @@ impl FileKind for Pipe {
     fn dump(&self, host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
         if file.flags.cast_signed() & libc::O_PATH != 0 {
             return Ok(Verdict::NotMine);
+        }
+        if let Some(place) = self.autofs.mount_of(file.ino) {
+            return Ok(Verdict::Refused(Refusal {
+                object: object(file),
+                what: format!(
+                    "the kernel asks for automatic mounts at {place} by it (autofs), which is not supported"
+                ),
+                remedy: Some("leave the program that serves them out of the dump".to_owned()),
+            }));
         }
         let pipe_id = match self.saver.see(host, file)? {
             Ok(id) => id,

@@ -38,9 +38,8 @@ impl FeatureProbe for Features {
             "has_ipt_legacy" => Ok(absent(
                 "the network is locked by nf_tables, without the iptables program",
             )),
-            later @ ("link_nsid" | "newifindex" | "tun_ns") => {
-                Ok(absent(format!("not implemented yet: {later}")))
-            }
+            "tun_ns" => tun_ns(),
+            later @ ("link_nsid" | "newifindex") => Ok(absent(format!("not implemented yet: {later}"))),
             other => Err(Error::new(format!("this plugin does not probe {other}"))),
         }
     }
@@ -77,10 +76,21 @@ fn ioctl_for_fd(socket: &OwnedFd, request: libc::Ioctl) -> nix::Result<()> {
 }
 
 fn sk_ns() -> Result<Presence> {
-    const SIOCGSKNS: libc::Ioctl = 0x894c;
     let socket = socket(libc::AF_UNIX, libc::SOCK_STREAM, 0).context(|| "making a unix socket")?;
     Ok(presence("SIOCGSKNS", ioctl_for_fd(&socket, SIOCGSKNS)))
 }
+
+/// Whether a network device of a program tells its namespace (Linux 4.21).
+fn tun_ns() -> Result<Presence> {
+    let path = "/dev/net/tun";
+    let tun = match std::fs::File::options().read(true).write(true).open(path) {
+        Ok(tun) => OwnedFd::from(tun),
+        Err(error) => return Ok(absent(format!("opening {path}: {error}"))),
+    };
+    Ok(presence("SIOCGSKNS", ioctl_for_fd(&tun, SIOCGSKNS)))
+}
+
+const SIOCGSKNS: libc::Ioctl = 0x894c;
 
 /// A socket without a name has no file, which is another error than not knowing the request.
 fn sk_unix_file() -> Result<Presence> {

@@ -11,6 +11,8 @@ pub(crate) enum Device {
     Slave(u32),
     /// `/dev/tty`: the controlling terminal of whoever opened it.
     Controlling,
+    /// A console of the machine itself: opened again.
+    Console(TtyType),
     /// Hardware: never saved, only referred to.
     Hardware(TtyType),
 }
@@ -22,10 +24,10 @@ impl Device {
         let (major, minor) = (libc::major(rdev), libc::minor(rdev));
         Some(match (major, minor) {
             (5, 0) => Self::Controlling,
-            (5, 1) => Self::Hardware(TtyType::Console),
+            (5, 1) => Self::Console(TtyType::Console),
             (5, 2) => Self::Master,
             (136..=143, _) => Self::Slave(minor + ((major - 136) << 20)),
-            (4, 0..=63) => Self::Hardware(TtyType::Vt),
+            (4, 0..=63) => Self::Console(TtyType::Vt),
             // ttyS, ttyACM, ttyUSB, ttyAMA, hvc.
             (4 | 166 | 188 | 204 | 229, _) => Self::Hardware(TtyType::Serial),
             _ => return None,
@@ -75,7 +77,7 @@ mod tests {
         assert_eq!(of(5, 2), Some(Device::Master));
         assert_eq!(of(5, 0), Some(Device::Controlling));
         assert_eq!(of(136, 300), Some(Device::Slave(300)));
-        assert_eq!(of(4, 1), Some(Device::Hardware(TtyType::Vt)));
+        assert_eq!(of(4, 1), Some(Device::Console(TtyType::Vt)));
         assert_eq!(of(4, 64), Some(Device::Hardware(TtyType::Serial)));
         assert_eq!(of(1, 3), None);
         assert_eq!(short(libc::makedev(136, 0)), 34816);

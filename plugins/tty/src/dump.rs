@@ -16,6 +16,7 @@ use criu_proto::magic;
 use nix::errno::Errno;
 use prost::Message;
 
+use crate::console;
 use crate::device::{self, Device, info_id, short};
 use crate::exchange::{look_into, peer};
 use crate::images::{EXTRA, ExtraEntry};
@@ -184,6 +185,16 @@ impl Dump {
                 settings::read(fd, &mut info)?;
                 (info.sid, info.pgrp) = (control.session, control.foreground);
             }
+            Device::Console(kind) => {
+                if let Some(what) = console::obstacle(fd) {
+                    return Ok(Err(refused(what)));
+                }
+                self.other(&mut info, kind);
+                settings::read(fd, &mut info)?;
+                if let Some(control) = session::of_task(file.pid)?.filter(|c| c.device == of_terminal) {
+                    (info.sid, info.pgrp) = (control.session, control.foreground);
+                }
+            }
             Device::Hardware(_) => return Ok(Err(refused("is hardware"))),
         }
         let held = (file.fd < 0).then(|| fd.try_clone_to_owned()).transpose();
@@ -222,6 +233,7 @@ impl Dump {
                 TtyType::Pty if info.termios.is_some() => {
                     info.pty.is_some_and(|pty| pairs[&pty.index].0.is_none())
                 }
+                TtyType::Ctty if self.has_console(seen.device) => false,
                 TtyType::Ctty => info
                     .pty
                     .is_none_or(|pty| pairs.get(&pty.index).is_none_or(|p| p.0.is_none())),
@@ -246,6 +258,12 @@ impl Dump {
             }
         }
         self.write(host)
+    }
+
+    /// Whether a console of the machine is held by its own name.
+    fn has_console(&self, device: u32) -> bool {
+        let mut consoles = self.seen.iter().filter(|seen| console::is_one(&seen.info));
+        consoles.any(|seen| seen.device == device)
     }
 
     /// The places of both ends of each pair, by number.

@@ -52,6 +52,8 @@ pub(crate) enum Terminal {
     HungUp,
     /// One from outside.
     Outside(Box<TtyInfoEntry>),
+    /// A console of the machine.
+    Console(Box<TtyInfoEntry>),
     /// The controlling terminal of the tree's session, which nobody holds by another name.
     #[default]
     Controlling,

@@ -1,4 +1,4 @@
-//! The tty plugin: pseudo-terminals, controlling terminals, and terminals that belong to the outside.
+//! The tty plugin: pseudo-terminals, controlling terminals, consoles of the machine, and terminals that belong to the outside.
 //!
 //! Every terminal is described once in `tty-info.img`: the two ends of a pair separately. Descriptors
 //! refer to it by its number. What is under way inside a pair stands in `tty-data.img`.
@@ -7,6 +7,7 @@
 //! begins, so that its processes inherit it. All files of a pair are opened by one task: the leader of its
 //! session, where there is one, because only there `/dev/tty` means that terminal.
 
+mod console;
 mod data;
 mod device;
 mod dump;

@@ -126,7 +126,7 @@ impl Group {
     }
 }
 
-fn open_flags(entry: &TtyFileEntry) -> i32 {
+pub(crate) fn open_flags(entry: &TtyFileEntry) -> i32 {
     let kept = libc::O_ACCMODE | libc::O_NONBLOCK | libc::O_APPEND;
     entry.flags.cast_signed() & kept | libc::O_NOCTTY | libc::O_CLOEXEC
 }

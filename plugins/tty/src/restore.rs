@@ -10,6 +10,7 @@ use criu_plugin_api::{Context, Error, Host, Opened, Progress, Result};
 use criu_proto::images::{TtyFileEntry, TtyInfoEntry, TtyType};
 use nix::errno::Errno;
 
+use crate::console;
 use crate::dump::damaged;
 use crate::exchange::peer;
 use crate::images::{Images, Role, Terminal, entry, path, path_of, role};
@@ -28,6 +29,8 @@ pub(crate) struct Restore {
     /// Slaves of living pairs that have hung up, by file; the coordinator holds them.
     hung_up: HashMap<u32, OwnedFd>,
     own: Option<Own>,
+    /// Consoles that control sessions, held by the coordinator: one that nobody has open controls nobody.
+    consoles: Vec<OwnedFd>,
 }
 
 impl Restore {
@@ -59,6 +62,11 @@ impl Restore {
                 outside::stand_in(host, restore.own.as_ref(), info)?;
             }
         }
+        for group in restore.groups.values().filter(|group| group.leader.is_some()) {
+            if let (Terminal::Console(info), Some(member)) = (&group.terminal, group.files.first()) {
+                restore.consoles.push(console::open(host, &member.entry, info)?);
+            }
+        }
         restore.make_pairs(host)?;
         let plans = restore.plans(&tasks);
         Ok((restore, plans))
@@ -67,7 +75,7 @@ impl Restore {
     fn sort_in(&mut self, images: &mut Images, entry: TtyFileEntry, info: &TtyInfoEntry) -> Result<()> {
         let role = match (info.r#type(), role(info)) {
             (_, Some(role)) => role,
-            (TtyType::ExtTty, None) => Role::Slave,
+            (TtyType::ExtTty | TtyType::Vt | TtyType::Console, None) => Role::Slave,
             (other, None) => {
                 let what = format!(
                     "is a terminal of type {}, which is not served",
@@ -97,6 +105,7 @@ impl Restore {
             group.terminal = match (pair, role) {
                 (Some(index), _) => images.pair(index)?,
                 (None, Role::HungUp) => Terminal::HungUp,
+                (None, Role::Slave) if console::is_one(info) => Terminal::Console(Box::new(info.clone())),
                 (None, Role::Slave) => Terminal::Outside(Box::new(info.clone())),
                 (None, _) => Terminal::Controlling,
             };
@@ -173,6 +182,9 @@ impl Restore {
             if is_own && group.leader.is_none() && !may_change_own {
                 group.foreground = None;
             }
+            if matches!(group.terminal, Terminal::Console(_)) && group.leader.is_none() {
+                group.foreground = None;
+            }
             // Without a leader in the tree its session is that of the restore: the root is in it.
             let of_root = tasks.first().filter(|_| is_own).map(|root| root.pid);
             if group.foreground.is_some() {
@@ -203,6 +215,12 @@ impl Restore {
                     control(fd.as_fd())
                         .context(|| format!("making a terminal from outside that of session {pid}"))?;
                 }
+                Terminal::Console(info) => {
+                    if let Some(member) = group.files.first() {
+                        console::control(host, &member.entry, info)
+                            .context(|| format!("making a console that of session {pid}"))?;
+                    }
+                }
                 Terminal::HungUp | Terminal::Controlling => {}
             }
         }
@@ -221,6 +239,10 @@ impl Restore {
                 .context(|| format!("opening the pair of terminals {}", pair.index))?,
             Terminal::HungUp => open_hung_up(group).context(|| "making a terminal that has hung up")?,
             Terminal::Outside(info) => group.open_outside(host, self.own.as_ref(), info)?,
+            Terminal::Console(info) => {
+                let entries = group.files.iter().map(|member| &member.entry);
+                console::open_all(host, entries, info).context(|| "opening a console")?
+            }
             Terminal::Controlling => open_controlling(group)?,
         };
         let mut result = None;

@@ -221,6 +221,29 @@ pub(crate) fn control(fd: BorrowedFd<'_>) -> nix::Result<()> {
     call(fd, libc::TIOCSCTTY, 0).map(drop)
 }
 
+/// `KDGETMODE`: whether a virtual console shows graphics.
+pub(crate) fn shows_graphics(fd: BorrowedFd<'_>) -> nix::Result<bool> {
+    const KDGETMODE: libc::Ioctl = 0x4b3b;
+    const KD_GRAPHICS: libc::c_int = 1;
+    Ok(get::<libc::c_int>(fd, KDGETMODE)? == KD_GRAPHICS)
+}
+
+/// `struct vt_mode` of ioctl_console(2).
+#[derive(Default, Clone, Copy)]
+#[repr(C)]
+struct VtMode {
+    mode: u8,
+    waitv: u8,
+    signals: [i16; 3],
+}
+
+/// `VT_GETMODE`: whether a process decides about switches to and from a console.
+pub(crate) fn is_switched_by_process(fd: BorrowedFd<'_>) -> nix::Result<bool> {
+    const VT_GETMODE: libc::Ioctl = 0x5601;
+    const VT_PROCESS: u8 = 1;
+    Ok(get::<VtMode>(fd, VT_GETMODE)?.mode == VT_PROCESS)
+}
+
 /// `TIOCGPTPEER` (Linux 4.13): opens the slave of a master with these flags and `FD_CLOEXEC`.
 pub(crate) fn open_peer(master: BorrowedFd<'_>, flags: i32) -> nix::Result<OwnedFd> {
     // Other than open(2), this would leave `O_CLOEXEC` in the flags of the description for ever.

@@ -21,7 +21,7 @@ int main(void)
 		fd[2] = (int)OK(dup(fd[0]));
 	fd[3] = (int)OK(syscall(SYS_pidfd_open, getpid(), 0));
 	int thread = fcntl(fd[2], F_GETFL) & PIDFD_THREAD_;
-	struct latch l = latch_new();
+	struct latch l = latch_new(), seen = latch_new();
 	pid_t parent = getpid(), two = OK(fork());
 	if (!two) {
 		for (int i = 0; i < 4; i++) {
@@ -35,6 +35,7 @@ int main(void)
 			EQ(pid_of(60 - i), one);
 		EQ(pid_of(57), parent);
 		EQ(pid_of(sibling), one);
+		latch_open(seen);
 		struct pollfd p = { sibling, POLLIN, 0 };
 		EQ(poll(&p, 1, 10000), 1);
 		ERR(waitid(P_PIDFD, sibling, &(siginfo_t){ 0 }, WEXITED), ECHILD);
@@ -47,6 +48,7 @@ int main(void)
 	EQ(fcntl(fd[2], F_GETFL) & PIDFD_THREAD_, thread);
 	siginfo_t i;
 	ERR(waitid(P_PIDFD, fd[1], &i, WEXITED), EAGAIN);
+	latch_wait(seen);
 	OK(syscall(SYS_pidfd_send_signal, fd[0], SIGKILL, NULL, 0));
 	OK(waitid(P_PIDFD, fd[0], &i, WEXITED));
 	EQ(i.si_pid, one);

@@ -58,8 +58,8 @@ fn features() {
     ] {
         criu(&lab, &format!("check --feature {name}")).ok();
     }
-    criu(&lab, "check --feature compat_cr").refused(&["compat_cr"]);
-    criu(&lab, "check --feature mnt_id --feature compat_cr").refused(&["compat_cr"]);
+    criu(&lab, "check --feature external_net_ns").refused(&["external_net_ns"]);
+    criu(&lab, "check --feature mnt_id --feature external_net_ns").refused(&["external_net_ns"]);
     criu(&lab, "check --feature no_such_feature").refused(&["no_such_feature"]);
     lab.assert_clean(&[]);
 }

@@ -51,6 +51,21 @@ pub(crate) fn refused_for(guest: &str, object: &str, reason: &str) {
 
 /// The same with options.
 fn refused_with(options: &[&str], guest: &str, object: &str, reason: &str) {
+    refused_saying(options, guest, |pid| {
+        vec![object.to_owned(), reason.to_owned(), pid.to_string()]
+    });
+}
+
+/// The same of a child of the guest.
+fn refused_below(guest: &str, reason: &str) {
+    refused_saying(&[], guest, |pid| {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.expect("read the children of the guest");
+        vec![children.trim().to_owned(), reason.to_owned()]
+    });
+}
+
+fn refused_saying(options: &[&str], guest: &str, words: impl Fn(i32) -> Vec<String>) {
     let lab = Lab::new();
     let pid = lab.start_guest(guest);
     match lab.wait_ready(pid) {
@@ -66,9 +81,9 @@ fn refused_with(options: &[&str], guest: &str, object: &str, reason: &str) {
         .args(options.iter().copied())
         .run();
     outcome.expect_error();
-    for word in [object, reason, &pid.to_string()] {
+    for word in words(pid) {
         assert!(
-            outcome.output.contains(word),
+            outcome.output.contains(&word),
             "the error does not say '{word}':\n{}",
             outcome.output
         );
@@ -127,11 +142,6 @@ fn refused_protocol_of_sockets() {
 }
 
 #[test]
-fn refused_owner_that_is_a_thread() {
-    refused_for("refused/owner_thread", "descriptor 3", "F_OWNER_TID");
-}
-
-#[test]
 fn refused_unread_question() {
     refused_for("refused/fan_unread", "fd 3", "permission events wait to be read");
 }
@@ -163,6 +173,26 @@ fn refused_listener_of_calls() {
 #[test]
 fn refused_landlock_rules() {
     refused_for("refused/landlock", "descriptor 3", "a set of Landlock rules");
+}
+
+#[test]
+fn refused_confined_by_landlock() {
+    refused_for("refused/landlock_confined", "process", "confined by Landlock");
+}
+
+#[test]
+fn refused_user_confined_by_landlock() {
+    refused_below("refused/landlock_user", "confined by Landlock");
+}
+
+#[test]
+fn refused_thread_confined_by_landlock() {
+    refused_for("refused/landlock_thread", "thread", "confined by Landlock");
+}
+
+#[test]
+fn refused_automatic_mounts() {
+    refused_for("refused/autofs", "pipe:[", "automatic mounts at ");
 }
 
 #[test]

@@ -49,10 +49,6 @@ const ALLOWED: &[(&str, &str)] = &[
         "the list of what the shipped plugins serve, to name the one that is missing",
     ),
     (
-        "core/loader/src/unsupported.rs",
-        "the list of what no shipped plugin serves, to say what is refused",
-    ),
-    (
         "core/criu/src/builtin.rs",
         "the list of the plugins that the self-contained program links",
     ),

@@ -272,8 +272,7 @@ pub(crate) static OPTIONS: &[Opt] = &[
     value!(set "cgroup-yard", "DIR", DumpRestore, cgroup_yard, path, "Where cgroup hierarchies are mounted already"),
     value!(add "ext-mount-map", "KEY:VALUE", DumpRestore, ext_mount_map, read, "A mount of the outside").short(b'M').later(),
     value!(add "skip-mnt", "PATH", DumpRestore, skip_mnt, path, "Leave the mount at PATH out").later(),
-    Opt::new("enable-fs", Arg::Required("FS,..."), Scope::DumpRestore, "File systems that may be mounted anew, or all", enable_fs)
-        .later(),
+    Opt::new("enable-fs", Arg::Required("FS,..."), Scope::DumpRestore, "File systems that may be mounted anew, or all", enable_fs),
     flag!("enable-external-sharing", DumpRestore, enable_external_sharing, "Accept mounts shared with the outside").later(),
     flag!("enable-external-masters", DumpRestore, enable_external_masters, "Accept mounts that follow the outside").later(),
     value!(add "empty-ns", "NS", DumpRestore, empty_ns, string, "Restore the namespace NS empty").later(),
@@ -290,9 +289,8 @@ pub(crate) static OPTIONS: &[Opt] = &[
     value!(set "root", "DIR", Restore, root, path, "The root of the restored mounts").short(b'r').later(),
     value!(add "join-ns", "NS:PID|FILE[,EXTRA]", Restore, join_ns, read, "Restore inside an existing namespace").short(b'J').later(),
     value!(add "veth-pair", "INNER=OUTER", Restore, veth_pair, read, "Name the outer end of a pair of network devices").later(),
-    value!(set "lsm-profile", "TYPE:NAME", Restore, lsm_profile, string, "The security profile of the restored processes").later(),
-    value!(set "lsm-mount-context", "CONTEXT", Restore, lsm_mount_context, string, "The security context of restored mounts")
-        .later(),
+    value!(set "lsm-profile", "TYPE:NAME", Restore, lsm_profile, string, "The security profile of the restored processes"),
+    value!(set "lsm-mount-context", "CONTEXT", Restore, lsm_mount_context, string, "The security context of restored mounts"),
     flag!("weak-sysctls", Restore, weak_sysctls, "Only warn of settings that cannot be set back").negatable().later(),
     flag!("mntns-compat-mode", Restore, mntns_compat_mode, "Restore mounts in the older way").negatable().later(),
     // Check.

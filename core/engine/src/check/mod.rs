@@ -249,7 +249,7 @@ mod tests {
             })
         };
         assert!(asked("clone3_set_tid,mnt_id").is_ok());
-        let error = asked("mnt_id,compat_cr").unwrap_err().to_string();
-        assert!(error.contains("compat_cr: 32-bit tasks"), "{error}");
+        let error = asked("mnt_id,external_net_ns").unwrap_err().to_string();
+        assert!(error.contains("external_net_ns: not implemented"), "{error}");
     }
 }

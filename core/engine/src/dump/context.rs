@@ -19,6 +19,7 @@ use super::background::Background;
 use super::blockers::Blockers;
 use super::files::Files;
 use super::ids::Namespaces;
+use super::landlock::Witnesses;
 use super::pages::Left;
 use super::shared;
 use super::stats::Stats;
@@ -28,6 +29,7 @@ use criu_proto::magic::ImageKind;
 use crate::error::{Context as _, Error, Result};
 use crate::extra::TaskExtra;
 use crate::kinds::{Kind, Kinds};
+use crate::lsm::Module;
 use crate::options::Options;
 use crate::{proc, remote};
 
@@ -55,6 +57,10 @@ pub(crate) struct Context {
     pub(crate) background: RefCell<Background>,
     /// The parasites by pid.
     pub(crate) infected: RefCell<HashMap<i32, Infected>>,
+    /// The security module whose labels are saved.
+    pub(crate) lsm: Option<Module>,
+    /// Who tells threads that are confined from others.
+    pub(crate) witnesses: Witnesses,
     /// Whether tasks are held by a means of a kind's, see [`Services::tasks_are_held`].
     pub(crate) held: Cell<bool>,
     pidfds: RefCell<HashMap<i32, Rc<OwnedFd>>>,
@@ -86,6 +92,8 @@ impl Context {
             blockers: Blockers::default(),
             background: RefCell::default(),
             infected: RefCell::default(),
+            lsm: Module::active(),
+            witnesses: Witnesses::default(),
             held: Cell::new(false),
             pidfds: RefCell::default(),
             known_fdinfo: RefCell::default(),
@@ -181,7 +189,8 @@ impl Context {
     pub(crate) fn descriptors(&self, pid: i32, room: u64) -> Result<Vec<(i32, u32)>> {
         // Listing them makes the kernel form a file for each, which takes longer than asking for every slot of a
         // table that is not mostly empty. The length of the folder is their number since Linux 6.2.
-        let folder = format!("/proc/{pid}/fd");
+        let eye = self.eye(pid);
+        let folder = format!("/proc/{eye}/fd");
         let count = fs::metadata(&folder)
             .context(|| format!("looking at {folder}"))?
             .len();
@@ -200,7 +209,7 @@ impl Context {
                 return Ok(found);
             }
         }
-        let numbers = proc::descriptors(pid)?;
+        let numbers = proc::descriptors(eye)?;
         let all = self.descriptor_flags(pid, &numbers)?;
         let each = numbers.into_iter().zip(all).map(|(fd, flags)| {
             let missing = || Error::malformed(format!("descriptor {fd} of process {pid}"), "is not open");
@@ -232,13 +241,27 @@ impl Context {
         *self.known_fdinfo.borrow_mut() = text.map(|text| ((pid, fd), text));
     }
 
+    /// The thread by whose number a process of the tree is looked at, see
+    /// [`seize::Process::eye`](crate::seize::Process::eye).
+    pub(crate) fn eye(&self, pid: i32) -> i32 {
+        self.task(pid).map_or(pid, |task| task.host_pid)
+    }
+
+    /// The process that is looked at by a thread.
+    fn pid(&self, eye: i32) -> i32 {
+        self.task(eye).map_or(eye, |task| task.pid)
+    }
+
     /// A pidfd of a process of the tree.
     pub(crate) fn pidfd(&self, pid: i32) -> Result<Rc<OwnedFd>> {
         if let Some(pidfd) = self.pidfds.borrow().get(&pid) {
             return Ok(Rc::clone(pidfd));
         }
+        // The files are those of a thread that lives (Linux 6.9).
+        let eye = self.eye(pid);
+        let flags = if eye == pid { 0 } else { libc::PIDFD_THREAD };
         // SAFETY: pidfd_open takes plain numbers.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, eye, flags) };
         if fd < 0 {
             return Err(Error::last_os(format!("opening a pidfd of process {pid}")));
         }
@@ -260,9 +283,10 @@ impl Context {
 
     /// The process for which the table of `pid` was walked: the first of those that share it.
     fn walked(&self, pid: i32) -> i32 {
-        self.task(pid)
-            .and_then(|task| self.table_owners.borrow().get(&task.files_id).copied())
-            .unwrap_or(pid)
+        self.task(pid).map_or(pid, |task| {
+            let owners = self.table_owners.borrow();
+            owners.get(&task.files_id).copied().unwrap_or(task.pid)
+        })
     }
 
     /// Remembers the processes, the root first.
@@ -270,7 +294,8 @@ impl Context {
         *self.places.borrow_mut() = tasks
             .iter()
             .enumerate()
-            .map(|(at, task)| (task.pid, at))
+            // Kinds that look at a process know it by the other number.
+            .flat_map(|(at, task)| [(task.pid, at), (task.host_pid, at)])
             .collect();
         *self.tasks.borrow_mut() = tasks;
     }
@@ -342,7 +367,7 @@ impl Services for Context {
     }
 
     fn namespace_id(&self, pid: i32, kind: &str) -> ApiResult<u32> {
-        self.namespaces.id(pid, kind).map_err(api)
+        self.namespaces.id(self.eye(pid), kind).map_err(api)
     }
 
     fn target_fd(&self, pid: i32, fd: i32) -> ApiResult<RawFd> {
@@ -357,7 +382,7 @@ impl Services for Context {
         {
             return Ok(text.clone());
         }
-        proc::read(&format!("/proc/{pid}/fdinfo/{fd}")).map_err(api)
+        proc::read(&format!("/proc/{}/fdinfo/{fd}", self.eye(pid))).map_err(api)
     }
 
     fn dump_file(&self, pid: i32, local_fd: i32) -> ApiResult<u32> {
@@ -407,7 +432,7 @@ impl Services for Context {
     fn remote_call(&self, call: &RemoteCall) -> ApiResult<RemoteResult> {
         let mut infected = self.infected.borrow_mut();
         let target = infected
-            .get_mut(&call.pid)
+            .get_mut(&self.pid(call.pid))
             .ok_or_else(|| ApiError::new(format!("process {} has no parasite", call.pid)))?;
         remote::call(target, call).map_err(api)
     }
@@ -415,7 +440,7 @@ impl Services for Context {
     fn undo_on_death(&self, call: &RemoteCall) -> ApiResult<()> {
         let mut infected = self.infected.borrow_mut();
         let target = infected
-            .get_mut(&call.pid)
+            .get_mut(&self.pid(call.pid))
             .ok_or_else(|| ApiError::new(format!("process {} has no parasite", call.pid)))?;
         remote::push_undo(target, call).map_err(api)
     }

@@ -31,7 +31,7 @@ pub(crate) struct Description {
 }
 
 impl Description {
-    fn of(pidfd: &OwnedFd, pid: i32, fd: i32) -> Result<Self> {
+    fn of(pidfd: &OwnedFd, (pid, eye): (i32, i32), fd: i32) -> Result<Self> {
         // SAFETY: pidfd_getfd takes plain numbers.
         let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
         if got < 0 {
@@ -41,14 +41,14 @@ impl Description {
         let local = unsafe { OwnedFd::from_raw_fd(got as RawFd) };
         // Of the target's number and not of our own: the kernel may have it at hand.
         Self::new(local, pid, fd, || {
-            proc::read_link(&format!("/proc/{pid}/fd/{fd}"))
+            proc::read_link(&format!("/proc/{eye}/fd/{fd}"))
         })
     }
 
     /// Reads ahead what is asked for of files that are nothing but state of the kernel.
-    fn with_fdinfo(mut self) -> Result<Self> {
+    fn with_fdinfo(mut self, eye: i32) -> Result<Self> {
         if self.target.link.starts_with(b"anon_inode:") {
-            let path = format!("/proc/{}/fdinfo/{}", self.target.pid, self.target.fd);
+            let path = format!("/proc/{eye}/fdinfo/{}", self.target.fd);
             self.fdinfo = Some(proc::read(&path)?);
         }
         Ok(self)
@@ -84,18 +84,18 @@ impl Description {
     }
 }
 
-/// Looks at descriptors of a process and hands each to `take`, in their order; many by another thread, which is
-/// ahead.
+/// Looks at descriptors of a process, given with the thread by whose number it is looked at, and hands each to `take`,
+/// in their order; many by another thread, which is ahead.
 ///
 /// # Errors
 /// Those of `take`. What a descriptor is may not be told: that is `take`'s to judge.
 pub(crate) fn each(
     pidfd: &OwnedFd,
-    pid: i32,
+    (pid, eye): (i32, i32),
     fds: &[i32],
     mut take: impl FnMut(Result<Description>) -> Result<()>,
 ) -> Result<()> {
-    let of = |fd| Description::of(pidfd, pid, fd);
+    let of = |fd| Description::of(pidfd, (pid, eye), fd);
     let doing = |fd| format!("dumping descriptor {fd} of process {pid}");
     let look = |&fd: &i32| of(fd).context(|| doing(fd));
     if fds.len() < WORTH || parallel::threads() < 2 {
@@ -106,7 +106,7 @@ pub(crate) fn each(
         let ahead = move || {
             for part in fds.chunks(PART) {
                 // The walk has ended: nobody wants the others.
-                let look = |&fd: &i32| of(fd).and_then(Description::with_fdinfo).context(|| doing(fd));
+                let look = |&fd: &i32| of(fd).and_then(|d| d.with_fdinfo(eye)).context(|| doing(fd));
                 if sender.send(part.iter().map(look).collect()).is_err() {
                     return;
                 }
@@ -263,14 +263,14 @@ mod tests {
         // SAFETY: pidfd_open takes plain numbers and returns a new descriptor.
         let pidfd = unsafe { OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, pid, 0) as RawFd) };
         let mut seen = Vec::new();
-        each(&pidfd, pid, &fds, |description| {
+        each(&pidfd, (pid, pid), &fds, |description| {
             seen.push(description.map_or(1 << 20, |description| description.target.fd));
             Ok(())
         })
         .unwrap();
         assert_eq!(seen, fds);
         let mut count = 0;
-        let stopped = each(&pidfd, pid, &fds, |_| {
+        let stopped = each(&pidfd, (pid, pid), &fds, |_| {
             count += 1;
             Err(Error::malformed("it", "is enough"))
         });

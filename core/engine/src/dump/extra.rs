@@ -36,6 +36,7 @@ pub(crate) fn process(pid: i32, stat: &Stat, status: &Status, info: &ProcessInfo
     let positive = |value: i64| u32::try_from(value).ok().filter(|&value| value != 0);
     Ok(TaskExtra {
         pid,
+        lost_leader: None,
         exit_signal: exit_signal(stat),
         mdwe: positive(info.mdwe),
         thp_flags: positive(info.thp_disable & !THP_DISABLED).filter(|_| info.thp_disable > 0),

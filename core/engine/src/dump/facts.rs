@@ -36,7 +36,7 @@ pub(crate) struct Facts {
 /// A file that cannot be read or does not parse, named.
 pub(crate) fn gather(seized: &mut Seized) -> Result<Vec<Option<Facts>>> {
     let living = seized.processes.iter().filter(|p| p.leader.is_some());
-    let pids: Vec<i32> = living.clone().map(|p| p.pid).collect();
+    let pids: Vec<i32> = living.clone().map(Process::eye).collect();
     let threads: Vec<(i32, i32)> = living
         .clone()
         .flat_map(|p| p.tids().into_iter().map(|tid| (p.pid, tid)))

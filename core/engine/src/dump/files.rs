@@ -157,7 +157,7 @@ impl Files {
         room: u64,
     ) -> Result<()> {
         let numbers = dump.descriptors(pid, room)?;
-        let inherited = self.inherited(pid, parent, &numbers)?;
+        let inherited = self.inherited(dump, pid, parent, &numbers)?;
         self.state
             .borrow_mut()
             .tables
@@ -179,7 +179,7 @@ impl Files {
             }
             None
         };
-        descriptions::each(&pidfd, pid, &fresh, |description| {
+        descriptions::each(&pidfd, (pid, dump.eye(pid)), &fresh, |description| {
             let flags = put_inherited(&mut slots).unwrap_or_default();
             let dumped = description.and_then(|mut description| {
                 description.target.cloexec = flags & libc::FD_CLOEXEC as u32 != 0;
@@ -204,6 +204,7 @@ impl Files {
     /// The descriptions of a process that its parent has at the same number.
     fn inherited(
         &self,
+        dump: &Dump,
         pid: i32,
         parent: Option<i32>,
         numbers: &[(i32, u32)],
@@ -213,12 +214,13 @@ impl Files {
         let Some((parent, slots)) = parent.and_then(|p| Some((p, state.tables.get(&p)?))) else {
             return Ok(inherited);
         };
+        let (eye, parents_eye) = (dump.eye(pid), dump.eye(parent));
         for &(fd, _) in numbers {
             // Tables are walked in the order of the numbers.
             let Ok(index) = slots.binary_search_by_key(&fd, |slot| slot.fd) else {
                 continue;
             };
-            if kcmp_file(pid, fd, parent, fd)? == Ordering::Equal {
+            if kcmp_file(eye, fd, parents_eye, fd)? == Ordering::Equal {
                 let slot = &slots[index];
                 let known = Known {
                     id: slot.file_id,
@@ -308,7 +310,12 @@ impl Files {
         } else {
             None
         };
-        let sighting = Sighting { pid, fd, held, file };
+        let sighting = Sighting {
+            pid: dump.eye(pid),
+            fd,
+            held,
+            file,
+        };
         state.sightings.entry(like).or_default().insert(place, sighting);
         state.seen += 1;
         Ok(file)
@@ -370,7 +377,8 @@ impl Files {
     /// # Errors
     /// The file cannot be saved.
     pub(crate) fn mapping(&self, dump: &Dump, pid: i32, mapping: &Mapping) -> Result<Known> {
-        let path = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+        let eye = dump.eye(pid);
+        let path = format!("/proc/{eye}/map_files/{:x}-{:x}", mapping.start, mapping.end);
         self.by_inode(dump, pid, (mapping.dev, mapping.ino), &path, vmas::PURPOSE)
     }
 
@@ -379,7 +387,7 @@ impl Files {
     /// # Errors
     /// The file cannot be saved.
     pub(crate) fn executable(&self, dump: &Dump, pid: i32, mappings: &[Mapping]) -> Result<Known> {
-        let path = format!("/proc/{pid}/exe");
+        let path = format!("/proc/{}/exe", dump.eye(pid));
         let link = proc::read_link(&path)?;
         // Usually it is mapped, and its inode known by the name of that mapping.
         let mapped = mappings
@@ -483,7 +491,7 @@ impl Files {
     }
 }
 
-/// A file can have an owner again only while that one exists, which threads do later than files.
+/// A thread can be made the owner again only if it is part of the set.
 fn check_owner(dump: &Dump, target: &FileTarget, owner: &FownEntry) -> Result<()> {
     const F_OWNER_TID: u32 = 0;
     let pid = owner.pid.cast_signed();
@@ -491,17 +499,15 @@ fn check_owner(dump: &Dump, target: &FileTarget, owner: &FownEntry) -> Result<()
         return Ok(());
     }
     let is_ours = dump.tasks.borrow().iter().any(|task| task.threads.contains(&pid));
-    if is_ours && target.purpose() == Purpose::Descriptor {
-        // Restored at the end, through this number.
+    if is_ours {
         return Ok(());
     }
     Err(Error::Refused {
         object: describe(target),
         what: format!(
-            "its signals go to thread {pid}, which is not the first of its process (F_OWNER_TID of fcntl(2)): \
-             not supported"
+            "its signals go to thread {pid} (F_OWNER_TID of fcntl(2)), which is outside of the tree"
         ),
-        remedy: None,
+        remedy: Some("give it another owner before the dump".to_owned()),
     })
 }
 

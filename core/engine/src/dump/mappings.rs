@@ -22,7 +22,7 @@ impl Stream {
     /// Of the living processes of a stopped tree, in their order.
     pub(crate) fn of(infection: &Infection) -> Self {
         let living = infection.processes.iter().filter(|p| p.facts.is_some());
-        let pids: Vec<i32> = living.map(|p| p.pid).collect();
+        let pids: Vec<i32> = living.map(|p| p.eye).collect();
         let ahead = (pids.len() >= WORTH).then(|| {
             let (sender, receiver) = sync_channel(AHEAD);
             // Dropping the receiver ends the thread, and so does a failure.
@@ -38,7 +38,7 @@ impl Stream {
         }
     }
 
-    /// Of the next process, which is `pid`.
+    /// Of the next process, which is looked at by thread `pid`.
     ///
     /// # Errors
     /// They cannot be read.

@@ -19,6 +19,7 @@ mod extra;
 mod facts;
 mod files;
 mod ids;
+mod landlock;
 mod limits;
 mod mappings;
 mod memory;
@@ -59,6 +60,7 @@ use self::survey::Survey;
 use self::task::Subject;
 use crate::error::{Context, Error, Result};
 use crate::kinds::Kinds;
+use crate::lsm::Module;
 use crate::options::{FinalState, Notify, Options};
 use crate::proc;
 use crate::seize::{self, Seized, State};
@@ -216,7 +218,7 @@ fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<T
         if let Some(facts) = facts {
             let own = dump.namespaces.ids(process.pid, &facts.namespaces);
             ids = dump.blockers.note(own)?.unwrap_or_default();
-            objects.number(process.pid, &mut ids)?;
+            objects.number(process.eye(), &mut ids)?;
             // Before anything is put into the memory: it would be there twice.
             refuse_shared_memory(dump, process.pid, &ids)?;
         }
@@ -228,7 +230,7 @@ fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<T
             threads: process.tids(),
             files_id: ids.files_id,
             dead: process.leader.is_none(),
-            host_pid: process.pid,
+            host_pid: process.eye(),
         });
         all.push(ids);
     }
@@ -256,7 +258,7 @@ fn dump_processes(
         let pid = process.pid;
         let dumped = match process.state {
             State::Dead(code) => task::dump_zombie(dump, pid, code, &process.stat),
-            _ => dump_process(dump, process, ids, seccomp, room, mappings.next(pid)?),
+            _ => dump_process(dump, process, ids, seccomp, room, mappings.next(process.eye)?),
         }
         .context(|| format!("dumping process {pid}"));
         dump.blockers.note_process(dumped)?;
@@ -301,6 +303,7 @@ fn dump_process(
         .unwrap_or(0..0);
     let status = facts.statuses.first().cloned().unwrap_or_default();
     let mut extra = extra::process(pid, &process.stat, &status, &info)?;
+    extra.lost_leader = process.lost;
     extra.lock_future = mappings
         .iter()
         .find(|m| m.start == parasite.start)
@@ -322,20 +325,23 @@ fn dump_process(
         pid,
         stat: &process.stat,
         state: process.state,
+        lost: process.lost.is_some(),
         info: &info,
         compat: dump.infected.borrow().get(&pid).is_some_and(Infected::is_compat),
         facts,
+        lsm: dump.lsm,
         fields: &fields,
     };
     let mm = task::mm_entry(&subject, exe, vmas.entries, &vmas.mm_fields)?;
     if dump.goes_on() {
-        let saving = Saving::new(dump, room, pid, vmas.regions, mm);
+        let saving = Saving::new(dump, room, (pid, process.eye), vmas.regions, mm);
         dump.background.borrow_mut().put(move || saving.run())?;
     }
     let mut infected = dump.infected.borrow_mut();
     let Some(infected) = infected.get_mut(&pid) else {
         return Err(Error::malformed(format!("process {pid}"), "lost its parasite"));
     };
+    set_witnesses(dump, process, facts, infected)?;
     extra
         .threads
         .push(task::dump_leader(dump, &subject, infected, seccomp)?);
@@ -345,6 +351,31 @@ fn dump_process(
         .threads
         .extend(task::dump_threads(dump, &subject, &threads, &states, seccomp)?);
     dump.add_extra(extra);
+    Ok(())
+}
+
+/// Has every thread look at a process by which it is found out whether it is confined.
+fn set_witnesses(
+    dump: &Dump,
+    process: &parasite::Process,
+    facts: &Facts,
+    infected: &mut Infected,
+) -> Result<()> {
+    let threads = process.threads.borrow();
+    let tids = std::iter::once((process.eye, 0)).chain(
+        threads
+            .iter()
+            .map(criu_infect::Tracee::tid)
+            .zip(process.ns_tids.iter().copied()),
+    );
+    for ((tid, inside), status) in tids.zip(&facts.statuses) {
+        let witness = dump
+            .witnesses
+            .of(dump.lsm, process.pid, tid, &status.credentials)?;
+        if let Some(witness) = witness {
+            infected.set_witness(inside, witness);
+        }
+    }
     Ok(())
 }
 
@@ -417,7 +448,7 @@ fn write_set(dump: &Dump, infection: &Infection, seccomp: &Seccomp) -> Result<()
     seccomp.write(dump)?;
     crate::extra::write(&dump.images, &dump.extras.borrow())?;
     dump.images.write_one(&magic::TIMENS, 0, &clocks()?)?;
-    let mut root_ids = dump.namespaces.of(infection.processes[0].pid)?;
+    let mut root_ids = dump.namespaces.of(infection.processes[0].eye)?;
     (
         root_ids.vm_id,
         root_ids.files_id,
@@ -430,7 +461,7 @@ fn write_set(dump: &Dump, infection: &Infection, seccomp: &Seccomp) -> Result<()
         root_ids: Some(root_ids),
         ns_per_id: Some(true),
         root_cg_set: Some(task::CG_SET),
-        lsmtype: Some(0),
+        lsmtype: Some(Module::lsmtype(dump.lsm) as i32),
         network_lock_method: Some(0),
         plugins_entry: Some(PluginsEntry {
             plugins: dump.needed_plugins(),
@@ -448,11 +479,13 @@ fn pstree_entry(task: &TaskInfo) -> PstreeEntry {
         ppid: task.ppid.cast_unsigned(),
         pgid: task.pgid.cast_unsigned(),
         sid: task.sid.cast_unsigned(),
-        // A zombie has no thread left to be made again.
+        // A zombie has no thread left to be made again. A leader that others have outlived is made, and ends.
         threads: if task.dead {
             vec![0]
         } else {
-            task.threads.iter().map(|t| t.cast_unsigned()).collect()
+            let lost = (!task.threads.contains(&task.pid)).then_some(task.pid);
+            let threads = lost.iter().chain(&task.threads);
+            threads.map(|t| t.cast_unsigned()).collect()
         },
     }
 }

@@ -84,19 +84,28 @@ pub(crate) struct Saving {
     counters: Arc<Counters>,
     left: Arc<Left>,
     pid: i32,
+    /// The thread by which its memory is read.
+    eye: i32,
     regions: Vec<Region>,
     mm: MmEntry,
     to: Destination,
 }
 
 impl Saving {
-    /// `mm` lacks the guard ranges.
-    pub(crate) fn new(dump: &Dump, room: &mut Room, pid: i32, regions: Vec<Region>, mm: MmEntry) -> Self {
+    /// Of a process, and the thread by which its memory is read; `mm` lacks the guard ranges.
+    pub(crate) fn new(
+        dump: &Dump,
+        room: &mut Room,
+        (pid, eye): (i32, i32),
+        regions: Vec<Region>,
+        mm: MmEntry,
+    ) -> Self {
         Self {
             images: dump.images.clone(),
             counters: Arc::clone(&dump.stats.counters),
             left: Arc::clone(&dump.left),
             pid,
+            eye,
             regions,
             mm,
             to: room.take(dump, pid),
@@ -114,7 +123,7 @@ impl Saving {
     }
 
     fn save(&mut self) -> Result<()> {
-        let scan = memory::scan(self.pid, &self.regions)?;
+        let scan = memory::scan(self.eye, &self.regions)?;
         vmas::add_guards(&mut self.mm.vmas, &scan.guards);
         self.images
             .write_one(&magic::MM, self.pid.cast_unsigned().into(), &self.mm)?;
@@ -122,7 +131,7 @@ impl Saving {
             Destination::Made(writer) => writer,
             Destination::New(id) => PagesWriter::create(&self.images, id, scan.bytes())?,
         };
-        let job = Job::new(self.pid, scan, writer);
+        let job = Job::new((self.pid, self.eye), scan, writer);
         if job.scan.bytes() < WORTH_SHARING / 2 {
             return copy_all(&self.images, &self.counters, &self.left, vec![job]);
         }
@@ -140,6 +149,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[derive(Debug)]
 struct Job {
     pid: i32,
+    eye: i32,
     scan: Scan,
     writer: PagesWriter,
     parts: Vec<Vec<Run>>,
@@ -147,10 +157,11 @@ struct Job {
 
 impl Job {
     /// Prepares the copy of what a scan of a process found.
-    fn new(pid: i32, scan: Scan, writer: PagesWriter) -> Self {
+    fn new((pid, eye): (i32, i32), scan: Scan, writer: PagesWriter) -> Self {
         let parts = split(&scan.runs);
         Self {
             pid,
+            eye,
             scan,
             writer,
             parts,
@@ -198,7 +209,7 @@ fn copy_all(images: &ImageDir, counters: &Counters, left: &Left, jobs: Vec<Job>)
     let mut work = Vec::new();
     for job in &jobs {
         for part in &job.parts {
-            work.push((job.pid, part, job.writer.take(bytes(part))?));
+            work.push((job.eye, part, job.writer.take(bytes(part))?));
         }
     }
     let total: u64 = jobs.iter().map(|job| job.scan.bytes()).sum();

@@ -17,6 +17,10 @@ use crate::seize::{Seized, State};
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
+    /// [`seize::Process::eye`](crate::seize::Process::eye)
+    pub(crate) eye: i32,
+    /// How the leader has ended that others have outlived, as wait(2) has it.
+    pub(crate) lost: Option<u32>,
     /// The process whose table it may have inherited.
     pub(crate) parent: Option<i32>,
     pub(crate) stat: Stat,
@@ -48,7 +52,7 @@ pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> 
     let mut processes: Vec<Process> = Vec::with_capacity(seized.processes.len());
     let mut known = HashSet::with_capacity(seized.processes.len());
     for (process, facts) in seized.processes.into_iter().zip(facts) {
-        let pid = process.pid;
+        let (pid, eye) = (process.pid, process.eye());
         let statuses = facts.as_ref().map_or(&[][..], |facts| &facts.statuses);
         let others = process.threads.iter().zip(statuses.iter().skip(1));
         let ns_tids = others
@@ -67,6 +71,8 @@ pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> 
         }
         processes.push(Process {
             pid,
+            eye,
+            lost: process.lost,
             parent: known.contains(&process.stat.ppid).then_some(process.stat.ppid),
             stat: process.stat,
             state: process.state,

@@ -41,16 +41,17 @@ pub(crate) struct Survey {
 /// The root does not exist. Of the others, those that end meanwhile are left out.
 pub(crate) fn look(root: i32) -> Result<Survey> {
     proc::Stat::read(root)?;
-    let mut pids = Vec::new();
+    let (mut pids, mut eyes) = (Vec::new(), Vec::new());
     let mut queue = vec![root];
     while let Some(pid) = queue.pop() {
         pids.push(pid);
         let Ok(threads) = proc::threads(pid) else { continue };
+        eyes.push(eye(&threads));
         queue.extend(proc::children(pid, &threads).unwrap_or_default());
     }
     let mut survey = Survey::default();
     let mut sorts = HashSet::new();
-    for seen in parallel::map(&pids, WORTH, |&pid| of_process(pid)) {
+    for seen in parallel::map(&eyes, WORTH, |&eye| of_process(eye)) {
         for (key, query) in seen.sorts {
             if sorts.insert(key) {
                 survey.queries.push(query);
@@ -60,6 +61,15 @@ pub(crate) fn look(root: i32) -> Result<Survey> {
     }
     survey.pids = pids;
     Ok(survey)
+}
+
+/// The thread by which a process is looked at: the first, unless others have outlived it.
+fn eye(threads: &[i32]) -> i32 {
+    let first = threads.first().copied().unwrap_or_default();
+    let second = threads.get(1).copied();
+    second
+        .filter(|_| proc::read_link(&format!("/proc/{first}/exe")).is_err())
+        .unwrap_or(first)
 }
 
 /// What tells one sort of file from another.

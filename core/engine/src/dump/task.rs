@@ -7,19 +7,21 @@ use criu_proto::images::core_entry::March;
 use criu_proto::images::{
     CoreEntry, CredsEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, RseqEntry, SaEntry, SiginfoEntry,
     SignalQueueEntry, TaskCoreEntry, TaskKobjIdsEntry, TaskRlimitsEntry, TaskTimersEntry, ThreadCoreEntry,
-    ThreadInfoX86, ThreadSasEntry, VmaEntry,
+    ThreadInfoX86, ThreadSasEntry, UserX86RegsEntry, VmaEntry,
 };
 use criu_proto::{Message, magic};
 
 use super::context::Context as Dump;
 use super::extra;
 use super::facts::Facts;
+use super::landlock;
 use super::memory;
 use super::scheduling::Scheduling;
 use super::seccomp::Seccomp;
 use crate::arch;
 use crate::error::{Context, Error, Result};
 use crate::extra::{TaskExtra, ThreadExtra};
+use crate::lsm::{Labels, Module};
 use crate::parallel;
 use crate::proc::{Stat, Status};
 use crate::seize::State;
@@ -70,10 +72,14 @@ pub(crate) struct Subject<'a> {
     pub(crate) pid: i32,
     pub(crate) stat: &'a Stat,
     pub(crate) state: State,
+    /// Whether its leader has ended before the others.
+    pub(crate) lost: bool,
     pub(crate) info: &'a ProcessInfo,
     /// Whether it is a 32-bit program.
     pub(crate) compat: bool,
     pub(crate) facts: &'a Facts,
+    /// The security module whose labels are saved.
+    pub(crate) lsm: Option<Module>,
     /// Fields of `core_entry` that kinds added, by thread.
     pub(crate) fields: &'a HashMap<i32, Vec<u8>>,
 }
@@ -106,6 +112,7 @@ pub(crate) fn dump_leader(
         .statuses
         .first()
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no status"))?;
+    refuse_death_signal(dump, subject, &thread.info)?;
     let compat = infected.is_compat();
     let outside = Outside::of(subject, pid, &thread.info)?;
     let (mut core, extra) = thread_core(subject, infected.tracee(), &thread, outside, status, seccomp)?;
@@ -144,6 +151,13 @@ pub(crate) fn dump_leader(
             .filter(|&mask| mask != 0),
         ..TaskCoreEntry::default()
     });
+    if subject.lost {
+        let (tid, tc) = (infected.tracee().tid(), core.tc.take());
+        let leader = lost_leader(pid, &core, tc)?;
+        subject.add_fields(tid, &mut core)?;
+        dump.write(&magic::CORE, tid.cast_unsigned().into(), core)?;
+        core = leader;
+    }
     if let Some(thread_core) = &mut core.thread_core {
         // The leader's mask stands in the task's part.
         thread_core.blk_sigset = None;
@@ -151,6 +165,56 @@ pub(crate) fn dump_leader(
     subject.add_fields(pid, &mut core)?;
     dump.write(&magic::CORE, pid.cast_unsigned().into(), core)?;
     Ok(extra)
+}
+
+/// A restored leader ends when its children are there: that would be told to them.
+fn refuse_death_signal(dump: &Dump, subject: &Subject<'_>, info: &ThreadInfo) -> Result<()> {
+    let parent = dump.task(subject.stat.ppid);
+    let lost = parent.is_some_and(|parent| !parent.dead && !parent.threads.contains(&parent.pid));
+    if !lost || info.pdeathsig <= 0 {
+        return Ok(());
+    }
+    Err(Error::refused(
+        format!("process {}", subject.pid),
+        format!(
+            "asks for a signal at the end of its parent {} (PR_SET_PDEATHSIG), which has lost its leading thread: \
+             not supported together",
+            subject.stat.ppid
+        ),
+    ))
+}
+
+/// The image of a leader that has ended before the others: of a thread's own it has its name and the credentials of the
+/// first of those. Who takes it for one that lives goes on at address 0.
+fn lost_leader(pid: i32, first: &CoreEntry, tc: Option<TaskCoreEntry>) -> Result<CoreEntry> {
+    let name = Status::read(pid, pid, &mut Vec::new())?.name;
+    let info = first.thread_info.as_ref().map(|info| ThreadInfoX86 {
+        gpregs: UserX86RegsEntry {
+            cs: info.gpregs.cs,
+            ss: info.gpregs.ss,
+            mode: info.gpregs.mode,
+            ..UserX86RegsEntry::default()
+        },
+        fpregs: info.fpregs.clone(),
+        ..ThreadInfoX86::default()
+    });
+    let credentials = first.thread_core.as_ref().and_then(|thread| thread.creds.clone());
+    Ok(CoreEntry {
+        tc: tc.map(|tc| TaskCoreEntry {
+            comm: name.clone(),
+            ..tc
+        }),
+        thread_info: info,
+        thread_core: Some(ThreadCoreEntry {
+            futex_rla_len: ROBUST_LIST_HEAD,
+            creds: credentials,
+            comm: Some(name),
+            signals_p: Some(SignalQueueEntry::default()),
+            cg_set: Some(CG_SET),
+            ..ThreadCoreEntry::default()
+        }),
+        ..first.clone()
+    })
 }
 
 /// Writes the `core-TID.img` of each further thread.
@@ -178,7 +242,8 @@ pub(crate) fn dump_threads(
         .zip(outsides)
         .zip(subject.facts.statuses.iter().skip(1))
     {
-        let core = outside
+        let core = refuse_death_signal(dump, subject, &state.info)
+            .and(outside)
             .and_then(|outside| thread_core(subject, tracee, state, outside, status, seccomp))
             .context(|| format!("dumping thread {} of process {pid}", tracee.tid()));
         let Some((mut core, extra)) = dump.blockers.note(core)? else {
@@ -217,7 +282,8 @@ fn thread_core(
     status: &Status,
     seccomp: &Seccomp,
 ) -> Result<(CoreEntry, ThreadExtra)> {
-    let tid = tracee.tid();
+    let (pid, tid) = (subject.pid, tracee.tid());
+    landlock::check(pid, tid, &state.info)?;
     let Outside {
         mut scheduling,
         robust_list,
@@ -243,7 +309,7 @@ fn thread_core(
         }),
         pdeath_sig: u32::try_from(info.pdeathsig).ok().filter(|&signal| signal != 0),
         signals_p: Some(queue(tracee, Queue::Thread, state.traps.clone(), status.pending)?),
-        creds: Some(credentials(status, info)),
+        creds: Some(credentials(status, info, Labels::of(subject.lsm, pid, tid)?)),
         seccomp_mode: (status.seccomp != 0).then_some(status.seccomp.cast_signed()),
         seccomp_filter: seccomp.of(tid),
         comm: Some(status.name.clone()),
@@ -283,7 +349,7 @@ fn rseq(tracee: &Tracee, tid: i32) -> Result<Option<RseqEntry>> {
     }))
 }
 
-fn credentials(status: &Status, info: &ThreadInfo) -> CredsEntry {
+fn credentials(status: &Status, info: &ThreadInfo, labels: Labels) -> CredsEntry {
     let creds = &status.credentials;
     let halves = |set: u64| vec![set as u32, (set >> 32) as u32];
     CredsEntry {
@@ -303,6 +369,8 @@ fn credentials(status: &Status, info: &ThreadInfo) -> CredsEntry {
         secbits: info.securebits as u32,
         groups: creds.groups.clone(),
         no_new_privs: creds.no_new_privs.then_some(1),
+        lsm_profile: labels.profile,
+        lsm_sockcreate: labels.sockcreate,
         ..CredsEntry::default()
     }
 }
@@ -505,12 +573,13 @@ pub(crate) fn mm_entry(
 /// A directory cannot be saved, or an image cannot be written.
 pub(crate) fn dump_fs(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry, umask: u32) -> Result<()> {
     use criu_plugin_api::message::Purpose;
+    let eye = dump.eye(pid);
     let cwd = dump
         .files
-        .path(dump, pid, &format!("/proc/{pid}/cwd"), Purpose::Cwd);
+        .path(dump, pid, &format!("/proc/{eye}/cwd"), Purpose::Cwd);
     let root = dump
         .files
-        .path(dump, pid, &format!("/proc/{pid}/root"), Purpose::Root);
+        .path(dump, pid, &format!("/proc/{eye}/root"), Purpose::Root);
     let (Some(cwd), Some(root)) = (dump.blockers.note(cwd)?, dump.blockers.note(root)?) else {
         return Ok(());
     };

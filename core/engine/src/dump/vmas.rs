@@ -175,7 +175,8 @@ fn file(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas: &m
         mapping.flags.has("mw")
     } else {
         dump.files.opened_writable((mapping.dev, mapping.ino), || {
-            let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+            let eye = dump.eye(pid);
+            let link = format!("/proc/{eye}/map_files/{:x}-{:x}", mapping.start, mapping.end);
             let link = std::fs::symlink_metadata(&link).context(|| format!("looking at {link}"))?;
             Ok(link.permissions().mode() & libc::S_IWUSR != 0)
         })?

@@ -65,6 +65,8 @@ pub(crate) struct Prepared {
     pub(crate) exe_fd: u32,
     /// Where the stacks of all threads are, the leader's first.
     pub(crate) stacks: u64,
+    /// Threads that are there already, and where each waits.
+    pub(crate) early: Vec<(i32, u64)>,
 }
 
 /// Lays out everything; returns where the [`Task`] is.
@@ -117,6 +119,8 @@ pub(crate) fn build(
             wire.sched_attr = attr.map_or(0, |attr| attr.at);
         }
         wire.stack = prepared.stacks + (index as u64 + 1) * STACK;
+        let early = prepared.early.iter().find(|(tid, _)| *tid == thread.tid);
+        wire.early = early.map_or(0, |(_, at)| *at);
         threads.push(wire);
     }
     let place = arena.push(&[0u8; size_of::<Task>()]);

@@ -1,7 +1,7 @@
 //! The end of a restore: every thread is stopped where it waits, gets its registers, and is let go.
 
 use criu_infect::{Resume, Stop, Tracee, UserDispatch};
-use criu_plugin_api::message::{RemoteCall, RemoteResult};
+use criu_plugin_api::message::{RemoteArg, RemoteCall, RemoteResult};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 
@@ -11,6 +11,8 @@ use super::plan::Role;
 use super::{registers, sys};
 use crate::error::{Context, Error, Result};
 use crate::extra::ThreadExtra;
+use crate::lsm;
+use crate::proc::Stat;
 
 /// `PTRACE_O_SUSPEND_SECCOMP` (Linux 4.3).
 const SUSPEND_SECCOMP: i32 = 1 << 21;
@@ -96,11 +98,59 @@ impl Caught {
         Ok(RemoteResult { value, data })
     }
 
+    /// Gives every thread its security label.
+    pub(crate) fn label(&mut self, live: &Live, labels: &lsm::Plan) -> Result<()> {
+        for thread in &live.threads {
+            let Some(creds) = thread.thread()?.creds.as_ref() else {
+                continue;
+            };
+            if let Some(change) = labels.at_the_end(&format!("thread {}", thread.tid), creds)? {
+                self.write_file(thread.tid, &change.path, change.text.as_bytes())
+                    .context(|| format!("having thread {} write `{}`", thread.tid, change.text))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a thread write to a file in one piece.
+    fn write_file(&mut self, tid: i32, path: &str, text: &[u8]) -> Result<()> {
+        let mut call = |nr: i64, args: Vec<RemoteArg>| -> Result<u64> {
+            let result = self.remote_call(&RemoteCall { pid: tid, nr, args })?;
+            u64::try_from(result.value).map_err(|_| Error::Io {
+                action: format!("writing to {path}"),
+                source: std::io::Error::from_raw_os_error(-(result.value as i32)),
+            })
+        };
+        let value = |value: u64| RemoteArg {
+            value,
+            ..RemoteArg::default()
+        };
+        let data = |bytes: &[u8]| RemoteArg {
+            data: Some(bytes.to_vec()),
+            ..RemoteArg::default()
+        };
+        let name = [path.as_bytes(), b"\0"].concat();
+        let here = i64::from(libc::AT_FDCWD).cast_unsigned();
+        let flags = u64::from((libc::O_WRONLY | libc::O_CLOEXEC).unsigned_abs());
+        let fd = call(libc::SYS_openat, vec![value(here), data(&name), value(flags)])?;
+        let written = call(
+            libc::SYS_write,
+            vec![value(fd), data(text), value(text.len() as u64)],
+        );
+        call(libc::SYS_close, vec![value(fd)])?;
+        written.map(drop)
+    }
+
     /// Takes the restorer out and gives every thread its registers.
     pub(crate) fn complete(&mut self, task: &TaskImages, live: &Live, restorer: (u64, u64)) -> Result<()> {
         self.seal(live)?;
+        if let Some(status) = live.extra.lost_leader {
+            self.end_leader(status)
+                .context(|| format!("ending the leading thread of process {}", self.pid))?;
+        }
         let args = [restorer.0, restorer.1 - restorer.0, 0, 0, 0, 0];
-        let result = self.syscall(self.pid, libc::SYS_munmap, args)?;
+        let first = self.threads.first().map_or(self.pid, Tracee::tid);
+        let result = self.syscall(first, libc::SYS_munmap, args)?;
         if result < 0 {
             return Err(Error::Task(format!(
                 "unmapping the restorer of process {}: {}",
@@ -109,11 +159,26 @@ impl Caught {
             )));
         }
         let mut area = Vec::new();
-        for (tracee, thread) in self.threads.iter().zip(&live.threads) {
+        for (tracee, thread) in self.threads.iter().zip(live.lasting()) {
             set_registers(tracee, thread, task, &mut area)?;
             if let Some(extra) = live.extra.threads.iter().find(|extra| extra.tid == thread.tid) {
                 set_extra(tracee, extra)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Has a leader exit that the other threads are to outlive, and waits until it has.
+    fn end_leader(&mut self, status: u32) -> Result<()> {
+        let leader = self.threads.remove(0);
+        let mut regs = leader.regs()?;
+        (regs.rip, regs.rax, regs.orig_rax) = (self.code, libc::SYS_exit.cast_unsigned(), u64::MAX);
+        regs.rdi = (status >> 8 & 0xff).into();
+        leader.set_regs(&regs)?;
+        leader.detach()?;
+        // It needs the restorer's code until then.
+        while Stat::read(self.pid)?.state != b'Z' {
+            std::thread::yield_now();
         }
         Ok(())
     }

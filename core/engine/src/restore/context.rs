@@ -18,6 +18,7 @@ use super::plan::{Plan, Role};
 use super::service_fds::ServiceFds;
 use super::shared::SharedMemory;
 use crate::error::{Error, Result};
+use crate::lsm;
 use crate::options::Options;
 
 /// The state of one restore. Tasks have a copy each, from the fork.
@@ -27,6 +28,7 @@ pub(crate) struct Restore {
     pub(crate) plan: Plan,
     pub(crate) layout: Layout,
     pub(crate) own: Own,
+    pub(crate) labels: lsm::Plan,
     pub(crate) kinds: Kinds,
     pub(crate) service_fds: ServiceFds,
     /// Set once the kinds have made their plans.
@@ -39,6 +41,8 @@ pub(crate) struct Restore {
     /// In the coordinator, at the end: the caught threads.
     pub(crate) caught: RefCell<HashMap<i32, Caught>>,
     pub(crate) infos: Vec<TaskInfo>,
+    /// Threads that files refer to; complete before the first fork.
+    pub(crate) early_threads: RefCell<BTreeSet<i32>>,
     sequences: RefCell<HashMap<String, u32>>,
     itself: OnceCell<Weak<Restore>>,
 }
@@ -51,7 +55,7 @@ impl Restore {
         layout: Layout,
         kinds: Kinds,
         service_fds: ServiceFds,
-        own: Own,
+        (own, labels): (Own, lsm::Plan),
     ) -> Rc<Self> {
         let infos = set.tasks.iter().map(info).collect();
         let restore = Rc::new(Self {
@@ -60,6 +64,7 @@ impl Restore {
             plan,
             layout,
             own,
+            labels,
             kinds,
             service_fds,
             table: OnceCell::new(),
@@ -68,6 +73,7 @@ impl Restore {
             held: RefCell::default(),
             caught: RefCell::default(),
             infos,
+            early_threads: RefCell::default(),
             sequences: RefCell::default(),
             itself: OnceCell::new(),
         });
@@ -149,7 +155,7 @@ fn info(task: &TaskImages) -> TaskInfo {
         sid: task.sid,
         threads: live.map_or_else(
             || vec![task.pid],
-            |live| live.threads.iter().map(|t| t.tid).collect(),
+            |live| live.lasting().iter().map(|t| t.tid).collect(),
         ),
         files_id: live.map_or(0, |live| live.ids.files_id),
         dead: live.is_none(),

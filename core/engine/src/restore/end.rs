@@ -24,6 +24,7 @@ const SCRATCH: u64 = 64 << 10;
 /// The restorer in the coordinator's memory: every task gets it by the fork.
 pub(crate) struct Restorer {
     entry: u64,
+    early: u64,
     pub(crate) syscall: u64,
     pub(crate) scratch: (u64, u64),
     world: World,
@@ -55,6 +56,7 @@ impl Restorer {
         };
         Ok(Self {
             entry: entry("restore")?,
+            early: entry("early")?,
             syscall: entry("syscall")?,
             scratch: (base + length, base + length + SCRATCH),
             world,
@@ -82,6 +84,7 @@ pub(crate) fn fork_root(restore: &Restore, restorer: &mut Restorer) -> Result<()
     };
     let places = Places {
         entry: restorer.entry,
+        early: restorer.early,
     };
     task::fork(
         restore,
@@ -199,6 +202,7 @@ pub(crate) fn complete(restore: &Restore) -> Result<()> {
     for (node, live) in catch::processes(restore) {
         let (task, _) = restore.live(node)?;
         if let Some(caught) = restore.caught.borrow_mut().get_mut(&task.pid) {
+            caught.label(live, &restore.labels)?;
             caught.complete(task, live, hole)?;
         }
     }

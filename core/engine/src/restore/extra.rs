@@ -49,6 +49,13 @@ pub(crate) fn attach(tasks: &mut [TaskImages], extras: Vec<TaskExtra>) -> Result
             task.exit_signal = signal;
         }
         let Some(live) = &mut task.live else { continue };
+        if let Some(status) = extra.lost_leader
+            && (live.threads.len() < 2 || live.threads[0].tid != pid || status & 0xff != 0)
+        {
+            return wrong(format!(
+                "has process {pid} without its leader, ended by {status:#x}"
+            ));
+        }
         for thread in &extra.threads {
             if !live.threads.iter().any(|there| there.tid == thread.tid) {
                 return wrong(format!(

@@ -72,6 +72,14 @@ pub(crate) struct Live {
     pub(crate) compat: bool,
 }
 
+impl Live {
+    /// The threads that are there in the end: all but a leader that the others have outlived.
+    pub(crate) fn lasting(&self) -> &[ThreadImages] {
+        let first = usize::from(self.extra.lost_leader.is_some());
+        self.threads.get(first..).unwrap_or_default()
+    }
+}
+
 /// A thread.
 #[derive(Debug)]
 pub(crate) struct ThreadImages {
@@ -105,6 +113,8 @@ pub(crate) struct ImageSet {
     pub(crate) filters: Vec<SeccompFilter>,
     /// The plugins that the set cannot be restored without, as its inventory lists them.
     pub(crate) plugins: Vec<String>,
+    /// The security module that the labels in the set are of, as the inventory has it.
+    pub(crate) lsmtype: i32,
 }
 
 impl ImageSet {
@@ -131,6 +141,7 @@ impl ImageSet {
                 .plugins_entry
                 .as_ref()
                 .map_or_else(Vec::new, |entry| entry.plugins.clone()),
+            lsmtype: inventory.lsmtype.unwrap_or_default(),
         };
         check_others(&set.dir)?;
         let mut tables = HashMap::new();

@@ -39,6 +39,7 @@ use criu_plugin_api::{Outcome, Stage, TaskPoint};
 use nix::unistd::{getpgrp, getsid};
 
 use crate::error::{Context as _, Error, Result};
+use crate::lsm;
 use crate::options::{Notify, Options};
 use context::Restore;
 use files::FileTable;
@@ -77,6 +78,7 @@ fn check(opts: &Options) -> Result<Rc<Restore>> {
         }
     }
     check_probes(opts, &set)?;
+    let labels = plan_labels(opts, &set)?;
     let own = Own::read()?;
     let sid = getsid(None).context(|| "asking for the session")?.as_raw();
     let outside = Outside {
@@ -89,11 +91,27 @@ fn check(opts: &Options) -> Result<Rc<Restore>> {
     let kinds = Kinds::find(opts, &set)?;
     let limit = own.rlimits[libc::RLIMIT_NOFILE as usize].0;
     let service_fds = ServiceFds::new(opts, &set.dir, Restore::all_numbers(&set), limit)?;
-    let restore = Restore::new(opts, set, plan, layout, kinds, service_fds, own);
+    let restore = Restore::new(opts, set, plan, layout, kinds, service_fds, (own, labels));
     if let Some(services) = restore.services() {
         restore.kinds.start(services)?;
     }
     Ok(restore)
+}
+
+/// How every thread comes by the label of a security module that it had.
+fn plan_labels(opts: &Options, set: &ImageSet) -> Result<lsm::Plan> {
+    if opts.lsm_mount_context.is_some() {
+        tracing::warn!("--lsm-mount-context is for mounts, and none is restored");
+    }
+    let plan = lsm::Plan::new(set.lsmtype, opts.lsm_profile.as_deref())?;
+    for task in &set.tasks {
+        for thread in task.live.iter().flat_map(|live| &live.threads) {
+            if let Some(creds) = &thread.thread()?.creds {
+                plan.wanted(&format!("process {}", task.pid), creds)?;
+            }
+        }
+    }
+    Ok(plan)
 }
 
 /// Code that was probed stops at breakpoints that the restored process is expected to meet probes at.

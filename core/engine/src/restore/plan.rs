@@ -367,6 +367,7 @@ mod tests {
             files: Default::default(),
             filters: Vec::new(),
             plugins: Vec::new(),
+            lsmtype: 0,
         };
         Plan::new(&set, outside)
     }

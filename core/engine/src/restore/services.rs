@@ -173,6 +173,28 @@ impl Services for Restore {
         let copy = found.map(|(_, fd)| sys::duplicate(*fd, 0, true)).transpose();
         copy.map_err(|errno| ApiError::new(format!("duplicating the descriptor for {key}: {}", errno.desc())))
     }
+
+    fn files(&self) -> Result<Vec<u32>> {
+        Ok(self.set.files.keys().copied().collect())
+    }
+
+    fn early_thread(&self, tid: i32) -> Result<()> {
+        if self.shared.get().is_some() {
+            return Err(ApiError::unsupported(
+                "service early_thread after the plans are made",
+            ));
+        }
+        let process = self.infos.iter().find(|info| info.threads.contains(&tid));
+        match process {
+            Some(process) if process.pid == tid => {}
+            Some(_) => _ = self.early_threads.borrow_mut().insert(tid),
+            None => {
+                let what = format!("thread {tid} is not in the image set");
+                return Err(ApiError::new(what));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Writes the pages of a shared object into it: holes stay holes.

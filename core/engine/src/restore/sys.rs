@@ -5,9 +5,10 @@
 
 use std::ffi::CString;
 use std::os::fd::RawFd;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use criu_blobs::restore::Early;
 use nix::errno::Errno;
 
 /// `struct clone_args` of clone3(2), up to `set_tid_size`.
@@ -58,6 +59,64 @@ pub(crate) fn fork_with_pid(pid: i32, flags: u64, exit_signal: u32) -> Result<bo
     // of this stack, as after fork(2).
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     check(result).map(|pid| pid != 0)
+}
+
+/// Starts a thread with a given id at `entry`, which finds `argument` on top of its stack, a range of addresses. It has
+/// all signals blocked: this program's handlers are not for it.
+///
+/// The caller answers for what runs at `entry`: it must use nothing of this program.
+pub(crate) fn start_thread(
+    tid: i32,
+    entry: u64,
+    (start, end): (u64, u64),
+    argument: u64,
+) -> Result<(), Errno> {
+    const WORD: u64 = 8;
+    let tids = [tid];
+    let flags = libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
+        | libc::CLONE_SYSVSEM;
+    let args = CloneArgs {
+        flags: flags.unsigned_abs().into(),
+        stack: start,
+        stack_size: end - start - WORD,
+        set_tid: tids.as_ptr() as u64,
+        set_tid_size: 1,
+        ..CloneArgs::default()
+    };
+    write_at(end - WORD, &argument.to_ne_bytes());
+    let mask = block_signals();
+    let result: i64;
+    // SAFETY: the parent goes on as after any call. The thread has a stack of its own, jumps away at once and never
+    // comes back here.
+    unsafe {
+        std::arch::asm!(
+            "syscall", "test rax, rax", "jnz 2f", "jmp {entry}", "2:",
+            entry = in(reg) entry,
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw const args, in("rsi") size_of::<CloneArgs>(),
+            // Lost by the call, so that `entry` must not be there.
+            out("rcx") _, out("r11") _,
+        );
+    }
+    set_signals(mask);
+    match i32::try_from(-result) {
+        Ok(errno) if errno > 0 => Err(Errno::from_raw(errno)),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until a thread that [`start_thread`] has started with the address of its [`Early`] runs nothing of this
+/// program any more.
+pub(crate) fn await_early(at: u64) {
+    // SAFETY: the caller has mapped it, zeroed; all of it is atomic.
+    let early = unsafe { &*(at as *const Early) };
+    while early.there.load(Ordering::Acquire) == 0 {
+        futex_wait(&early.there, 0, None);
+    }
 }
 
 /// Maps memory where nothing is mapped. `at` of 0 leaves the place to the kernel.
@@ -267,19 +326,25 @@ pub(crate) fn pidfd_getfd(pidfd: RawFd, fd: RawFd) -> Result<RawFd, Errno> {
     RawFd::try_from(fd).map_err(|_| Errno::EBADF)
 }
 
-/// Blocks all signals of this thread.
-pub(crate) fn block_signals() {
-    let all = u64::MAX;
-    // SAFETY: the mask outlives the call and has the kernel's size.
+/// Blocks all signals of this thread; returns the mask as it was.
+pub(crate) fn block_signals() -> u64 {
+    set_signals(u64::MAX)
+}
+
+/// Sets the signals that this thread blocks; returns the mask as it was.
+pub(crate) fn set_signals(mask: u64) -> u64 {
+    let mut before = 0u64;
+    // SAFETY: both masks outlive the call and have the kernel's size.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
-            &raw const all,
-            0usize,
+            &raw const mask,
+            &raw mut before,
             size_of::<u64>(),
         )
     };
+    before
 }
 
 /// Has a signal do nothing.

@@ -26,6 +26,8 @@ use crate::error::{Context, Error, Result};
 pub(crate) struct Places {
     /// The entry of the restorer.
     pub(crate) entry: u64,
+    /// The entry of a thread that is there before.
+    pub(crate) early: u64,
 }
 
 /// Forks a process of the plan. Returns in the parent only.
@@ -104,11 +106,13 @@ fn live(restore: &Restore, node: usize, places: Places, world: &mut World) -> Re
         }
         Role::Zombie(index) => {
             be_born(restore, node, places, world)?;
+            passed(restore, node, stage::GROUPED)?;
             sys::set_name(&String::from_utf8_lossy(&restore.set.tasks[index].tc.comm));
             die(restore.set.tasks[index].tc.exit_code)
         }
         Role::Helper => {
             be_born(restore, node, places, world)?;
+            passed(restore, node, stage::GROUPED)?;
             passed(restore, node, stage::FILES)?;
             sys::exit(0)
         }
@@ -129,6 +133,8 @@ fn live_task(
     ignore_ends(restore, node);
     prepare_inheritance(restore, node, world, live, &mut counts)?;
     be_born(restore, node, places, world)?;
+    let early = start_early_threads(restore, places, world, live)?;
+    passed(restore, node, stage::GROUPED)?;
     at_point(restore, node, TaskPoint::BeforeFiles)?;
     files::restore_all(restore, node)?;
     at_point(restore, node, TaskPoint::AfterFiles)?;
@@ -139,7 +145,8 @@ fn live_task(
     let moves = rebuild_memory(restore, node, world, task, live, &mut counts)?;
     restore.shared()?.count(counts);
     let exe = surroundings(restore, node, task, live)?;
-    let args = arguments(restore, node, world, task, live, moves, exe)?;
+    label(restore, task, live)?;
+    let args = arguments(restore, node, world, task, live, (moves, early), exe)?;
     sys::unregister_rseq().context(|| "taking leave of rseq")?;
     passed(restore, node, stage::MEMORY)?;
     sys::block_signals();
@@ -156,7 +163,7 @@ fn passed(restore: &Restore, node: usize, number: u32) -> Result<()> {
 
 // Birth.
 
-/// Forks children and takes the place in session and group.
+/// Forks children, begins the session or group that this process leads, and joins the group that another leads.
 fn be_born(restore: &Restore, node: usize, places: Places, world: &mut World) -> Result<()> {
     let planned = &restore.plan.nodes[node];
     for &child in &planned.early {
@@ -185,7 +192,33 @@ fn be_born(restore: &Restore, node: usize, places: Places, world: &mut World) ->
     if !planned.leads_group() && nix::unistd::getpgrp().as_raw() != planned.pgid {
         set_group(planned.pgid)?;
     }
-    passed(restore, node, stage::GROUPED)
+    Ok(())
+}
+
+/// Starts the threads that files refer to; returns where each waits for the restorer.
+fn start_early_threads(
+    restore: &Restore,
+    places: Places,
+    world: &mut World,
+    live: &Live,
+) -> Result<Vec<(i32, u64)>> {
+    let wanted = restore.early_threads.borrow();
+    let mut early = Vec::new();
+    for thread in live.threads.iter().filter(|thread| wanted.contains(&thread.tid)) {
+        let doing = || format!("creating thread {}", thread.tid);
+        let at = world.take(&restore.layout, STACK)?;
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        sys::map_at(at, STACK, protection, flags, -1, 0).context(doing)?;
+        sys::start_thread(thread.tid, places.early, (at, at + STACK), at).context(doing)?;
+        early.push((thread.tid, at));
+    }
+    for &(_, at) in &early {
+        sys::await_early(at);
+    }
+    Ok(early)
 }
 
 /// Has the kinds give a new session what its processes will inherit.
@@ -535,6 +568,19 @@ fn surroundings(restore: &Restore, node: usize, task: &TaskImages, live: &Live) 
     Ok(exe)
 }
 
+/// Gives the process the label that its threads will inherit.
+fn label(restore: &Restore, task: &TaskImages, live: &Live) -> Result<()> {
+    let leader = live.threads.iter().find(|thread| thread.tid == task.pid);
+    let Some(creds) = leader.and_then(|leader| leader.core.thread_core.as_ref()?.creds.as_ref()) else {
+        return Ok(());
+    };
+    for change in restore.labels.before_threads("it", creds)? {
+        std::fs::write(&change.path, &change.text)
+            .context(|| format!("setting the security label {} by {}", change.text, change.path))?;
+    }
+    Ok(())
+}
+
 /// Where the restorer finds what it needs.
 struct Arguments {
     task: u64,
@@ -548,7 +594,7 @@ fn arguments(
     world: &mut World,
     task: &TaskImages,
     live: &Live,
-    moves: vdso::Moves,
+    (moves, early): (vdso::Moves, Vec<(i32, u64)>),
     exe: RawFd,
 ) -> Result<Arguments> {
     let private = |world: &mut World, length: u64| -> Result<u64> {
@@ -582,6 +628,7 @@ fn arguments(
         },
         exe_fd: exe.cast_unsigned(),
         stacks,
+        early,
     };
     // The hole is kept whole: the coordinator unmaps it at the end.
     prepared.unmap = to_unmap(world, (restore.layout.start, restore.layout.end));

@@ -1,0 +1,3 @@
+/* One thread of several is confined by Landlock. */
+#define ONE_THREAD
+#include "landlock_confined.c"

@@ -1,0 +1,3 @@
+/* A process of another user is confined by Landlock. */
+#define OTHER_USER
+#include "landlock_confined.c"
