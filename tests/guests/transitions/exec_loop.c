@@ -24,7 +24,7 @@ int main(int argc, char **argv)
 		pid_t loop = CHILD(again(0, "loop"));
 		in_motion();
 		unsigned long i;
-		for (i = 0; moving(); i++) {
+		for (i = 0; still_moving(); i++) {
 			pid_t once = CHILD(again(i, "once"));
 			int status;
 			EQ(waitpid(once, &status, 0), once);
@@ -41,7 +41,7 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[2], "once"))
 		_exit(count % 100);
 	step();
-	if (!moving())
+	if (!still_moving())
 		_exit(0);
 	again(count + 1, "loop");
 }

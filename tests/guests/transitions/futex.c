@@ -59,7 +59,8 @@ int main(void)
 	reap_ok(kid);
 	EQ(s->count[0] - s->count[1] <= 1, 1);
 	pthread_mutex_lock(&lock);
-	CHECK(whose > 0);
+	while (whose < 3)
+		pthread_cond_wait(&turn, &lock);
 	end = whose;
 	pthread_cond_broadcast(&turn);
 	pthread_mutex_unlock(&lock);

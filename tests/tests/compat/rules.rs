@@ -311,6 +311,12 @@ const VARYING: &[(&str, &str, Varies, &str)] = &[
     ("FILES", "pidfd.ino", Freely, "inode"),
     ("FILES", "tfd.vsec", Freely, "the time that is left"),
     ("FILES", "tfd.vnsec", Freely, "the time that is left"),
+    (
+        "FILES",
+        "isk.opts.so_sndbuf",
+        Freely,
+        "grows with what the kernel remembers of the way, see ip-tcp_metrics(8)",
+    ),
     ("TCP_STREAM", "inq_seq", Freely, "random initial sequence number"),
     ("TCP_STREAM", "outq_seq", Freely, "random initial sequence number"),
     ("TCP_STREAM", "snd_wl1", Freely, "random initial sequence number"),
