@@ -36,6 +36,13 @@ use crate::{proc, remote};
 /// The type of entries that third-party kinds write: they are listed in the inventory.
 const FD_TYPE_EXT: u32 = 16;
 
+/// What `/proc/PID/fdinfo/FD` says of a descriptor.
+struct KnownFdinfo {
+    pid: i32,
+    fd: i32,
+    text: Vec<u8>,
+}
+
 /// Descriptors of a process for which it is worth asking for every slot of its table.
 const WORTH_ASKING: u64 = 128;
 
@@ -64,8 +71,8 @@ pub(crate) struct Context {
     /// Whether tasks are held by a means of a kind's, see [`Services::tasks_are_held`].
     pub(crate) held: Cell<bool>,
     pidfds: RefCell<HashMap<i32, Rc<OwnedFd>>>,
-    /// Process, number and text of the descriptor that is being dumped, if it has been read ahead.
-    known_fdinfo: RefCell<Option<((i32, i32), Vec<u8>)>>,
+    /// Of the descriptor that is being dumped, if it has been read ahead.
+    known_fdinfo: RefCell<Option<KnownFdinfo>>,
     sequences: RefCell<HashMap<String, u32>>,
     pages_ids: Cell<u32>,
     /// What the format has no place for.
@@ -238,7 +245,7 @@ impl Context {
 
     /// Keeps what `/proc/PID/fdinfo/FD` says of the descriptor whose turn it is.
     pub(crate) fn fdinfo_known(&self, pid: i32, fd: i32, text: Option<Vec<u8>>) {
-        *self.known_fdinfo.borrow_mut() = text.map(|text| ((pid, fd), text));
+        *self.known_fdinfo.borrow_mut() = text.map(|text| KnownFdinfo { pid, fd, text });
     }
 
     /// The thread by whose number a process of the tree is looked at, see
@@ -377,10 +384,10 @@ impl Services for Context {
     }
 
     fn fdinfo(&self, pid: i32, fd: i32) -> ApiResult<Vec<u8>> {
-        if let Some((of, text)) = &*self.known_fdinfo.borrow()
-            && *of == (pid, fd)
+        if let Some(known) = &*self.known_fdinfo.borrow()
+            && (known.pid, known.fd) == (pid, fd)
         {
-            return Ok(text.clone());
+            return Ok(known.text.clone());
         }
         proc::read(&format!("/proc/{}/fdinfo/{fd}", self.eye(pid))).map_err(api)
     }
