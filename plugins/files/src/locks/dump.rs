@@ -84,9 +84,12 @@ impl System {
         let mut text = String::with_capacity(1 << 10);
         for path in paths {
             text.clear();
-            File::open(&path)
-                .and_then(|mut file| file.read_to_string(&mut text))
-                .context(|| format!("reading {}", path.display()))?;
+            match File::open(&path).and_then(|mut file| file.read_to_string(&mut text)) {
+                Ok(_) => {}
+                // Closed since: not one of a process that is stopped.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).context(|| format!("reading {}", path.display())),
+            }
             let lines = text.lines().filter_map(|line| line.strip_prefix("lock:"));
             system.add(lines);
         }
