@@ -24,25 +24,15 @@ const FEW_THREADS: usize = 64;
 const MOST_WORKERS: usize = 8;
 /// Bytes that the kernel gives by one read.
 const PAGE: usize = 4096;
-/// Utilization is not clamped.
-const NO_CLAMPS: (u32, u32) = (0, 1024);
 
 /// What was found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Dump {
     found: Vec<Attributes>,
-    usual: Option<Usual>,
+    unrestricted: Option<Vec<u8>>,
     one_node: Option<bool>,
     /// By session.
     speakers: Option<HashMap<i32, i32>>,
-}
-
-/// See [`Dump::usual`].
-#[derive(Debug)]
-struct Usual {
-    processors: Vec<u8>,
-    /// That of this very thread is what the kernel gives.
-    slice: Option<u64>,
 }
 
 /// What was found of one thread.
@@ -65,8 +55,8 @@ impl Dump {
         let mut own = Policy::default();
         let one_node = self.one_node();
         let looks_at_threads = !one_node || task.threads.len() <= FEW_THREADS;
-        let usual = self.usual()?;
-        for looked in of_threads(pid, &task.threads, usual) {
+        let unrestricted = self.unrestricted()?;
+        for looked in of_threads(pid, &task.threads, unrestricted) {
             let tid = looked.tid;
             let mut thread = match looked.found? {
                 Some(thread) => thread,
@@ -119,15 +109,13 @@ impl Dump {
         })
     }
 
-    /// What the kernel gives to threads that ask for nothing.
-    fn usual(&mut self) -> Result<&Usual> {
-        Ok(match self.usual.take() {
-            Some(usual) => self.usual.insert(usual),
-            None => self.usual.insert(Usual {
-                processors: affinity::unrestricted()?,
-                slice: sys::slice(0),
-            }),
-        })
+    /// The processors of threads that ask for none.
+    fn unrestricted(&mut self) -> Result<&[u8]> {
+        let known = match self.unrestricted.take() {
+            Some(known) => known,
+            None => affinity::unrestricted()?,
+        };
+        Ok(self.unrestricted.insert(known))
     }
 
     /// Writes the image, if there is anything to say.
@@ -145,11 +133,11 @@ impl Dump {
 }
 
 /// Looks at all threads of a process; at many with more than one thread.
-fn of_threads(pid: i32, tids: &[i32], usual: &Usual) -> Vec<Looked> {
+fn of_threads(pid: i32, tids: &[i32], unrestricted: &[u8]) -> Vec<Looked> {
     let look = |tids: &[i32]| -> Vec<Looked> {
         let looked = tids.iter().map(|&tid| Looked {
             tid,
-            found: of_thread(pid, tid, usual),
+            found: of_thread(pid, tid, unrestricted),
         });
         looked.collect()
     };
@@ -168,7 +156,7 @@ fn of_threads(pid: i32, tids: &[i32], usual: &Usual) -> Vec<Looked> {
 }
 
 /// What a thread has, but its memory policy.
-fn of_thread(pid: i32, tid: i32, usual: &Usual) -> Result<Option<Thread>> {
+fn of_thread(pid: i32, tid: i32, unrestricted: &[u8]) -> Result<Option<Thread>> {
     let object = || format!("thread {tid} of process {pid}");
     if sys::core_cookie(tid) != 0 {
         return Ok(None);
@@ -176,8 +164,7 @@ fn of_thread(pid: i32, tid: i32, usual: &Usual) -> Result<Option<Thread>> {
     let processors = sys::affinity(tid).context(|| format!("reading the processors of {}", object()))?;
     let io_priority =
         sys::io_priority(tid).context(|| format!("reading the I/O priority of {}", object()))?;
-    let clamps = sys::clamps(tid).filter(|&clamps| clamps != NO_CLAMPS && clamps != (0, 0));
-    let restricted = !affinity::same(&processors, &usual.processors)
+    let restricted = !affinity::same(&processors, unrestricted)
         && !affinity::of_group(tid).is_some_and(|group| affinity::same(&processors, &group));
     Ok(Some(Thread {
         tid,
@@ -187,9 +174,6 @@ fn of_thread(pid: i32, tid: i32, usual: &Usual) -> Result<Option<Thread>> {
         timer_slack: number(&format!("/proc/{tid}/timerslack_ns"))?
             .filter(|&slack| slack != TIMER_SLACK && slack != 0),
         policy: None,
-        clamp_min: clamps.map(|(min, _)| min),
-        clamp_max: clamps.map(|(_, max)| max),
-        slice: sys::slice(tid).filter(|slice| Some(*slice) != usual.slice),
     }))
 }
 

@@ -46,15 +46,6 @@ pub(crate) struct Thread {
     pub(crate) timer_slack: Option<u64>,
     #[prost(message, optional, tag = "5")]
     pub(crate) policy: Option<Policy>,
-    /// `sched_util_min` and `sched_util_max` of sched_getattr(2), both or none.
-    #[prost(uint32, optional, tag = "6")]
-    pub(crate) clamp_min: Option<u32>,
-    #[prost(uint32, optional, tag = "7")]
-    pub(crate) clamp_max: Option<u32>,
-    /// Nanoseconds for which a thread without real-time policy runs at a time, `sched_runtime` of sched_setattr(2)
-    /// (Linux 6.12).
-    #[prost(uint64, optional, tag = "8")]
-    pub(crate) slice: Option<u64>,
 }
 
 impl Thread {

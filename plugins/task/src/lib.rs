@@ -1,5 +1,5 @@
 //! The task plugin: what the kernel keeps of tasks, threads and their memory policies and the image format has no
-//! field for. Processors, I/O priorities, timer slack, utilization clamps, core dump filters, autogroups, and policies
+//! field for. Processors, I/O priorities, timer slack, core dump filters, autogroups, and policies
 //! of NUMA memory are saved in an image of its own, which a set has only where something is not as it is at first.
 
 mod affinity;

@@ -83,12 +83,6 @@ fn restore_thread(host: &Host<'_>, thread: &Thread) -> Result<()> {
     if let Some(slack) = thread.timer_slack {
         put(&format!("/proc/{tid}/timerslack_ns"), &slack.to_string())?;
     }
-    if let Some(slice) = thread.slice {
-        sys::set_slice(tid, slice).context(|| format!("setting its time slice to {slice} ns"))?;
-    }
-    if let (Some(min), Some(max)) = (thread.clamp_min, thread.clamp_max) {
-        sys::set_clamps(tid, min, max).context(|| format!("clamping utilization to {min}-{max}"))?;
-    }
     if let Some(policy) = &thread.policy {
         let (mode, nodes, bits) = policy.arguments();
         let args = [value(mode), buffer(nodes), value(bits)];
