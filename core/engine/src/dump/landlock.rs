@@ -2,7 +2,7 @@
 //! one in the same way. But a confined thread may trace no process outside of its domain, so each thread is asked to
 //! look at one that it could trace otherwise: a *witness*, with the ids of the thread and none of its own rights.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 
 use criu_infect::ThreadInfo;
@@ -16,6 +16,9 @@ const CAP_SYS_PTRACE: u64 = 1 << 19;
 /// Witnesses, by what threads have in common with them.
 #[derive(Debug, Default)]
 pub(crate) struct Witnesses {
+    active: OnceCell<bool>,
+    /// The label of this process.
+    own: OnceCell<Labels>,
     known: RefCell<HashMap<Key, Option<Child>>>,
 }
 
@@ -31,12 +34,12 @@ impl Witnesses {
         tid: i32,
         creds: &Credentials,
     ) -> Result<Option<i32>> {
-        if !is_active() {
+        if !*self.active.get_or_init(is_active) {
             return Ok(None);
         }
         let own = std::process::id().cast_signed();
         // A label may forbid the same.
-        if lsm.is_some() && Labels::of(lsm, pid, tid)? != Labels::of(lsm, own, own)? {
+        if lsm.is_some() && Labels::of(lsm, pid, tid)? != *self.own_labels(lsm, own)? {
             return Ok(None);
         }
         if creds.cap_eff & CAP_SYS_PTRACE != 0 {
@@ -49,6 +52,14 @@ impl Witnesses {
             tracing::debug!("whether thread {tid} is confined by Landlock cannot be found out");
         }
         Ok(witness.as_ref().map(|child| child.0))
+    }
+
+    fn own_labels(&self, lsm: Option<Module>, own: i32) -> Result<&Labels> {
+        if let Some(known) = self.own.get() {
+            return Ok(known);
+        }
+        let labels = Labels::of(lsm, own, own)?;
+        Ok(self.own.get_or_init(|| labels))
     }
 }
 
