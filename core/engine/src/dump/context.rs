@@ -6,7 +6,7 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use criu_plugin_api::{Error as ApiError, Host, Result as ApiResult, Services};
 
 use super::background::Background;
 use super::blockers::Blockers;
+use super::descriptions;
 use super::files::Files;
 use super::ids::Namespaces;
 use super::landlock::Witnesses;
@@ -177,15 +178,7 @@ impl Context {
     /// No such process or descriptor, or no permission to trace the process.
     pub(crate) fn target_descriptor(&self, pid: i32, fd: i32) -> Result<OwnedFd> {
         let pidfd = self.pidfd(pid)?;
-        // SAFETY: pidfd_getfd takes plain numbers.
-        let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
-        if got < 0 {
-            return Err(Error::last_os(format!(
-                "copying descriptor {fd} of process {pid}"
-            )));
-        }
-        // SAFETY: the call returned a new descriptor, which nobody else knows.
-        Ok(unsafe { OwnedFd::from_raw_fd(got as RawFd) })
+        descriptions::copy_of(&pidfd, fd).context(|| format!("copying descriptor {fd} of process {pid}"))
     }
 
     /// The numbers of the open descriptors of a process, ascending, with their `FD_*` flags: these belong to its

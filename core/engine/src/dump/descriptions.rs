@@ -32,13 +32,7 @@ pub(crate) struct Description {
 
 impl Description {
     fn of(pidfd: &OwnedFd, (pid, eye): (i32, i32), fd: i32) -> Result<Self> {
-        // SAFETY: pidfd_getfd takes plain numbers.
-        let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
-        if got < 0 {
-            return Err(Error::last_os("copying it"));
-        }
-        // SAFETY: the call returned a new descriptor, which nobody else knows.
-        let local = unsafe { OwnedFd::from_raw_fd(got as RawFd) };
+        let local = copy_of(pidfd, fd).context(|| "copying it")?;
         // Of the target's number and not of our own: the kernel may have it at hand.
         Self::new(local, pid, fd, || {
             proc::read_link(&format!("/proc/{eye}/fd/{fd}"))
@@ -82,6 +76,17 @@ impl Description {
             fdinfo: None,
         })
     }
+}
+
+/// A copy of our own of a descriptor of the process behind a pidfd.
+pub(crate) fn copy_of(pidfd: &OwnedFd, fd: i32) -> std::io::Result<OwnedFd> {
+    // SAFETY: pidfd_getfd takes plain numbers.
+    let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
+    if got < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the call returned a new descriptor, which nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(got as RawFd) })
 }
 
 /// Looks at descriptors of a process, given with the thread by whose number it is looked at, and hands each to `take`,

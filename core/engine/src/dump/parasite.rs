@@ -37,6 +37,15 @@ pub(crate) struct Process {
     pub(crate) facts: Option<Facts>,
 }
 
+impl Process {
+    /// All threads but the one that stands in the parasite.
+    fn take_others(&self) -> Vec<Tracee> {
+        let mut others = self.threads.take();
+        others.append(&mut self.workers.borrow_mut());
+        others
+    }
+}
+
 /// A tree with parasites. Dropping it lets the further threads go; the leaders are cured when the
 /// context lets go of their parasites.
 #[derive(Debug)]
@@ -157,8 +166,7 @@ impl Infection {
             pidfds.push(pidfd);
         }
         for process in living() {
-            let mut threads = process.threads.borrow_mut();
-            for thread in threads.drain(..).chain(process.workers.borrow_mut().drain(..)) {
+            for thread in process.take_others() {
                 thread.bury()?;
             }
             if let Some(infected) = dump.infected.borrow_mut().remove(&process.pid) {
@@ -195,8 +203,7 @@ impl Cured {
                     .context(|| format!("letting process {} go", process.pid))
             });
             result = result.and(released);
-            let mut threads = process.threads.borrow_mut();
-            let threads = Tracee::detach_all(threads.drain(..).chain(process.workers.borrow_mut().drain(..)));
+            let threads = Tracee::detach_all(process.take_others());
             result =
                 result.and(threads.context(|| format!("letting the threads of process {} go", process.pid)));
         }
