@@ -22,6 +22,18 @@ fn name_of(pid: i32, fd: i32) -> String {
     link.to_string_lossy().into_owned()
 }
 
+/// Restores with descriptors of this process in place of what keys name.
+fn inheriting(lab: &Lab, files: &[(&String, i32)]) {
+    let mut command = criu(lab, "restore -D im -d -v4 -o restore.log");
+    for (&(key, fd), number) in files.iter().zip(20..) {
+        command = command
+            .arg("--inherit-fd")
+            .arg(format!("fd[{number}]:{key}"))
+            .fd(fd, number);
+    }
+    command.ok();
+}
+
 /// Both ends of a filter are other pipes after the restore.
 #[test]
 fn inherit_fd_of_pipes() {
@@ -35,14 +47,13 @@ fn inherit_fd_of_pipes() {
     let keys = [0, 1].map(|fd| name_of(pid, fd));
     dump(&lab, pid, "");
     let (mut new_in, mut new_out) = (pipe(), pipe());
-    criu(&lab, "restore -D im -d -v4 -o restore.log")
-        .arg("--inherit-fd")
-        .arg(format!("fd[20]:{}", keys[0]))
-        .arg("--inherit-fd")
-        .arg(format!("fd[21]:{}", keys[1]))
-        .fd(new_in.0.as_raw_fd(), 20)
-        .fd(new_out.1.as_raw_fd(), 21)
-        .ok();
+    inheriting(
+        &lab,
+        &[
+            (&keys[0], new_in.0.as_raw_fd()),
+            (&keys[1], new_out.1.as_raw_fd()),
+        ],
+    );
     new_in.1.write_all(b"through").expect("write");
     let mut back = [0; 7];
     new_out.0.read_exact(&mut back).expect("read");
@@ -175,11 +186,7 @@ fn inherit_fd_of_a_unix_socket() {
     drop(here);
     let (mut here, there) = pair();
     here.set_read_timeout(Some(LIMIT)).expect("set a time limit");
-    criu(&lab, "restore -D im -d")
-        .arg("--inherit-fd")
-        .arg(format!("fd[20]:{key}"))
-        .fd(there.as_raw_fd(), 20)
-        .ok();
+    inheriting(&lab, &[(&key, there.as_raw_fd())]);
     drop(there);
     echoed(&mut here);
     end(pid);
@@ -204,11 +211,7 @@ fn inherit_fd_of_a_connection() {
     let (key, _) = socket_key(pid, 0);
     dump(&lab, pid, "--tcp-established");
     let (mut new, there) = pair();
-    criu(&lab, "restore -D im -d")
-        .arg("--inherit-fd")
-        .arg(format!("fd[20]:{key}"))
-        .fd(there.as_raw_fd(), 20)
-        .ok();
+    inheriting(&lab, &[(&key, there.as_raw_fd())]);
     drop(there);
     echoed(&mut new);
     old.set_read_timeout(Some(Duration::from_millis(1)))
@@ -238,14 +241,10 @@ fn inherit_fd_of_sockets_without_peers() {
     dump(&lab, pid, "");
     // The old addresses stay taken here: what the images have could not be bound.
     let new = make();
-    criu(&lab, "restore -D im -d")
-        .arg("--inherit-fd")
-        .arg(format!("fd[20]:{}", keys[0]))
-        .arg("--inherit-fd")
-        .arg(format!("fd[21]:{}", keys[1]))
-        .fd(new.0.as_raw_fd(), 20)
-        .fd(new.1.as_raw_fd(), 21)
-        .ok();
+    inheriting(
+        &lab,
+        &[(&keys[0], new.0.as_raw_fd()), (&keys[1], new.1.as_raw_fd())],
+    );
     for (fd, own) in [(7, new.0), (8, new.1)] {
         let inode = fs::File::from(own).metadata().expect("stat").ino();
         assert_eq!(name_of(pid, fd), format!("socket:[{inode}]"));
