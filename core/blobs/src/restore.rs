@@ -115,9 +115,11 @@ pub mod step {
     pub const XCOMP_PERM: u32 = 42;
     /// `arch_prctl(ARCH_MAP_VDSO_32)`.
     pub const VDSO_32: u32 = 43;
+    /// `prctl(PR_SET_TIMERSLACK)`.
+    pub const TIMER_SLACK: u32 = 44;
 
     /// The words for the steps, by number.
-    pub const NAMES: [&str; 44] = [
+    pub const NAMES: [&str; 45] = [
         "nothing",
         "moving the vdso aside",
         "unmapping the old memory",
@@ -162,6 +164,7 @@ pub mod step {
         "enabling tagged addresses",
         "asking for processor state (ARCH_REQ_XCOMP_PERM)",
         "mapping the vdso of 32-bit programs (needs CONFIG_IA32_EMULATION)",
+        "setting the timer slack",
     ];
 }
 

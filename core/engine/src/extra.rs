@@ -94,6 +94,9 @@ pub(crate) struct ThreadExtra {
     /// Debug registers 0 to 3 and 7.
     #[prost(uint64, repeated, tag = "9")]
     pub(crate) breakpoints: Vec<u64>,
+    /// `PR_SET_TIMERSLACK` in nanoseconds, other than the usual.
+    #[prost(uint64, optional, tag = "10")]
+    pub(crate) timer_slack: Option<u64>,
 }
 
 impl ThreadExtra {

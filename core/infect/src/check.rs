@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use crate::arch;
 use crate::error::{Error, Result};
 use crate::exit::Context;
+use crate::state::RseqConfig;
 use crate::sys;
 use crate::tracee::Tracee;
 
@@ -24,12 +25,13 @@ pub(crate) fn check(tracee: &Tracee) -> Result<Context> {
         );
     }
     suspend_seccomp(tracee)?;
-    abort_rseq(tracee, &mut regs)?;
+    let rseq = abort_rseq(tracee, &mut regs)?;
     Ok(Context {
         regs,
         xstate: tracee.xstate()?,
         mask: tracee.sigmask()?,
         dispatch: tracee.user_dispatch()?.filter(|config| config.mode != 0),
+        rseq,
     })
 }
 
@@ -60,26 +62,28 @@ fn suspend_seccomp(tracee: &Tracee) -> Result<()> {
 }
 
 /// A thread stopped inside a restartable sequence continues at its abort handler, as after any
-/// preemption: running other code makes the kernel forget that it was inside.
-fn abort_rseq(tracee: &Tracee, regs: &mut arch::Regs) -> Result<()> {
+/// preemption: running other code makes the kernel forget that it was inside. What is registered, and the
+/// section that is named there still.
+fn abort_rseq(tracee: &Tracee, regs: &mut arch::Regs) -> Result<Option<(RseqConfig, u64)>> {
     let tid = tracee.tid();
     let Some(config) = tracee.rseq()?.filter(|c| c.address != 0) else {
-        return Ok(());
+        return Ok(None);
     };
     // SAFETY: an integer.
     let section: u64 = unsafe { sys::read_value(tid, config.address + 8) }?;
     if section == 0 {
-        return Ok(());
+        return Ok(Some((config, 0)));
     }
     // struct rseq_cs: version and flags, start, length, abort address.
     // SAFETY: integers.
     let Ok([_, start, length, abort]) = (unsafe { sys::read_value::<[u64; 4]>(tid, section) }) else {
-        return Ok(());
+        return Ok(Some((config, section)));
     };
     if arch::pc(regs).wrapping_sub(start) < length {
         arch::set_pc(regs, abort);
+        return Ok(Some((config, 0)));
     }
-    Ok(())
+    Ok(Some((config, section)))
 }
 
 /// Whether the program of a process is a 32-bit one: an ELF file of class 32.

@@ -3,7 +3,7 @@
 
 use crate::arch::{self, FRAME_SIZE, Gadgets, RED_ZONE, Regs, XSTATE_ALIGN};
 use crate::maps::{LowEnd, Maps};
-use crate::state::UserDispatch;
+use crate::state::{RseqConfig, UserDispatch};
 use crate::sys;
 
 /// The context to which a thread must return.
@@ -14,6 +14,8 @@ pub(crate) struct Context {
     pub(crate) mask: u64,
     /// System call user dispatch that is off for as long as the thread is not its own.
     pub(crate) dispatch: Option<UserDispatch>,
+    /// Its registered rseq area and the critical section named there.
+    pub(crate) rseq: Option<(RseqConfig, u64)>,
 }
 
 /// A system call by code outside of the blob.

@@ -1,6 +1,6 @@
 //! What ptrace tells about a stopped task without running anything in it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 
@@ -330,21 +330,34 @@ impl Tracee {
 
     /// Whether the thread has a shadow stack.
     pub(crate) fn shadow_stack(&self) -> bool {
+        /// The kernel has no such thing, which it says by `EINVAL`; of a thread without one it says `ENODEV`.
+        static UNKNOWN: AtomicBool = AtomicBool::new(false);
+        if UNKNOWN.load(Ordering::Relaxed) {
+            return false;
+        }
         let mut ssp = 0u64;
         let mut iov = libc::iovec {
             iov_base: (&raw mut ssp).cast(),
             iov_len: 8,
         };
         // SAFETY: the request writes at most 8 bytes into the vector.
-        unsafe {
+        let asked = unsafe {
             self.ask(
                 "reading the shadow stack",
                 libc::PTRACE_GETREGSET,
                 NT_SHSTK,
                 &raw mut iov,
             )
-        }
-        .is_ok()
+        };
+        let unknown = matches!(
+            asked,
+            Err(Error::Sys {
+                errno: Errno::EINVAL,
+                ..
+            })
+        );
+        UNKNOWN.fetch_or(unknown, Ordering::Relaxed);
+        asked.is_ok()
     }
 
     /// The seccomp filters of a task in filter mode, the one installed last first; empty without.

@@ -132,6 +132,74 @@ pub(crate) fn write_mem(tid: i32, address: u64, from: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Addresses that one call takes.
+const MAX_VECTORS: usize = 128;
+
+/// Writes pieces of memory that the task itself may write, many by one call of `process_vm_writev(2)`.
+pub(crate) fn write_all(tid: i32, pieces: &[(u64, Vec<u8>)]) -> Result<()> {
+    for pieces in pieces.chunks(MAX_VECTORS) {
+        #[cfg(test)]
+        crate::tests::step();
+        let local = pieces.iter().map(|(_, bytes)| libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast::<c_void>(),
+            iov_len: bytes.len(),
+        });
+        let remote = pieces.iter().map(|(address, bytes)| libc::iovec {
+            iov_base: *address as usize as *mut c_void,
+            iov_len: bytes.len(),
+        });
+        let (local, remote): (Vec<_>, Vec<_>) = local.zip(remote).unzip();
+        let count = local.len() as libc::c_ulong;
+        // SAFETY: the local vectors are over slices that we hold; the call only reads them.
+        let n = unsafe { libc::process_vm_writev(tid, local.as_ptr(), count, remote.as_ptr(), count, 0) };
+        let mut done = usize::try_from(n).unwrap_or(0);
+        for (address, bytes) in pieces {
+            if done < bytes.len() {
+                // From where it did not go on.
+                write_mem(tid, *address, bytes)?;
+            }
+            done = done.saturating_sub(bytes.len());
+        }
+    }
+    Ok(())
+}
+
+/// Reads values made of integers from the task, many by one call of `process_vm_readv(2)`.
+///
+/// # Safety
+/// Every bit pattern is a valid `T`.
+pub(crate) unsafe fn read_values<T: Copy>(tid: i32, at: &[u64]) -> Result<Vec<T>> {
+    let mut values = Vec::with_capacity(at.len());
+    for at in at.chunks(MAX_VECTORS) {
+        let mut bytes = vec![0u8; at.len() * size_of::<T>()];
+        let local = libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast::<c_void>(),
+            iov_len: bytes.len(),
+        };
+        let remote: Vec<libc::iovec> = at
+            .iter()
+            .map(|&address| libc::iovec {
+                iov_base: address as usize as *mut c_void,
+                iov_len: size_of::<T>(),
+            })
+            .collect();
+        let count = remote.len() as libc::c_ulong;
+        // SAFETY: one local vector over a vector that we hold.
+        let n = unsafe { libc::process_vm_readv(tid, &raw const local, 1, remote.as_ptr(), count, 0) };
+        if usize::try_from(n) == Ok(bytes.len()) {
+            // SAFETY: each piece was read; any bits are valid by the caller's promise.
+            let value = |piece: &[u8]| unsafe { piece.as_ptr().cast::<T>().read_unaligned() };
+            values.extend(bytes.chunks_exact(size_of::<T>()).map(value));
+        } else {
+            for &address in at {
+                // SAFETY: the caller's promise.
+                values.push(unsafe { read_value(tid, address) }?);
+            }
+        }
+    }
+    Ok(values)
+}
+
 /// Writes two words that belong together by one call of `process_vm_writev(2)`.
 pub(crate) fn write_words(tid: i32, words: [(u64, u32); 2]) -> Result<()> {
     #[cfg(test)]

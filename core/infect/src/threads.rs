@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::exit::{self, Context, OutsideCall, Place};
 use crate::infected::Infected;
 use crate::maps::LowEnd;
-use crate::state::{SigInfo, UserDispatch};
+use crate::state::{RseqConfig, SigInfo, UserDispatch};
 use crate::sys;
 use crate::tracee::{Resume, Stop, Tracee};
 
@@ -31,6 +31,9 @@ pub struct ThreadState {
     pub traps: Vec<SigInfo>,
     /// Its system call user dispatch, where it is on.
     pub dispatch: Option<UserDispatch>,
+    /// Its registered rseq area, and the address of the critical section that is named there (`rseq_cs`), 0 for
+    /// none: one that was interrupted has been aborted.
+    pub rseq: Option<(RseqConfig, u64)>,
 }
 
 impl Infected {
@@ -126,6 +129,7 @@ impl Infected {
             xstate: c.xstate.clone(),
             sigmask: c.mask,
             dispatch: c.dispatch,
+            rseq: c.rseq,
             traps: core.traps_of(0),
         })
     }
@@ -154,17 +158,22 @@ impl Core {
         let contexts = threads.iter().map(check).collect::<Result<Vec<_>>>()?;
         let mut main_stack = self.main_stack;
         let mut borrowed = Vec::new();
+        let mut writes = Vec::new();
         for (i, context) in contexts.iter().enumerate() {
-            let frames = self.write_slot(i as u64, &threads[i], tids[i], context, &mut main_stack)?;
+            let frames = self.prepare_slot(
+                i as u64,
+                &threads[i],
+                tids[i],
+                context,
+                &mut main_stack,
+                &mut writes,
+            )?;
             borrowed.extend(frames);
         }
         for unused in threads.len()..self.used_slots {
-            sys::write_mem(
-                self.tracee.tid(),
-                self.layout.slot(unused as u64),
-                &slot::FREE.to_le_bytes(),
-            )?;
+            writes.push((self.layout.slot(unused as u64), slot::FREE.to_le_bytes().to_vec()));
         }
+        sys::write_all(self.tracee.tid(), &writes)?;
         self.used_slots = threads.len();
         let mut first_error = None;
         let mut keep = |r: Result<()>| {
@@ -198,9 +207,10 @@ impl Core {
         for (at, length) in borrowed {
             write_all(self.tracee.tid(), &self.mem, at, &vec![0; length])?;
         }
-        for (i, context) in contexts.into_iter().enumerate() {
-            // SAFETY: integers.
-            let slot: Slot = unsafe { sys::read_value(self.tracee.tid(), self.layout.slot(i as u64)) }?;
+        let at: Vec<u64> = (0..contexts.len() as u64).map(|i| self.layout.slot(i)).collect();
+        // SAFETY: integers.
+        let slots: Vec<Slot> = unsafe { sys::read_values(self.tracee.tid(), &at) }?;
+        for ((i, context), slot) in contexts.into_iter().enumerate().zip(slots) {
             self.answer(&slot.info)?;
             all.push(ThreadState {
                 info: slot.info,
@@ -208,6 +218,7 @@ impl Core {
                 xstate: context.xstate,
                 sigmask: context.mask,
                 dispatch: context.dispatch,
+                rseq: context.rseq,
                 traps: self.traps_of(tids[i]),
             });
         }
@@ -278,14 +289,16 @@ impl Core {
         held.map(|held| held.info).collect()
     }
 
-    /// Prepares a thread's way in and out; address and length of its frames, if they lie on the main stack.
-    fn write_slot(
+    /// Prepares a thread's way in and out, of which `writes` is still to be written; address and length of its frames,
+    /// if they lie on the main stack.
+    fn prepare_slot(
         &mut self,
         index: u64,
         thread: &Tracee,
         tid: i32,
         context: &Context,
         main_stack: &mut Option<LowEnd>,
+        writes: &mut Vec<(u64, Vec<u8>)>,
     ) -> Result<Option<(u64, usize)>> {
         let at = self.layout.slot(index);
         let busy = self.layout.control + offset_of!(Control, busy) as u64;
@@ -301,7 +314,7 @@ impl Core {
         let mut frames = build(place.outside().unwrap_or(inside));
         let mut borrowed = None;
         match place {
-            Place::Outside(_) => sys::write_mem(thread.tid(), frames.at, &frames.bytes)?,
+            Place::Outside(_) => writes.push((frames.at, std::mem::take(&mut frames.bytes))),
             // The stack may have grown to its limit.
             Place::OnMainStack(_) => match write_all(thread.tid(), &self.mem, frames.at, &frames.bytes) {
                 Ok(()) => borrowed = Some((frames.at, frames.bytes.len())),
@@ -314,7 +327,7 @@ impl Core {
                 self.write_control(offset_of!(Control, keep), &1u32.to_le_bytes())?;
                 self.keep = true;
             }
-            sys::write_mem(thread.tid(), frames.at, &frames.bytes)?;
+            writes.push((frames.at, std::mem::take(&mut frames.bytes)));
         }
         let protected = self.gadgets.complete();
         // What a signal asks a thread for lies below its stack pointer: one that may have data there is not asked.
@@ -334,7 +347,7 @@ impl Core {
                 ..ThreadInfo::default()
             },
         };
-        sys::write_mem(thread.tid(), at, bytes_of_slice(&[slot]))?;
+        writes.push((at, bytes_of_slice(&[slot]).to_vec()));
         Ok(borrowed)
     }
 

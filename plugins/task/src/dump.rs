@@ -11,8 +11,6 @@ use crate::{affinity, numa, sys};
 
 /// What the kernel gives the first process (`MMF_DUMP_FILTER_DEFAULT`; with huge pages).
 const DUMP_FILTER: u32 = 0x33;
-/// Nanoseconds.
-const TIMER_SLACK: u64 = 50_000;
 /// Pages of a process whose mappings are looked at in any case: 64 MiB, in about 0.3 ms.
 const FEW_PAGES: u64 = 1 << 14;
 /// Bytes that hold the beginning of a line with its policy.
@@ -170,9 +168,6 @@ fn of_thread(pid: i32, tid: i32, unrestricted: &[u8]) -> Result<Option<Thread>> 
         tid,
         processors: restricted.then_some(processors),
         io_priority: (io_priority != 0).then_some(io_priority),
-        // Real-time tasks have none.
-        timer_slack: number(&format!("/proc/{tid}/timerslack_ns"))?
-            .filter(|&slack| slack != TIMER_SLACK && slack != 0),
         policy: None,
     }))
 }
@@ -362,21 +357,4 @@ fn autogroup(
         .trim()
         .rsplit_once("nice ")
         .and_then(|(_, nice)| nice.parse().ok()))
-}
-
-/// A number; nothing where the file is not there.
-fn number(path: &str) -> Result<Option<u64>> {
-    let Ok(mut file) = std::fs::File::open(path) else {
-        return Ok(None);
-    };
-    let mut text = [0; 32];
-    // Not there any more.
-    let Ok(length) = file.read(&mut text) else {
-        return Ok(None);
-    };
-    let text = String::from_utf8_lossy(&text[..length]);
-    let value = text.trim().parse::<u64>();
-    value
-        .map(Some)
-        .map_err(|error| Error::new(format!("{path}: {text:?}: {error}")))
 }

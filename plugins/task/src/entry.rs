@@ -41,9 +41,6 @@ pub(crate) struct Thread {
     /// As ioprio_get(2) gives it.
     #[prost(uint32, optional, tag = "3")]
     pub(crate) io_priority: Option<u32>,
-    /// Nanoseconds, see `PR_SET_TIMERSLACK`.
-    #[prost(uint64, optional, tag = "4")]
-    pub(crate) timer_slack: Option<u64>,
     #[prost(message, optional, tag = "5")]
     pub(crate) policy: Option<Policy>,
 }

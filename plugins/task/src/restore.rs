@@ -80,9 +80,6 @@ fn restore_thread(host: &Host<'_>, thread: &Thread) -> Result<()> {
     if let Some(priority) = thread.io_priority {
         sys::set_io_priority(tid, priority).context(|| format!("setting I/O priority {priority:#x}"))?;
     }
-    if let Some(slack) = thread.timer_slack {
-        put(&format!("/proc/{tid}/timerslack_ns"), &slack.to_string())?;
-    }
     if let Some(policy) = &thread.policy {
         let (mode, nodes, bits) = policy.arguments();
         let args = [value(mode), buffer(nodes), value(bits)];

@@ -48,11 +48,9 @@ fn a_thread_comes_back_as_it_was() {
         let mock = host(tid);
         crate::sys::set_affinity(tid, &[1]).unwrap();
         crate::sys::set_io_priority(tid, 2 << 13 | 6).unwrap();
-        std::fs::write(format!("/proc/{tid}/timerslack_ns"), "123456").unwrap();
         let saved = dump(&mock);
         let thread = &saved[0].threads[0];
         assert_eq!(thread.io_priority, Some(2 << 13 | 6));
-        assert_eq!(thread.timer_slack, Some(123_456));
         assert!(thread.processors.as_ref().is_some_and(|mask| mask[0] == 1));
         // Another thread gets the same.
         crate::sys::set_affinity(tid, &[0xff]).unwrap();

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use criu_images::ImageDir;
-use criu_infect::{Call, Infected};
+use criu_infect::Call;
 use criu_plugin_api::message::{FileRecord, FileTarget, RemoteCall, RemoteResult, Slot, TaskInfo};
 use criu_plugin_api::{Error as ApiError, Host, Result as ApiResult, Services};
 
@@ -22,6 +22,7 @@ use super::files::Files;
 use super::ids::Namespaces;
 use super::landlock::Witnesses;
 use super::pages::Left;
+use super::parasite::Parasites;
 use super::shared;
 use super::stats::Stats;
 use criu_proto::Described;
@@ -63,8 +64,8 @@ pub(crate) struct Context {
     pub(crate) blockers: Blockers,
     /// What need not be done at once.
     pub(crate) background: RefCell<Background>,
-    /// The parasites by pid.
-    pub(crate) infected: RefCell<HashMap<i32, Infected>>,
+    /// The leaders of the tree.
+    pub(crate) parasites: RefCell<Parasites>,
     /// The security module whose labels are saved.
     pub(crate) lsm: Option<Module>,
     /// Who tells threads that are confined from others.
@@ -99,7 +100,7 @@ impl Context {
             left: Arc::default(),
             blockers: Blockers::default(),
             background: RefCell::default(),
-            infected: RefCell::default(),
+            parasites: RefCell::default(),
             lsm: Module::active(),
             witnesses: Witnesses::default(),
             held: Cell::new(false),
@@ -228,11 +229,7 @@ impl Context {
                 result: 0,
             })
             .collect();
-        let mut infected = self.infected.borrow_mut();
-        let target = infected
-            .get_mut(&pid)
-            .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no parasite"))?;
-        target.syscalls(&mut calls)?;
+        self.parasites.borrow_mut().of(pid)?.syscalls(&mut calls)?;
         Ok(calls.iter().map(|call| u32::try_from(call.result).ok()).collect())
     }
 
@@ -430,18 +427,14 @@ impl Services for Context {
     }
 
     fn remote_call(&self, call: &RemoteCall) -> ApiResult<RemoteResult> {
-        let mut infected = self.infected.borrow_mut();
-        let target = infected
-            .get_mut(&self.pid(call.pid))
-            .ok_or_else(|| ApiError::new(format!("process {} has no parasite", call.pid)))?;
+        let mut parasites = self.parasites.borrow_mut();
+        let target = parasites.of(self.pid(call.pid)).map_err(api)?;
         remote::call(target, call).map_err(api)
     }
 
     fn undo_on_death(&self, call: &RemoteCall) -> ApiResult<()> {
-        let mut infected = self.infected.borrow_mut();
-        let target = infected
-            .get_mut(&self.pid(call.pid))
-            .ok_or_else(|| ApiError::new(format!("process {} has no parasite", call.pid)))?;
+        let mut parasites = self.parasites.borrow_mut();
+        let target = parasites.of(self.pid(call.pid)).map_err(api)?;
         remote::push_undo(target, call).map_err(api)
     }
 

@@ -1,9 +1,10 @@
 //! What the kernel says of open file descriptions, by copies of the target's descriptors.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
-use std::sync::mpsc::sync_channel;
-use std::thread;
 
 use criu_plugin_api::message::{FileTarget, Purpose};
 use criu_proto::images::FownEntry;
@@ -13,9 +14,8 @@ use crate::{parallel, proc};
 
 /// A thread is worth starting for so many descriptors.
 const WORTH: usize = 128;
-/// Descriptors that are looked at before the next are handed over, and such hands that may wait.
+/// Descriptors that are looked at before the next are handed over.
 const PART: usize = 64;
-const AHEAD: usize = 4;
 
 /// An open file description of the tree.
 #[derive(Debug)]
@@ -26,26 +26,64 @@ pub(crate) struct Description {
     pub(crate) target: FileTarget,
     /// Whom its signals go to.
     pub(crate) owner: FownEntry,
-    /// `/proc/PID/fdinfo/FD`, where its kind is likely to ask for it.
+    /// `/proc/PID/fdinfo/FD` of a file that is nothing but state of the kernel, whose kind will ask for it.
     pub(crate) fdinfo: Option<Vec<u8>>,
 }
 
-impl Description {
-    fn of(pidfd: &OwnedFd, (pid, eye): (i32, i32), fd: i32) -> Result<Self> {
-        let local = copy_of(pidfd, fd).context(|| "copying it")?;
-        // Of the target's number and not of our own: the kernel may have it at hand.
-        Self::new(local, pid, fd, || {
-            proc::read_link(&format!("/proc/{eye}/fd/{fd}"))
+/// The folders of `/proc` that tell of a process's descriptors.
+struct Folders {
+    pid: i32,
+    links: File,
+    infos: File,
+}
+
+impl Folders {
+    fn open(eye: i32) -> Result<Self> {
+        let open = |name: &str| {
+            let path = format!("/proc/{eye}/{name}");
+            File::open(&path).context(|| format!("opening {path}"))
+        };
+        Ok(Self {
+            pid: eye,
+            links: open("fd")?,
+            infos: open("fdinfo")?,
         })
     }
 
-    /// Reads ahead what is asked for of files that are nothing but state of the kernel.
-    fn with_fdinfo(mut self, eye: i32) -> Result<Self> {
-        if self.target.link.starts_with(b"anon_inode:") {
-            let path = format!("/proc/{eye}/fdinfo/{}", self.target.fd);
-            self.fdinfo = Some(proc::read(&path)?);
-        }
-        Ok(self)
+    fn link(&self, fd: i32) -> Result<Vec<u8>> {
+        let link = nix::fcntl::readlinkat(&self.links, fd.to_string().as_str())
+            .context(|| format!("reading the link /proc/{}/fd/{fd}", self.pid))?;
+        Ok(link.into_vec())
+    }
+
+    fn info(&self, fd: i32) -> Result<Vec<u8>> {
+        use nix::fcntl::{OFlag, openat};
+        let doing = || format!("reading /proc/{}/fdinfo/{fd}", self.pid);
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = openat(
+            &self.infos,
+            fd.to_string().as_str(),
+            flags,
+            nix::sys::stat::Mode::empty(),
+        )
+        .context(doing)?;
+        let mut text = Vec::with_capacity(512);
+        File::from(file).read_to_end(&mut text).context(doing)?;
+        Ok(text)
+    }
+}
+
+impl Description {
+    fn of(pidfd: &OwnedFd, pid: i32, folders: &Folders, fd: i32) -> Result<Self> {
+        let local = copy_of(pidfd, fd).context(|| "copying it")?;
+        // Of the target's number and not of our own: the kernel may have it at hand.
+        Self::new(local, pid, fd, || folders.link(fd), || folders.info(fd))
+    }
+
+    /// What the kernel numbers behind the description, of the kinds of which it tells that (`eventfd-id`,
+    /// `drm-client-id`): descriptions that differ in it are different ones.
+    pub(crate) fn kernel_id(&self) -> Option<u64> {
+        kernel_id(self.fdinfo.as_ref()?)
     }
 
     /// One that has no number in its process.
@@ -53,13 +91,21 @@ impl Description {
     /// # Errors
     /// The kernel does not tell.
     pub(crate) fn in_flight(pid: i32, local: OwnedFd) -> Result<Self> {
-        let link = format!("/proc/self/fd/{}", local.as_raw_fd());
-        let mut description = Self::new(local, pid, -1, || proc::read_link(&link))?;
+        let number = local.as_raw_fd();
+        let link = || proc::read_link(&format!("/proc/self/fd/{number}"));
+        let info = || proc::read(&format!("/proc/self/fdinfo/{number}"));
+        let mut description = Self::new(local, pid, -1, link, info)?;
         description.target.purpose = Purpose::InFlight as i32;
         Ok(description)
     }
 
-    fn new(local: OwnedFd, pid: i32, fd: i32, link: impl FnOnce() -> Result<Vec<u8>>) -> Result<Self> {
+    fn new(
+        local: OwnedFd,
+        pid: i32,
+        fd: i32,
+        link: impl FnOnce() -> Result<Vec<u8>>,
+        info: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<Self> {
         let mut target = target_of(local.as_fd(), Vec::new())?;
         target.link = match internal_link(&target) {
             Some(link) => link,
@@ -69,13 +115,22 @@ impl Description {
         target.fd = fd;
         (target.flags, target.pos) = flags_and_offset(local.as_fd())?;
         let owner = owner_of(local.as_fd())?;
+        let synthetic = target.link.starts_with(b"anon_inode:");
+        let fdinfo = if synthetic { Some(info()?) } else { None };
         Ok(Self {
             local,
             target,
             owner,
-            fdinfo: None,
+            fdinfo,
         })
     }
+}
+
+fn kernel_id(fdinfo: &[u8]) -> Option<u64> {
+    fdinfo.split(|&byte| byte == b'\n').find_map(|line| {
+        let (name, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
+        name.ends_with("-id").then(|| value.trim().parse().ok()).flatten()
+    })
 }
 
 /// A copy of our own of a descriptor of the process behind a pidfd.
@@ -90,7 +145,7 @@ pub(crate) fn copy_of(pidfd: &OwnedFd, fd: i32) -> std::io::Result<OwnedFd> {
 }
 
 /// Looks at descriptors of a process, given with the thread by whose number it is looked at, and hands each to `take`,
-/// in their order; many by another thread, which is ahead.
+/// in their order; many by other threads, which are ahead.
 ///
 /// # Errors
 /// Those of `take`. What a descriptor is may not be told: that is `take`'s to judge.
@@ -100,42 +155,18 @@ pub(crate) fn each(
     fds: &[i32],
     mut take: impl FnMut(Result<Description>) -> Result<()>,
 ) -> Result<()> {
-    let of = |fd| Description::of(pidfd, (pid, eye), fd);
-    let doing = |fd| format!("dumping descriptor {fd} of process {pid}");
-    let look = |&fd: &i32| of(fd).context(|| doing(fd));
-    if fds.len() < WORTH || parallel::threads() < 2 {
+    if fds.is_empty() {
+        return Ok(());
+    }
+    let folders = &Folders::open(eye)?;
+    let look = |&fd: &i32| {
+        Description::of(pidfd, pid, folders, fd)
+            .context(|| format!("dumping descriptor {fd} of process {pid}"))
+    };
+    if fds.len() < WORTH {
         return fds.iter().try_for_each(|fd| take(look(fd)));
     }
-    thread::scope(|scope| {
-        let (sender, receiver) = sync_channel::<Vec<Result<Description>>>(AHEAD);
-        let ahead = move || {
-            for part in fds.chunks(PART) {
-                // The walk has ended: nobody wants the others.
-                let look = |&fd: &i32| of(fd).and_then(|d| d.with_fdinfo(eye)).context(|| doing(fd));
-                if sender.send(part.iter().map(look).collect()).is_err() {
-                    return;
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("descriptors".to_owned());
-        let Ok(thread) = thread.spawn_scoped(scope, ahead) else {
-            return fds.iter().try_for_each(|fd| take(look(fd)));
-        };
-        let mut taken = 0;
-        for part in receiver {
-            for description in part {
-                taken += 1;
-                take(description)?;
-            }
-        }
-        if thread.join().is_err() || taken != fds.len() {
-            return Err(Error::malformed(
-                format!("the descriptors of process {pid}"),
-                "have not all been looked at",
-            ));
-        }
-        Ok(())
-    })
+    parallel::ahead("descriptors", fds, PART, look, take)
 }
 
 /// What `/proc` says of a pipe or a socket, which the kernel forms of the inode number alone.
@@ -280,6 +311,17 @@ mod tests {
             Err(Error::malformed("it", "is enough"))
         });
         assert!(stopped.is_err() && count == 1);
+    }
+
+    #[test]
+    fn what_the_kernel_numbers_is_told_apart() {
+        assert_eq!(
+            kernel_id(b"pos:\t0\neventfd-count: 3\neventfd-id: 17\n"),
+            Some(17)
+        );
+        for none in [&b"pos:\t0\nmnt_id:\t15\n"[..], b"some-id:\tx\n", b"-id", b""] {
+            assert_eq!(kernel_id(none), None);
+        }
     }
 
     #[test]

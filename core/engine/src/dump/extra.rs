@@ -18,6 +18,8 @@ const L1D_FLUSH: usize = 2;
 const SPEC_ENABLE: i64 = 2;
 const TSC_ENABLE: i64 = 1;
 const MCE_KILL_DEFAULT: i64 = 2;
+/// Nanoseconds, of who has not asked for another; real-time tasks have none.
+const TIMER_SLACK: u64 = 50_000;
 /// `PF_MEMALLOC_NOIO` and `PF_LOCAL_THROTTLE`, which `PR_SET_IO_FLUSHER` sets.
 const IO_FLUSHER: u32 = 0x0018_0000;
 
@@ -129,6 +131,9 @@ pub(crate) fn thread(
         io_flusher,
         speculation: speculation(info),
         breakpoints: tracee.breakpoints()?.map(|all| all.to_vec()).unwrap_or_default(),
+        timer_slack: u64::try_from(info.timerslack)
+            .ok()
+            .filter(|&slack| slack != TIMER_SLACK && slack != 0),
     })
 }
 

@@ -42,6 +42,7 @@ struct Likeness {
     ino: u64,
     flags: u32,
     pos: u64,
+    kernel_id: Option<u64>,
 }
 
 /// Where a description was seen: enough for kcmp(2).
@@ -255,6 +256,7 @@ impl Files {
     }
 
     fn description(&self, dump: &Dump, description: Description, hold: bool) -> Result<Known> {
+        let kernel_id = description.kernel_id();
         let Description {
             local,
             mut target,
@@ -267,6 +269,7 @@ impl Files {
             ino: target.ino,
             flags: target.flags,
             pos: target.pos,
+            kernel_id,
         };
         let mut place = match self.search(&like, &local)? {
             Ok(found) => return Ok(found),

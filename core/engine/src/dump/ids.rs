@@ -132,7 +132,9 @@ pub(crate) struct Objects {
     memory: Sorted,
     files: Sorted,
     fs: Sorted,
-    sighand: Sorted,
+    /// One task for each distinct object and its number, by the number of the memory.
+    sighands: HashMap<u32, Vec<(i32, u32)>>,
+    last_sighand: u32,
 }
 
 impl Objects {
@@ -145,7 +147,9 @@ impl Objects {
             memory: sorted(Object::Memory),
             files: sorted(Object::Files),
             fs: sorted(Object::Fs),
-            sighand: sorted(Object::Sighand),
+            sighands: HashMap::new(),
+            // This program's own, as in the inventory.
+            last_sighand: 1,
         }
     }
 
@@ -157,8 +161,21 @@ impl Objects {
         ids.vm_id = self.memory.number(pid)?;
         ids.files_id = self.files.number(pid)?;
         ids.fs_id = self.fs.number(pid)?;
-        ids.sighand_id = self.sighand.number(pid)?;
+        ids.sighand_id = self.sighand(pid, ids.vm_id)?;
         Ok(())
+    }
+
+    /// Actions are only shared together with the memory (clone(2)): most tasks need no comparison.
+    fn sighand(&mut self, pid: i32, memory: u32) -> Result<u32> {
+        let others = self.sighands.entry(memory).or_default();
+        for &(other, number) in others.iter() {
+            if compare(other, pid, Object::Sighand)? == Ordering::Equal {
+                return Ok(number);
+            }
+        }
+        self.last_sighand += 1;
+        others.push((pid, self.last_sighand));
+        Ok(self.last_sighand)
     }
 }
 

@@ -1,66 +1,86 @@
 //! The mappings of the processes, read ahead of the walk over them.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use super::parasite::Infection;
 use crate::error::{Error, Result};
 use crate::proc::{self, Mapping};
 
 /// How many processes the reader may be ahead: their mappings are kept meanwhile.
 const AHEAD: usize = 16;
-/// From this many processes on a thread is worth starting.
-const WORTH: usize = 8;
 
-/// The mappings of one process after the other.
+/// The mappings of one process after the other, as they were ordered.
 pub(crate) struct Stream {
-    ahead: Option<Receiver<(i32, Result<Vec<Mapping>>)>>,
+    reader: Option<Reader>,
     buffer: Vec<u8>,
 }
 
+/// A thread that reads.
+struct Reader {
+    orders: Sender<i32>,
+    read: Receiver<(i32, Result<Vec<Mapping>>)>,
+}
+
 impl Stream {
-    /// Of the living processes of a stopped tree, in their order.
-    pub(crate) fn of(infection: &Infection) -> Self {
-        let living = infection.processes.iter().filter(|p| p.facts.is_some());
-        let pids: Vec<i32> = living.map(|p| p.eye).collect();
-        let ahead = (pids.len() >= WORTH).then(|| {
-            let (sender, receiver) = sync_channel(AHEAD);
-            // Dropping the receiver ends the thread, and so does a failure.
-            thread::Builder::new()
-                .name("mappings".to_owned())
-                .spawn(move || read(&pids, &sender))
-                .ok()
-                .map(|_| receiver)
-        });
+    /// With a thread that reads, where one is worth starting.
+    pub(crate) fn new(worth: bool) -> Self {
         Self {
-            ahead: ahead.flatten(),
+            reader: worth.then(Reader::start).flatten(),
             buffer: Vec::new(),
         }
     }
 
-    /// Of the next process, which is looked at by thread `pid`.
+    /// How many processes may be ordered before the first is taken.
+    pub(crate) fn ahead(&self) -> usize {
+        if self.reader.is_some() { AHEAD } else { 0 }
+    }
+
+    /// Has the mappings of a process be read, which is looked at by thread `pid`.
+    pub(crate) fn order(&self, pid: i32) {
+        if let Some(reader) = &self.reader {
+            // A thread that is gone is found when its answer is waited for.
+            _ = reader.orders.send(pid);
+        }
+    }
+
+    /// Of a process that was ordered; those ordered before it are passed over.
     ///
     /// # Errors
     /// They cannot be read.
     pub(crate) fn next(&mut self, pid: i32) -> Result<Vec<Mapping>> {
-        let Some(ahead) = &self.ahead else {
+        let Some(reader) = &self.reader else {
             return proc::read_mappings(pid, &mut self.buffer);
         };
-        match ahead.recv() {
-            Ok((read, mappings)) if read == pid => mappings,
-            _ => Err(Error::malformed(
-                format!("the mappings of process {pid}"),
-                "were not read in turn",
-            )),
-        }
+        let of_it = reader.read.iter().find(|&(read, _)| read == pid);
+        of_it.map_or_else(
+            || {
+                Err(Error::malformed(
+                    format!("the mappings of process {pid}"),
+                    "have not been read",
+                ))
+            },
+            |(_, mappings)| mappings,
+        )
     }
 }
 
-fn read(pids: &[i32], to: &SyncSender<(i32, Result<Vec<Mapping>>)>) {
-    let mut buffer = Vec::new();
-    for &pid in pids {
-        if to.send((pid, proc::read_mappings(pid, &mut buffer))).is_err() {
-            return;
-        }
+impl Reader {
+    fn start() -> Option<Self> {
+        let (orders, ordered) = channel();
+        let (sender, read) = channel();
+        // It ends with either channel.
+        let run = move || {
+            let mut buffer = Vec::new();
+            for pid in ordered {
+                if sender.send((pid, proc::read_mappings(pid, &mut buffer))).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("mappings".to_owned())
+            .spawn(run)
+            .ok()
+            .map(|_| Self { orders, read })
     }
 }

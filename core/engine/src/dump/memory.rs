@@ -373,19 +373,6 @@ pub(crate) fn copy(pid: i32, runs: &[Run], to: &mut [u8]) -> Result<()> {
     copier.flush(&mut batch, &mut to[at - batched..at])
 }
 
-/// Reads a few bytes of a process's memory.
-///
-/// # Errors
-/// As for [`copy`].
-pub(crate) fn read(pid: i32, address: u64, to: &mut [u8]) -> Result<()> {
-    let mut copier = Copier { pid, mem: None };
-    let mut range = vec![libc::iovec {
-        iov_base: address as *mut libc::c_void,
-        iov_len: to.len(),
-    }];
-    copier.flush(&mut range, to)
-}
-
 /// `IOV_MAX`, see process_vm_readv(2).
 const MAX_IOV: usize = 1024;
 /// At most this much in one call, so that a killed dump ends soon.

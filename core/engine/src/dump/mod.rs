@@ -3,8 +3,8 @@
 //! 1. Look at the running tree: which kinds will be needed, how much memory there is.
 //! 2. Load the plugins, make room for the memory.
 //! 3. Stop every task ([`crate::seize`]).
-//! 4. Put the parasite into every process ([`parasite`]).
-//! 5. Dump each process: mappings, memory, descriptors, state.
+//! 4. Look at what `/proc` tells of it, and number what tasks share.
+//! 5. Put the parasite into each process ([`parasite`]) and dump it: mappings, memory, descriptors, state.
 //! 6. Let the kinds finish, write what is about the whole set, complete it.
 //! 7. Cure, then kill, stop or resume, as asked.
 //!
@@ -53,7 +53,7 @@ use self::facts::Facts;
 use self::files::Files;
 use self::ids::Objects;
 use self::pages::{Room, Saving};
-use self::parasite::Infection;
+use self::parasite::{Infection, Parasites};
 pub use self::preflight::preflight;
 use self::seccomp::Seccomp;
 use self::survey::Survey;
@@ -178,8 +178,7 @@ fn walk(
     let ids = number(dump, &seized, &facts)?;
     told(notify, "network-lock", root)?;
     at_stage(dump, Stage::Frozen)?;
-    let infection = stopped.insert(parasite::infect(dump, seized, facts)?);
-    infection.read_seccomp(dump, seccomp)?;
+    let infection = stopped.insert(Infection::of(dump, seized, facts));
     dump_processes(dump, infection, &ids, seccomp, room)?;
     if dump.blockers.left_out_a_process() {
         return Ok(());
@@ -250,15 +249,28 @@ fn dump_processes(
     room: &mut Room,
 ) -> Result<()> {
     let threads: usize = infection.processes.iter().map(|p| 1 + p.ns_tids.len()).sum();
-    if threads >= WORTH_A_THREAD {
+    let worth_a_thread = threads >= WORTH_A_THREAD;
+    if worth_a_thread {
         dump.background.borrow_mut().start();
     }
-    let mut mappings = mappings::Stream::of(infection);
-    for (process, ids) in infection.processes.iter().zip(ids) {
+    let processes = &infection.processes;
+    let mut mappings = mappings::Stream::new(worth_a_thread);
+    let mut entered = 0;
+    for (index, (process, ids)) in processes.iter().zip(ids).enumerate() {
+        while let Some(next) = processes
+            .get(entered)
+            .filter(|_| entered <= index + mappings.ahead())
+        {
+            if next.is_alive() {
+                dump.blockers.note_process(next.enter(dump, seccomp))?;
+                mappings.order(next.eye);
+            }
+            entered += 1;
+        }
         let pid = process.pid;
         let dumped = match process.state {
             State::Dead(code) => task::dump_zombie(dump, pid, code, &process.stat),
-            _ => dump_process(dump, process, ids, seccomp, room, mappings.next(process.eye)?),
+            _ => dump_process(dump, process, ids, seccomp, room, &mut mappings),
         }
         .context(|| format!("dumping process {pid}"));
         dump.blockers.note_process(dumped)?;
@@ -277,33 +289,57 @@ fn dump_process(
     ids: &TaskKobjIdsEntry,
     seccomp: &Seccomp,
     room: &mut Room,
-    mut mappings: Vec<proc::Mapping>,
+    mappings: &mut mappings::Stream,
 ) -> Result<()> {
     let pid = process.pid;
-    if process.not_entered.is_some() {
+    if dump.parasites.borrow().is_refused(pid) {
         return Ok(());
     }
     let facts = process
         .facts
         .as_ref()
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "was not looked at"))?;
-    let info = dump
-        .infected
-        .borrow_mut()
-        .get_mut(&pid)
-        .map(|i| i.process_info())
-        .transpose()?;
-    let info = info.ok_or_else(|| Error::malformed(format!("process {pid}"), "lost its parasite"))?;
-
-    let parasite = dump
-        .infected
-        .borrow()
-        .get(&pid)
-        .map(|i| i.mapping())
-        .unwrap_or(0..0);
+    let (info, parasite, compat) = {
+        let mut parasites = dump.parasites.borrow_mut();
+        let infected = parasites.of(pid)?;
+        (infected.process_info()?, infected.mapping(), infected.is_compat())
+    };
     let status = facts.statuses.first().cloned().unwrap_or_default();
+    if dump.table_owner(ids.files_id, pid) == pid {
+        dump.files
+            .dump_table(dump, pid, process.parent, ids.files_id, status.descriptor_room)?;
+    }
+    task::dump_fs(dump, pid, ids, status.umask)?;
+    let fields = dump_task_kinds(dump, pid)?;
+
     let mut extra = extra::process(pid, &process.stat, &status, &info)?;
     extra.lost_leader = process.lost;
+    let subject = Subject {
+        pid,
+        stat: &process.stat,
+        state: process.state,
+        lost: process.lost.is_some(),
+        info: &info,
+        compat,
+        facts,
+        lsm: dump.lsm,
+        fields: &fields,
+    };
+    {
+        let mut parasites = dump.parasites.borrow_mut();
+        let infected = parasites.of(pid)?;
+        set_witnesses(dump, process, facts, infected)?;
+        extra
+            .threads
+            .push(task::dump_leader(dump, &subject, infected, seccomp)?);
+        let mut threads = process.threads.borrow_mut();
+        let states = infected.threads(&mut threads, &process.ns_tids)?;
+        extra
+            .threads
+            .extend(task::dump_threads(dump, &subject, &threads, &states, seccomp)?);
+    }
+
+    let mut mappings = mappings.next(process.eye)?;
     extra.lock_future = mappings
         .iter()
         .find(|m| m.start == parasite.start)
@@ -314,42 +350,11 @@ fn dump_process(
     extra.ranges = std::mem::take(&mut vmas.extras);
     let exe = dump.files.executable(dump, pid, &mappings);
     let exe = dump.blockers.note(exe)?.map_or(0, |exe| exe.id);
-
-    if dump.table_owner(ids.files_id, pid) == pid {
-        dump.files
-            .dump_table(dump, pid, process.parent, ids.files_id, status.descriptor_room)?;
-    }
-    task::dump_fs(dump, pid, ids, status.umask)?;
-    let fields = dump_task_kinds(dump, pid)?;
-    let subject = Subject {
-        pid,
-        stat: &process.stat,
-        state: process.state,
-        lost: process.lost.is_some(),
-        info: &info,
-        compat: dump.infected.borrow().get(&pid).is_some_and(Infected::is_compat),
-        facts,
-        lsm: dump.lsm,
-        fields: &fields,
-    };
     let mm = task::mm_entry(&subject, exe, vmas.entries, &vmas.mm_fields)?;
     if dump.goes_on() {
         let saving = Saving::new(dump, room, (pid, process.eye), vmas.regions, mm);
         dump.background.borrow_mut().put(move || saving.run())?;
     }
-    let mut infected = dump.infected.borrow_mut();
-    let Some(infected) = infected.get_mut(&pid) else {
-        return Err(Error::malformed(format!("process {pid}"), "lost its parasite"));
-    };
-    set_witnesses(dump, process, facts, infected)?;
-    extra
-        .threads
-        .push(task::dump_leader(dump, &subject, infected, seccomp)?);
-    let mut threads = process.threads.borrow_mut();
-    let states = infected.threads(&mut threads, &process.ns_tids)?;
-    extra
-        .threads
-        .extend(task::dump_threads(dump, &subject, &threads, &states, seccomp)?);
     dump.add_extra(extra);
     Ok(())
 }
@@ -556,8 +561,7 @@ fn give_up(dump: &Dump, notify: &dyn Notify, root: i32, infection: Option<Infect
         tracing::debug!("{second}");
     }
     let tree = infection.map(|infection| infection.cure(dump));
-    // Those of processes that were not all entered.
-    dump.infected.borrow_mut().clear();
+    *dump.parasites.borrow_mut() = Parasites::default();
     cured(dump);
     drop(tree);
     dump.stats.thawed();

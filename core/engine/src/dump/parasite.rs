@@ -1,10 +1,10 @@
 //! The second stage: a parasite in every process of a stopped tree.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsRawFd;
 
-use criu_infect::Tracee;
+use criu_infect::{Infected, Tracee};
 
 use super::context::Context as Dump;
 use super::facts::Facts;
@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::proc::Stat;
 use crate::seize::{Seized, State};
 
-/// A stopped process whose leader stands in the parasite (held by the context, by pid).
+/// A stopped process whose leader is held by the context, see [`Parasites`].
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
@@ -31,13 +31,33 @@ pub(crate) struct Process {
     pub(crate) workers: RefCell<Vec<Tracee>>,
     /// The ids of its other threads as the process itself sees them.
     pub(crate) ns_tids: Vec<i32>,
-    /// The leader of a process that cannot be entered, stopped like the others.
-    pub(crate) not_entered: Option<Tracee>,
     /// What `/proc` says of it; nothing for a zombie.
     pub(crate) facts: Option<Facts>,
 }
 
 impl Process {
+    /// Whether it is no zombie.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.facts.is_some()
+    }
+
+    /// Enters the process and reads the seccomp filters of its threads.
+    ///
+    /// # Errors
+    /// It cannot be entered, or the kernel will not tell.
+    pub(crate) fn enter(&self, dump: &Dump, seccomp: &Seccomp) -> Result<()> {
+        let statuses = self.facts.as_ref().map_or(&[][..], |facts| &facts.statuses);
+        let Some((leader, others)) = statuses.split_first() else {
+            return Ok(());
+        };
+        let mut parasites = dump.parasites.borrow_mut();
+        seccomp.read(parasites.of(self.pid)?.tracee(), leader.seccomp)?;
+        for (thread, status) in self.threads.borrow().iter().zip(others) {
+            seccomp.read(thread, status.seccomp)?;
+        }
+        Ok(())
+    }
+
     /// All threads but the one that stands in the parasite.
     fn take_others(&self) -> Vec<Tracee> {
         let mut others = self.threads.take();
@@ -46,75 +66,116 @@ impl Process {
     }
 }
 
-/// A tree with parasites. Dropping it lets the further threads go; the leaders are cured when the
-/// context lets go of their parasites.
+/// The leaders of a stopped tree by pid. They are entered one after the other, each before it is dumped: what
+/// is done beside has something to do meanwhile.
+///
+/// Dropping it cures them and lets them go.
+#[derive(Debug, Default)]
+pub(crate) struct Parasites {
+    /// Those that have not been entered yet.
+    waiting: HashMap<i32, Tracee>,
+    inside: HashMap<i32, Infected>,
+    /// Those that cannot be entered.
+    refused: HashMap<i32, Tracee>,
+}
+
+impl Parasites {
+    /// Enters a process, unless that has been done.
+    ///
+    /// # Errors
+    /// It cannot be entered, named; it stays stopped.
+    pub(crate) fn enter(&mut self, pid: i32) -> Result<()> {
+        if self.refused.contains_key(&pid) {
+            return Err(Error::refused(format!("process {pid}"), "could not be entered"));
+        }
+        let Some(leader) = self.waiting.remove(&pid) else {
+            return Ok(());
+        };
+        match leader.infect() {
+            Ok(infected) => {
+                self.inside.insert(pid, infected);
+                Ok(())
+            }
+            Err(failed) => {
+                self.refused.insert(pid, failed.tracee);
+                Err(failed.error).context(|| format!("entering process {pid}"))
+            }
+        }
+    }
+
+    /// The parasite of a process, which is entered if it has not been yet.
+    ///
+    /// # Errors
+    /// It cannot be entered, or is none of the tree that lives.
+    pub(crate) fn of(&mut self, pid: i32) -> Result<&mut Infected> {
+        self.enter(pid)?;
+        self.inside
+            .get_mut(&pid)
+            .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no parasite"))
+    }
+
+    /// Whether a process could not be entered.
+    pub(crate) fn is_refused(&self, pid: i32) -> bool {
+        self.refused.contains_key(&pid)
+    }
+
+    /// Removes the parasite of a process, if it has one; none for a process without a leader.
+    fn cure(&mut self, pid: i32) -> Option<Result<Tracee>> {
+        if let Some(infected) = self.inside.remove(&pid) {
+            let cured = infected.cure();
+            return Some(cured.context(|| format!("letting process {pid} go")));
+        }
+        let outside = self.waiting.remove(&pid).or_else(|| self.refused.remove(&pid));
+        outside.map(Ok)
+    }
+
+    /// Waits for the end of a killed process.
+    fn bury(&mut self, pid: i32) -> Result<()> {
+        if let Some(infected) = self.inside.remove(&pid) {
+            infected.bury()?;
+        }
+        let outside = self.waiting.remove(&pid).or_else(|| self.refused.remove(&pid));
+        outside.map_or(Ok(()), |leader| leader.bury().map_err(Error::from))
+    }
+}
+
+/// A stopped tree whose leaders the context holds. Dropping it lets the further threads go.
 #[derive(Debug)]
 pub(crate) struct Infection {
     pub(crate) processes: Vec<Process>,
 }
 
-/// Enters every process that is not a zombie.
-///
-/// # Errors
-/// A process that cannot be entered, named; those entered before are cured when `dump` drops them.
-pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> Result<Infection> {
-    let mut processes: Vec<Process> = Vec::with_capacity(seized.processes.len());
-    let mut known = HashSet::with_capacity(seized.processes.len());
-    for (process, facts) in seized.processes.into_iter().zip(facts) {
-        let (pid, eye) = (process.pid, process.eye());
-        let statuses = facts.as_ref().map_or(&[][..], |facts| &facts.statuses);
-        let others = process.threads.iter().zip(statuses.iter().skip(1));
-        let ns_tids = others
-            .map(|(thread, status)| status.ns_pids.last().copied().unwrap_or(thread.tid()))
-            .collect();
-        let mut not_entered = None;
-        if let Some(leader) = process.leader {
-            match leader.infect() {
-                Ok(infected) => _ = dump.infected.borrow_mut().insert(pid, infected),
-                Err(failed) => {
-                    let error = Err::<(), _>(failed.error).context(|| format!("entering process {pid}"));
-                    dump.blockers.note_process(error)?;
-                    not_entered = Some(failed.tracee);
-                }
-            }
-        }
-        processes.push(Process {
-            pid,
-            eye,
-            lost: process.lost,
-            parent: known.contains(&process.stat.ppid).then_some(process.stat.ppid),
-            stat: process.stat,
-            state: process.state,
-            threads: RefCell::new(process.threads),
-            workers: RefCell::new(process.workers),
-            ns_tids,
-            not_entered,
-            facts,
-        });
-        known.insert(pid);
-    }
-    Ok(Infection { processes })
-}
-
 impl Infection {
-    /// Reads the seccomp filters of all threads.
-    ///
-    /// # Errors
-    /// The kernel will not tell.
-    pub(crate) fn read_seccomp(&self, dump: &Dump, seccomp: &Seccomp) -> Result<()> {
-        for process in &self.processes {
-            let statuses = process.facts.as_ref().map_or(&[][..], |facts| &facts.statuses);
-            let Some((leader, others)) = statuses.split_first() else {
-                continue;
-            };
-            if let Some(infected) = dump.infected.borrow().get(&process.pid) {
-                seccomp.read(infected.tracee(), leader.seccomp)?;
+    /// Of a stopped tree: hands its leaders to the context, which does not enter them yet.
+    pub(crate) fn of(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> Self {
+        let mut parasites = dump.parasites.borrow_mut();
+        let mut processes: Vec<Process> = Vec::with_capacity(seized.processes.len());
+        let mut known = HashSet::with_capacity(seized.processes.len());
+        for (process, facts) in seized.processes.into_iter().zip(facts) {
+            let (pid, eye) = (process.pid, process.eye());
+            let statuses = facts.as_ref().map_or(&[][..], |facts| &facts.statuses);
+            let others = process.threads.iter().zip(statuses.iter().skip(1));
+            let ns_tids = others
+                .map(|(thread, status)| status.ns_pids.last().copied().unwrap_or(thread.tid()))
+                .collect();
+            if let Some(leader) = process.leader {
+                parasites.waiting.insert(pid, leader);
             }
-            for (thread, status) in process.threads.borrow().iter().zip(others) {
-                seccomp.read(thread, status.seccomp)?;
-            }
+            processes.push(Process {
+                pid,
+                eye,
+                lost: process.lost,
+                parent: known.contains(&process.stat.ppid).then_some(process.stat.ppid),
+                stat: process.stat,
+                state: process.state,
+                threads: RefCell::new(process.threads),
+                workers: RefCell::new(process.workers),
+                ns_tids,
+                facts,
+            });
+            known.insert(pid);
         }
-        Ok(())
+        Self { processes }
     }
 
     /// Removes the parasites. All tasks are still stopped.
@@ -122,14 +183,7 @@ impl Infection {
         let leaders = self
             .processes
             .iter()
-            .map(|process| {
-                let infected = dump.infected.borrow_mut().remove(&process.pid)?;
-                Some(
-                    infected
-                        .cure()
-                        .context(|| format!("letting process {} go", process.pid)),
-                )
-            })
+            .map(|process| dump.parasites.borrow_mut().cure(process.pid))
             .collect();
         Cured {
             infection: self,
@@ -169,9 +223,7 @@ impl Infection {
             for thread in process.take_others() {
                 thread.bury()?;
             }
-            if let Some(infected) = dump.infected.borrow_mut().remove(&process.pid) {
-                infected.bury()?;
-            }
+            dump.parasites.borrow_mut().bury(process.pid)?;
         }
         Ok(())
     }

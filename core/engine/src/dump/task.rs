@@ -15,7 +15,6 @@ use super::context::Context as Dump;
 use super::extra;
 use super::facts::Facts;
 use super::landlock;
-use super::memory;
 use super::scheduling::Scheduling;
 use super::seccomp::Seccomp;
 use crate::arch;
@@ -313,7 +312,7 @@ fn thread_core(
         seccomp_mode: (status.seccomp != 0).then_some(status.seccomp.cast_signed()),
         seccomp_filter: seccomp.of(tid),
         comm: Some(status.name.clone()),
-        rseq_entry: rseq(tracee, tid)?,
+        rseq_entry: rseq(state),
         cg_set: Some(CG_SET),
         ..ThreadCoreEntry::default()
     };
@@ -331,22 +330,16 @@ fn thread_core(
     Ok((core, extra))
 }
 
-fn rseq(tracee: &Tracee, tid: i32) -> Result<Option<RseqEntry>> {
-    let Some(config) = tracee.rseq()?.filter(|config| config.address != 0) else {
-        return Ok(None);
-    };
-    // `rseq_cs` lies 8 bytes into `struct rseq`; a thread that stands in a critical section is sent to
-    // its abort handler by the restore, for which the section must be known.
-    let mut pointer = [0; 8];
-    memory::read(tid, config.address + 8, &mut pointer)
-        .context(|| format!("reading the rseq area of thread {tid} at {:#x}", config.address))?;
-    let section = u64::from_le_bytes(pointer);
-    Ok(Some(RseqEntry {
+fn rseq(state: &ThreadState) -> Option<RseqEntry> {
+    let (config, section) = state.rseq?;
+    Some(RseqEntry {
         rseq_abi_pointer: config.address,
         rseq_abi_size: config.size,
         signature: config.signature,
+        // A thread that stands in a critical section is sent to its abort handler by the restore, for which the
+        // section must be known.
         rseq_cs_pointer: (section != 0).then_some(section),
-    }))
+    })
 }
 
 fn credentials(status: &Status, info: &ThreadInfo, labels: Labels) -> CredsEntry {

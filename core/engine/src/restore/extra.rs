@@ -16,6 +16,7 @@ const ARCH_SET_CPUID: u64 = 0x1012;
 const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
 const ARCH_ENABLE_TAGGED_ADDR: u64 = 0x4002;
 const PR_SET_TSC: u64 = 26;
+const PR_SET_TIMERSLACK: u64 = 29;
 const PR_MCE_KILL: u64 = 33;
 const PR_MCE_KILL_SET: u64 = 1;
 const PR_GET_SPECULATION_CTRL: i32 = 52;
@@ -194,6 +195,9 @@ pub(crate) fn late(extra: &TaskExtra) -> Vec<Needed> {
 pub(crate) fn thread(extra: &ThreadExtra) -> Vec<Needed> {
     let prctl = |args: &[u64], step| call(libc::SYS_prctl, args, step);
     let mut calls = Vec::new();
+    if let Some(slack) = extra.timer_slack {
+        calls.push(prctl(&[PR_SET_TIMERSLACK, slack], step::TIMER_SLACK));
+    }
     if let Some(policy) = extra.mce_kill {
         calls.push(prctl(
             &[PR_MCE_KILL, PR_MCE_KILL_SET, policy.into()],
