@@ -17,8 +17,10 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 /// Bytes populated by one call, so that a signal is not kept waiting for long.
 const POPULATE_STEP: usize = 16 << 20;
 
-/// From this length on a second thread helps.
-const WORTH_SHARING: usize = 4 * POPULATE_STEP;
+/// A thread is worth starting for so much.
+const WORTH_SHARING: usize = 2 * POPULATE_STEP;
+/// More threads than this get into each other's way.
+const MAX_THREADS: usize = 8;
 
 /// A shared, writable mapping of a part of a file.
 #[derive(Debug)]
@@ -67,12 +69,14 @@ impl SharedMap {
         }
     }
 
-    /// By two threads where there is much to do: most of it is clearing pages.
+    /// By several threads where there is much to do: most of it is clearing pages.
     fn populate(&self) -> Result<(), Errno> {
         let length = self.length.get();
-        if length < WORTH_SHARING {
+        if length < 2 * WORTH_SHARING {
             return self.populate_part(0, length);
         }
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = threads.min(length / WORTH_SHARING).min(MAX_THREADS);
         let next = AtomicUsize::new(0);
         let work = || loop {
             let from = next.fetch_add(POPULATE_STEP, AcqRel);
@@ -82,11 +86,14 @@ impl SharedMap {
             self.populate_part(from, length.min(from + POPULATE_STEP))?;
         };
         std::thread::scope(|scope| {
-            // Without a second thread one does it all.
-            let other = std::thread::Builder::new().spawn_scoped(scope, work);
-            let first = work();
-            let second = other.map_or(Ok(()), |other| other.join().unwrap_or(Err(Errno::EFAULT)));
-            first.and(second)
+            // Without another thread one does it all.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+            let others: Vec<_> = (1..threads).filter_map(spawn).collect();
+            let mut result = work();
+            for other in others {
+                result = result.and(other.join().unwrap_or(Err(Errno::EFAULT)));
+            }
+            result
         })
     }
 

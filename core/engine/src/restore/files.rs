@@ -37,14 +37,14 @@ impl FileTable {
             slots: restore.set.files.keys().copied().zip(0..).collect(),
             ..Self::default()
         };
+        let mut by_type: HashMap<u32, Vec<&FileRecord>> = HashMap::new();
+        for record in restore.set.files.values() {
+            by_type.entry(record.fd_type).or_default().push(record);
+        }
         for (kind, numbers) in restore.kinds.file_kinds() {
-            let records: Vec<FileRecord> = restore
-                .set
-                .files
-                .values()
-                .filter(|r| numbers.contains(&r.fd_type))
-                .cloned()
-                .collect();
+            let of_kind = numbers.iter().filter_map(|number| by_type.get(number)).flatten();
+            let mut records: Vec<FileRecord> = of_kind.copied().cloned().collect();
+            records.sort_by_key(|record| record.id);
             let plans = restore
                 .kinds
                 .file(kind)?

@@ -490,7 +490,15 @@ fn check_tree(entries: &[PstreeEntry]) -> Result<()> {
 /// Reads the files of all kinds: `files.img`, and the images that older sets have instead.
 fn read_files(dir: &ImageDir) -> Result<BTreeMap<u32, FileRecord>> {
     let mut files = BTreeMap::new();
-    for file in dir.read_all::<FileEntry>(&magic::FILES, 0)? {
+    let mut image = dir.open_image_if_exists(&magic::FILES, 0)?;
+    let mut next = || match &mut image {
+        // One by one: decoded they are large.
+        Some(image) => image
+            .next_entry::<FileEntry>()
+            .map_err(|error| dir.frame_error(error)),
+        None => Ok(None),
+    };
+    while let Some(file) = next()? {
         let record = FileRecord {
             id: file.id,
             fd_type: file.r#type.cast_unsigned(),

@@ -11,13 +11,14 @@ use super::memory::World;
 use super::sys;
 use super::vma::PAGE;
 use crate::error::{Context, Error, Result};
+use crate::parallel;
 
 /// Most ranges of one call.
 const MAX_RANGES: usize = 1024;
 /// Most bytes of one call: the unit of work of a thread.
 const BATCH: u64 = 8 << 20;
-/// From this many bytes on two threads read.
-const PARALLEL: u64 = 64 << 20;
+/// A thread is worth starting for so many bytes.
+const PARALLEL: u64 = 32 << 20;
 /// Ranges from this length on are populated by one call before they are read into.
 const POPULATE: u64 = 64 << 10;
 /// Bytes compared at a time.
@@ -178,7 +179,9 @@ fn push(batches: &mut Vec<Batch>, at: u64, part: &Part) {
 
 fn read_all(batches: &[Batch], files: &[RawFd], threads: bool) -> Result<()> {
     let total: u64 = batches.iter().map(|batch| batch.length).sum();
-    if !threads || total < PARALLEL {
+    let worth = usize::try_from(total / PARALLEL).unwrap_or(usize::MAX);
+    let threads = if threads { parallel::threads().min(worth) } else { 1 };
+    if threads <= 1 {
         return batches.iter().try_for_each(|batch| read(batch, files));
     }
     let next = AtomicUsize::new(0);
@@ -189,12 +192,15 @@ fn read_all(batches: &[Batch], files: &[RawFd], threads: bool) -> Result<()> {
         Ok(())
     };
     std::thread::scope(|scope| {
-        let other = scope.spawn(work);
-        let mine = work();
-        let other = other
-            .join()
-            .unwrap_or_else(|_| Err(Error::Task("a thread that fills memory panicked".into())));
-        mine.and(other)
+        // Without another thread this one does it all.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads).filter_map(spawn).collect();
+        let mut result = work();
+        for other in others {
+            let panicked = |_| Err(Error::Task("a thread that fills memory panicked".into()));
+            result = result.and(other.join().unwrap_or_else(panicked));
+        }
+        result
     })
 }
 

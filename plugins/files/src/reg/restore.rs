@@ -162,6 +162,10 @@ fn check(
 /// Whether a path is that of a terminal of a pair, whose node is there when the pair is.
 fn is_terminal(path: &Path) -> bool {
     const DEVPTS: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x1cd1);
+    let named = |name: &str| name == "ptmx" || name.bytes().all(|byte| byte.is_ascii_digit());
+    if !path.file_name().and_then(|name| name.to_str()).is_some_and(named) {
+        return false;
+    }
     let folder = path.parent().map(nix::sys::statfs::statfs);
     path.starts_with("/dev/pts")
         || folder.is_some_and(|stat| stat.is_ok_and(|s| s.filesystem_type() == DEVPTS))
