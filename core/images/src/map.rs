@@ -14,11 +14,11 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-/// Bytes populated by one call, so that a signal is not kept waiting for long.
-const POPULATE_STEP: usize = 16 << 20;
+/// Bytes populated by one call, so that a signal is not kept waiting for long and threads end at about the same time.
+const POPULATE_STEP: usize = 4 << 20;
 
 /// A thread is worth starting for so much.
-const WORTH_SHARING: usize = 2 * POPULATE_STEP;
+const WORTH_SHARING: usize = 8 * POPULATE_STEP;
 /// More threads than this get into each other's way.
 const MAX_THREADS: usize = 8;
 

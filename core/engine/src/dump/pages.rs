@@ -19,6 +19,8 @@ use crate::proc::Status;
 
 /// Memory below this is not worth making room for ahead: a freeze is over sooner.
 const WORTH_RESERVING: u64 = 1 << 20;
+/// A thread is worth starting to look at so many processes.
+const WORTH_A_THREAD: usize = 16;
 /// Room beyond what the counters say: they are not exact, and leave out pages such as the vdso's.
 const SLACK: u64 = 2 << 20;
 /// The copying is shared out in parts of about this size.
@@ -37,13 +39,12 @@ impl Room {
     /// The disk is full.
     pub(crate) fn reserve(&mut self, dump: &Dump, pids: &[i32]) -> Result<()> {
         let began = Instant::now();
-        let mut buffer = Vec::new();
-        for &pid in pids {
+        let bytes = parallel::map(pids, WORTH_A_THREAD, |&pid| {
             // One that ends meanwhile needs none.
-            let Ok(status) = Status::read(pid, pid, &mut buffer) else {
-                continue;
-            };
-            let bytes = (status.rss_anon + status.swap).next_multiple_of(PAGE);
+            Status::read(pid, pid, &mut Vec::new())
+                .map_or(0, |status| (status.rss_anon + status.swap).next_multiple_of(PAGE))
+        });
+        for (&pid, bytes) in pids.iter().zip(bytes) {
             if bytes >= WORTH_RESERVING {
                 let writer = PagesWriter::create(&dump.images, dump.next_pages_id(), bytes + SLACK)?;
                 self.0.insert(pid, writer);

@@ -21,6 +21,8 @@ const WORTH: usize = 4;
 /// Descriptors of a process that are looked at. Those behind them are mostly more of the same; a plugin that is
 /// needed for one of another sort is started when it is met.
 const DESCRIPTORS: usize = 256;
+/// Processes that are looked at, spread over the tree, for the same reason.
+const PROCESSES: usize = 128;
 /// Bytes of a list of mappings that are looked at, for the same reason: a few hundred mappings.
 const MAPPINGS: u64 = 32 << 10;
 
@@ -51,7 +53,12 @@ pub(crate) fn look(root: i32) -> Result<Survey> {
     }
     let mut survey = Survey::default();
     let mut sorts = HashSet::new();
-    for seen in parallel::map(&eyes, WORTH, |&eye| of_process(eye)) {
+    let sample: Vec<i32> = eyes
+        .iter()
+        .copied()
+        .step_by(eyes.len().div_ceil(PROCESSES).max(1))
+        .collect();
+    for seen in parallel::map(&sample, WORTH, |&eye| of_process(eye)) {
         for (key, query) in seen.sorts {
             if sorts.insert(key) {
                 survey.queries.push(query);
@@ -93,12 +100,8 @@ fn files(pid: i32, sorts: &mut HashMap<Sort, FileQuery>) {
     let Ok(dir) = File::open(format!("/proc/{pid}/fd")) else {
         return;
     };
-    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return;
-    };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    for name in names.take(DESCRIPTORS) {
-        let Ok(fd) = name.parse() else { continue };
+    for fd in numbers(pid, &dir) {
+        let name = fd.to_string();
         let Ok(link) = readlinkat(&dir, name.as_str()) else {
             continue;
         };
@@ -128,6 +131,24 @@ fn files(pid: i32, sorts: &mut HashMap<Sort, FileQuery>) {
             .entry(key)
             .or_insert_with(|| FileQuery::seen(pid, fd, link, mode, rdev));
     }
+}
+
+/// The numbers of the first descriptors of a process, or what they probably are.
+fn numbers(pid: i32, dir: &File) -> Vec<i32> {
+    // The length of the folder is their number since Linux 6.2. To list the folder makes the kernel form a file for
+    // each of them.
+    let count = dir.metadata().map_or(0, |folder| folder.len());
+    if count > DESCRIPTORS as u64 {
+        return (0..DESCRIPTORS as i32).collect();
+    }
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter_map(|name| name.parse().ok())
+        .take(DESCRIPTORS)
+        .collect()
 }
 
 fn mapping_names(pid: i32, names: &mut HashSet<Vec<u8>>) {

@@ -180,7 +180,11 @@ fn push(batches: &mut Vec<Batch>, at: u64, part: &Part) {
 fn read_all(batches: &[Batch], files: &[RawFd], threads: bool) -> Result<()> {
     let total: u64 = batches.iter().map(|batch| batch.length).sum();
     let worth = usize::try_from(total / PARALLEL).unwrap_or(usize::MAX);
-    let threads = if threads { parallel::threads().min(worth) } else { 1 };
+    let threads = if threads {
+        parallel::threads().min(worth)
+    } else {
+        1
+    };
     if threads <= 1 {
         return batches.iter().try_for_each(|batch| read(batch, files));
     }
