@@ -158,8 +158,18 @@ impl Snapshot {
     }
 }
 
-/// A thread of the tree that is traced.
+/// A thread of the tree that is traced, but for those that the tree traces itself.
 fn traced(root: Pid) -> Option<String> {
+    let mut tree = vec![root];
+    let mut index = 0;
+    while let Some(&pid) = tree.get(index) {
+        tree.extend(children(pid));
+        index += 1;
+    }
+    tree.iter().find_map(|&pid| traced_from_outside(pid, &tree))
+}
+
+fn traced_from_outside(root: Pid, tree: &[Pid]) -> Option<String> {
     for tid in numbers(&format!("/proc/{root}/task")) {
         let Ok(status) = fs::read_to_string(format!("/proc/{root}/task/{tid}/status")) else {
             // It has ended since.
@@ -172,14 +182,18 @@ fn traced(root: Pid) -> Option<String> {
                 .unwrap_or("")
                 .trim()
         };
-        if field("TracerPid:") != "0" {
-            return Some(format!("thread {tid} is traced by {}", field("TracerPid:")));
+        let tracer = field("TracerPid:");
+        if tracer.parse().is_ok_and(|tracer| tree.contains(&tracer)) {
+            continue;
+        }
+        if tracer != "0" {
+            return Some(format!("thread {tid} is traced by {tracer}"));
         }
         if field("State:").starts_with('t') {
             return Some(format!("thread {tid} is in a tracing stop"));
         }
     }
-    children(root).into_iter().find_map(traced)
+    None
 }
 
 fn shorten(text: &str) -> String {

@@ -51,6 +51,7 @@ motions! {
     tcp (.option("--tcp-established")),
     thread_storm,
     timers,
+    tracer (.refused_at_times("is already traced by process")),
     unix_rights,
     unix_stream,
 }

@@ -151,7 +151,7 @@ impl Infection {
         let mut parasites = dump.parasites.borrow_mut();
         let mut processes: Vec<Process> = Vec::with_capacity(seized.processes.len());
         let mut known = HashSet::with_capacity(seized.processes.len());
-        for (process, facts) in seized.processes.into_iter().zip(facts) {
+        for (process, facts) in seized.into_processes().into_iter().zip(facts) {
             let (pid, eye) = (process.pid, process.eye());
             let statuses = facts.as_ref().map_or(&[][..], |facts| &facts.statuses);
             let others = process.threads.iter().zip(statuses.iter().skip(1));
@@ -229,7 +229,7 @@ impl Infection {
     }
 }
 
-/// A stopped tree without parasites. Dropping it lets every task go on as it was.
+/// A stopped tree without parasites.
 #[derive(Debug)]
 pub(crate) struct Cured {
     infection: Infection,
@@ -244,15 +244,15 @@ impl Cured {
     /// The first process that could not be cured or let go; the others are, all the same.
     pub(crate) fn release(self, stopped: bool) -> Result<()> {
         let mut result = Ok(());
-        for (process, leader) in self.infection.processes.iter().zip(self.leaders) {
+        // Children first: one that traces another is not let go while that is still traced by us.
+        for (process, leader) in self.infection.processes.iter().zip(self.leaders).rev() {
             let Some(leader) = leader else { continue };
             if stopped && process.state == State::Alive {
                 stop(process.pid);
             }
             let released = leader.and_then(|leader| {
-                leader
-                    .detach()
-                    .context(|| format!("letting process {} go", process.pid))
+                // By then others may have ended it.
+                Tracee::detach_all([leader]).context(|| format!("letting process {} go", process.pid))
             });
             result = result.and(released);
             let threads = Tracee::detach_all(process.take_others());
