@@ -26,8 +26,9 @@ const SMALL: usize = 256;
 const KEPT: usize = 33;
 /// The room of the largest buffer, which may be the last one that is allocated.
 const LAST_PIECE: usize = 3584;
-/// Pieces that fill buffers of which none is kept, of just as much as the limit allows before the last one.
-const LARGE: [usize; 7] = [LAST_PIECE, LAST_PIECE, LAST_PIECE, 512, 512, 512, 512];
+/// Pieces that come after a first one of [`LAST_PIECE`] and fill buffers of which none is kept. Behind them one more of the
+/// largest is allowed, also while the kernel has not yet let go of the small one that is left over.
+const LARGE: [usize; 5] = [LAST_PIECE, LAST_PIECE, LAST_PIECE, 512, 512];
 /// Less than this fits in any case.
 const FITS: usize = 8 << 10;
 /// How long the kernel may take to move bytes on.
