@@ -219,6 +219,8 @@ fn work() {
     client.tasks_are_held().unwrap();
     assert_eq!(client.files().unwrap(), [1, u32::MAX]);
     client.early_thread(9).unwrap();
+    let results = client.remote_calls(&[call.clone(), call.clone()]).unwrap();
+    assert_eq!(results.len(), 2);
     let remote = format!("remote {call:?}");
     let memory = format!("dump_memory {} 9 {}", u64::MAX, 1_u64 << 40);
     let expected = [
@@ -236,6 +238,8 @@ fn work() {
         "held",
         "files",
         "early 9",
+        &remote,
+        &remote,
     ];
     assert_eq!(*recorder.0.borrow(), expected);
 }

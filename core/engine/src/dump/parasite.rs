@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 
 use criu_infect::Tracee;
 
@@ -26,7 +27,7 @@ pub(crate) struct Process {
     pub(crate) stat: Stat,
     pub(crate) state: State,
     /// The other threads.
-    pub(crate) threads: RefCell<Vec<Tracee>>,
+    pub(crate) threads: Rc<RefCell<Vec<Tracee>>>,
     /// Threads that the kernel has made in the process for its own work.
     pub(crate) workers: RefCell<Vec<Tracee>>,
     /// The ids of its other threads as the process itself sees them.
@@ -64,7 +65,7 @@ pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> 
         let (pid, eye) = (process.pid, process.eye());
         let statuses = facts.as_ref().map_or(&[][..], |facts| &facts.statuses);
         let others = process.threads.iter().zip(statuses.iter().skip(1));
-        let ns_tids = others
+        let ns_tids: Vec<i32> = others
             .map(|(thread, status)| status.ns_pids.last().copied().unwrap_or(thread.tid()))
             .collect();
         let mut not_entered = None;
@@ -78,6 +79,8 @@ pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> 
                 }
             }
         }
+        let threads = Rc::new(RefCell::new(process.threads));
+        dump.know_threads(pid, &threads, &ns_tids);
         processes.push(Process {
             pid,
             eye,
@@ -85,7 +88,7 @@ pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> 
             parent: known.contains(&process.stat.ppid).then_some(process.stat.ppid),
             stat: process.stat,
             state: process.state,
-            threads: RefCell::new(process.threads),
+            threads,
             workers: RefCell::new(process.workers),
             ns_tids,
             not_entered,
