@@ -201,20 +201,6 @@ fn refused_file_system_in_the_making() {
 }
 
 #[test]
-fn refused_ring() {
-    refused_for("refused/io_uring", "descriptor 3", "a ring of io_uring_setup(2)");
-}
-
-#[test]
-fn refused_mapped_ring() {
-    refused_for(
-        "refused/io_uring_mapped",
-        "mapping",
-        "a ring of io_uring_setup(2)",
-    );
-}
-
-#[test]
 fn refused_map_per_processor() {
     refused_for("refused/bpf_percpu", "fd 3", "an array per processor");
 }
@@ -310,6 +296,11 @@ fn without_plugin_bpf() {
 #[test]
 fn without_plugin_tun() {
     refused_without("tun", "tun/tap", "tun", "descriptor 3");
+}
+
+#[test]
+fn without_plugin_io_uring() {
+    refused_without("io_uring", "io_uring/used", "io_uring", "mapping");
 }
 
 #[test]

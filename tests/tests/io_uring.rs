@@ -1,0 +1,32 @@
+//! Rings of io_uring(7).
+criu_tests::guests! {
+    io_uring {
+        awaited,
+        both_long,
+        buffers,
+        cqe32,
+        defer,
+        disabled,
+        files,
+        forked,
+        fresh,
+        iopoll,
+        issuer_thread,
+        large,
+        no_array,
+        no_array_cqe32,
+        no_array_long,
+        polled,
+        registered,
+        single,
+        sized,
+        sqe128,
+        sqpoll,
+        sqpoll_shared,
+        two,
+        unconsumed,
+        unsubmitted,
+        used,
+        worn,
+    }
+}
