@@ -189,6 +189,15 @@ pub trait Services {
     fn remote_calls(&self, calls: &[RemoteCall]) -> Result<Vec<RemoteResult>> {
         calls.iter().map(|call| self.remote_call(call)).collect()
     }
+
+    /// Dump: lets the threads go on that the kernel has made in a process for its own work, or has them stand still
+    /// again, as they do otherwise. They may be needed for what the process waits for to be done.
+    ///
+    /// # Errors
+    /// No such process, or a thread does not stop; or the host does not dump, or is older.
+    fn let_workers(&self, _pid: i32, _go: bool) -> Result<()> {
+        Err(Error::unsupported("service let_workers"))
+    }
 }
 
 /// The host, as a callback sees it.

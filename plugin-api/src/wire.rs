@@ -77,6 +77,7 @@ pub mod service {
     pub const FILES: u32 = 24;
     pub const EARLY_THREAD: u32 = 25;
     pub const REMOTE_CALLS: u32 = 26;
+    pub const LET_WORKERS: u32 = 27;
 }
 
 macro_rules! messages {
@@ -195,6 +196,8 @@ messages! {
     SlotsReply { #[prost(message, repeated, tag = "1")] slots: Vec<Slot>, }
     /// `Services::files`.
     IdsReply { #[prost(uint32, repeated, tag = "1")] ids: Vec<u32>, }
+    /// `Services::let_workers`.
+    WorkersRequest { #[prost(int32, tag = "1")] pid: i32, #[prost(bool, tag = "2")] go: bool, }
     /// `Services::remote_calls`.
     CallsRequest { #[prost(message, repeated, tag = "1")] calls: Vec<RemoteCall>, }
     /// Its answer, in the order of the calls.

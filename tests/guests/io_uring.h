@@ -103,8 +103,10 @@ static inline void ring_submit(struct ring *r)
 /* Waits for the next completion, and takes it: its mark must be that; its result. */
 static inline int ring_take(struct ring *r, uint64_t mark)
 {
+	/* A dump may interrupt it, as a signal would. */
 	while (__atomic_load_n(r->cq_tail, __ATOMIC_ACQUIRE) == r->taken)
-		OK(ring_enter(r, 0, 1, IORING_ENTER_GETEVENTS));
+		if (ring_enter(r, 0, 1, IORING_ENTER_GETEVENTS) < 0 && errno != EINTR)
+			FAIL("io_uring_enter: %s", strerror(errno));
 	struct io_uring_cqe *cqe = (void *)(r->cqes + (r->taken & (r->cq_entries - 1)) * r->cqe);
 	EQ(cqe->user_data, mark);
 	int result = cqe->res;

@@ -25,6 +25,7 @@ criu_tests::guests! {
         sqpoll_shared,
         two,
         unconsumed,
+        unmapped,
         unsubmitted,
         used,
         worn,

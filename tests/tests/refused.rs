@@ -70,22 +70,37 @@ fn ring(guest: &str, words: &[&str]) {
 
 #[test]
 fn ring_with_a_request_that_never_ends() {
-    ring("forever", &["fd 3", "1 requests are in flight, 1 of them for files", "--timeout"]);
+    ring(
+        "forever",
+        &[
+            "fd 3",
+            "1 request in flight, among them 1 request for a file",
+            "--timeout",
+        ],
+    );
 }
 
 #[test]
 fn ring_with_a_far_time() {
-    ring("time", &["fd 3", "1 requests are in flight"]);
+    ring("time", &["fd 3", "1 request in flight"]);
 }
 
 #[test]
 fn ring_with_an_eventfd() {
-    ring("eventfd", &["fd 3", "an eventfd is registered", "unregister it first"]);
+    ring(
+        "eventfd",
+        &["fd 3", "an eventfd is registered", "unregister it first"],
+    );
 }
 
 #[test]
 fn ring_with_restrictions() {
     ring("restricted", &["fd 3", "restrictions are registered"]);
+}
+
+#[test]
+fn ring_with_a_personality() {
+    ring("personality", &["fd 3", "names a personality"]);
 }
 
 #[test]
@@ -115,17 +130,31 @@ fn ring_with_a_silent_request() {
 
 #[test]
 fn ring_with_a_file_that_is_closed() {
-    ring("closed_file", &["fd 3", "registered file 0", "/scratch", "keep the descriptor open"]);
+    ring(
+        "closed_file",
+        &[
+            "fd 3",
+            "registered file 0",
+            "/scratch",
+            "keep the descriptor open",
+        ],
+    );
 }
 
 #[test]
 fn ring_with_one_of_two_files() {
-    ring("same_file", &["fd 3", "registered file 0", "/scratch", "one of several"]);
+    ring(
+        "same_file",
+        &["fd 3", "registered file 0", "/scratch", "one of several"],
+    );
 }
 
 #[test]
 fn ring_of_unknown_shape() {
-    ring("unknown_size", &["fd 3", "64 or 128 bytes", "io_uring.request-size=64"]);
+    ring(
+        "unknown_size",
+        &["fd 3", "64 or 128 bytes", "io_uring.request-size=64"],
+    );
 }
 
 #[test]

@@ -133,10 +133,17 @@ impl Batch {
         if self.answers.iter().any(|answers| !answers.is_empty()) {
             target.read_mem(self.scratch.start, &mut self.memory)?;
         }
-        let results = self.calls.iter().zip(&self.answers).map(|(call, answers)| RemoteResult {
-            value: call.result,
-            data: answers.iter().map(|at| self.memory[at.clone()].to_vec()).collect(),
-        });
+        let results = self
+            .calls
+            .iter()
+            .zip(&self.answers)
+            .map(|(call, answers)| RemoteResult {
+                value: call.result,
+                data: answers
+                    .iter()
+                    .map(|at| self.memory[at.clone()].to_vec())
+                    .collect(),
+            });
         Ok(results.collect())
     }
 }

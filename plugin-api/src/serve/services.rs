@@ -8,9 +8,9 @@ use crate::abi::HostCall;
 use crate::host::Services;
 use crate::message::{FileRecord, FileTarget, RemoteCall, RemoteResult, Slot, TaskInfo};
 use crate::wire::{
-    Bytes, CallsReply, CallsRequest, Empty, FdRequest, IdsReply, ImageRequest, LogRequest, Maybe, MaybeText, MemoryRequest,
-    NamespaceRequest, Number, OpenPathRequest, OptionRequest, SlotsReply, TasksReply, Text, Texts, decode,
-    service,
+    Bytes, CallsReply, CallsRequest, Empty, FdRequest, IdsReply, ImageRequest, LogRequest, Maybe, MaybeText,
+    MemoryRequest, NamespaceRequest, Number, OpenPathRequest, OptionRequest, SlotsReply, TasksReply, Text,
+    Texts, WorkersRequest, decode, service,
 };
 use crate::{Error, Result};
 
@@ -209,6 +209,11 @@ impl Services for ServicesClient {
         };
         Ok(self.call::<CallsReply>(service::REMOTE_CALLS, &request)?.results)
     }
+
+    fn let_workers(&self, pid: i32, go: bool) -> Result<()> {
+        self.call::<Empty>(service::LET_WORKERS, &WorkersRequest { pid, go })
+            .map(drop)
+    }
 }
 
 /// Answers a call of a plugin with the services of the host.
@@ -236,6 +241,10 @@ pub fn serve_service(services: &dyn Services, number: u32, request: &[u8]) -> Re
             results: services.remote_calls(&decode::<CallsRequest>(request)?.calls)?,
         }
         .encode_to_vec()),
+        service::LET_WORKERS => {
+            let asked: WorkersRequest = decode(request)?;
+            services.let_workers(asked.pid, asked.go).map(|()| Vec::new())
+        }
         other => Err(Error::unsupported(format!("service {other} of the host"))),
     }
 }

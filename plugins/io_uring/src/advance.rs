@@ -52,7 +52,10 @@ impl Tail {
             .context(|| "writing to the memory of a ring")?;
         let result = sys::enter_ring(&self.local, 0, 0, enter::SQ_WAKEUP);
         if result < 0 {
-            return Err(Error::new(format!("waking the thread of a ring: {}", said(result))));
+            return Err(Error::new(format!(
+                "waking the thread of a ring: {}",
+                said(result)
+            )));
         }
         Ok(())
     }
@@ -65,7 +68,8 @@ impl<'a> Ring<'a> {
         let layout = Layout::of(entry.sq_entries, entry.cq_entries, entry.setup)
             .context(|| "making a ring of its size")?;
         let memory = Memory::map(&local, sys::OFF_SQ_RING, layout.rings()).context(|| "mapping it")?;
-        let requests = Memory::map(&local, sys::OFF_SQES, layout.sqes()).context(|| "mapping its requests")?;
+        let requests =
+            Memory::map(&local, sys::OFF_SQES, layout.sqes()).context(|| "mapping its requests")?;
         Ok(Self {
             host,
             entry,
@@ -139,7 +143,10 @@ impl<'a> Ring<'a> {
             return self.set_cq_head(0);
         }
         if all >= LONG_WORK {
-            let text = format!("making {all} requests to restore the ring of pid {}, fd {}", entry.pid, self.fd);
+            let text = format!(
+                "making {all} requests to restore the ring of pid {}, fd {}",
+                entry.pid, self.fd
+            );
             self.host.progress(&text);
         }
         let array: Vec<u8> = match self.layout.array() {
@@ -147,7 +154,9 @@ impl<'a> Ring<'a> {
             _ => (0..entry.sq_entries).flat_map(u32::to_ne_bytes).collect(),
         };
         let writing = || "writing requests";
-        self.memory.write(self.layout.array().0, &array).context(writing)?;
+        self.memory
+            .write(self.layout.array().0, &array)
+            .context(writing)?;
         let mut tail = 0;
         if silent > 0 {
             self.requests.write(0, &self.nops(SKIP)).context(writing)?;
@@ -156,7 +165,9 @@ impl<'a> Ring<'a> {
         }
         self.requests.write(0, &self.nops(0)).context(writing)?;
         let room = |done: u32| {
-            let head = self.set_cq_head(done).and_then(|()| self.load(self.layout.params.cq.head))?;
+            let head = self
+                .set_cq_head(done)
+                .and_then(|()| self.load(self.layout.params.cq.head))?;
             Ok(entry.cq_entries.saturating_sub(done.wrapping_sub(head)))
         };
         self.submit_all(entry.cq_tail.into(), &mut tail, room)?;

@@ -10,7 +10,7 @@ use crate::ring::refuse;
 /// Seconds, by measurement: for a request, for a call of this process, and for one in a thread of the tree.
 const REQUEST: f64 = 0.1e-6;
 const CALL: f64 = 0.5e-6;
-const REMOTE_CALL: f64 = 20e-6;
+const REMOTE_CALL: f64 = 40e-6;
 /// What is allowed by default.
 pub(crate) const LONGEST: u32 = 120;
 

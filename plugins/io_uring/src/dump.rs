@@ -188,6 +188,13 @@ impl Dump {
                 "dump the program before it uses multishot requests or IORING_OP_SEND_ZC on this ring",
             ));
         }
+        if has_personality(&entry, &layout) {
+            return Err(refuse(
+                "a request in it names a personality (IORING_REGISTER_PERSONALITY), whose credentials the kernel does \
+                 not give",
+                "have the program unregister its personalities, and clear or use the requests that named one",
+            ));
+        }
         Ok(Saved {
             object: object.to_owned(),
             ring,
@@ -218,6 +225,11 @@ impl Dump {
                 deadline
             }
         };
+        let mut at_work = Workers {
+            host,
+            ring,
+            go: false,
+        };
         loop {
             let info = ring.info()?;
             if info.overflow > 0 {
@@ -228,8 +240,14 @@ impl Dump {
             }
             let outstanding = outstanding(ring, &info)?;
             let in_step = info.sq_head == info.cached_sq_head && info.cq_tail == info.cached_cq_tail;
-            if outstanding == 0 && info.polls == 0 && in_step {
+            let idle = outstanding == 0 && info.polls == 0 && in_step;
+            if idle && !at_work.go {
                 return Ok(info);
+            }
+            if idle {
+                // And once more, when nobody can move it any more.
+                at_work.set(false)?;
+                continue;
             }
             if outstanding < 0 {
                 return Err(refuse(
@@ -244,6 +262,7 @@ impl Dump {
             if Instant::now() >= deadline {
                 return Err(in_flight(outstanding, &info));
             }
+            at_work.set(true)?;
             run_threads(host, ring, found)?;
             sys::await_ring(ring.as_fd(), LOOK_AGAIN).context(|| "waiting for its requests")?;
         }
@@ -257,7 +276,10 @@ impl Dump {
             .iter()
             .find(|mapping| all.iter().all(|saved| saved.entry.inode != mapping.inode))
         {
-            let object = format!("pid {}, mapping {:#x} of a ring of io_uring", lost.pid, lost.start);
+            let object = format!(
+                "pid {}, mapping {:#x} of a ring of io_uring",
+                lost.pid, lost.start
+            );
             return Err(refuse(
                 "no process has a descriptor of it any more",
                 "have the program keep its descriptor",
@@ -294,6 +316,16 @@ fn completions<'a>(entry: &'a RingEntry, layout: &Layout) -> impl Iterator<Item 
     each.filter_map(|cqe| Some(u32::from_ne_bytes(cqe.get(12..16)?.try_into().ok()?)))
 }
 
+/// Whether any request, done or not, has a personality. Some kernels tell nothing else of them.
+fn has_personality(entry: &RingEntry, layout: &Layout) -> bool {
+    let mut each = entry.sqes.chunks_exact(layout.sqe);
+    each.any(|request| {
+        request
+            .get(42..44)
+            .is_some_and(|personality| personality != [0, 0])
+    })
+}
+
 /// Requests that have been taken and have no completion; less than none when there were more completions.
 fn outstanding(ring: &Ring, info: &FdInfo) -> Result<i32> {
     let layout = Layout::of(info.sq_entries, info.cq_entries, 0).context(|| "making a ring of its size")?;
@@ -306,20 +338,51 @@ fn outstanding(ring: &Ring, info: &FdInfo) -> Result<i32> {
 
 fn in_flight(outstanding: i32, info: &FdInfo) -> Error {
     let remedy = "dump again when the program waits for nothing, or wait longer with --timeout";
-    if outstanding == 0 {
-        let what = format!("{} requests wait for files to become ready", info.polls);
-        return refuse(what, remedy);
-    }
-    let polls = match info.polls {
-        0 => String::new(),
-        polls => format!(", {polls} of them for files to become ready"),
-    };
-    refuse(
-        format!(
-            "{outstanding} requests are in flight{polls}, or were completed without a word (IOSQE_CQE_SKIP_SUCCESS)"
+    let requests = |count: usize| if count == 1 { "request" } else { "requests" };
+    let waiting = format!(
+        "{} {} for a file to become ready",
+        info.polls,
+        requests(info.polls)
+    );
+    let what = match usize::try_from(outstanding) {
+        Ok(count) if count > 0 && info.polls > 0 => {
+            format!("{count} {} in flight, among them {waiting}", requests(count))
+        }
+        Ok(count) if count > 0 => format!(
+            "{count} {} in flight, or completed without a word (IOSQE_CQE_SKIP_SUCCESS)",
+            requests(count)
         ),
-        remedy,
-    )
+        _ => format!("in flight: {waiting}"),
+    };
+    refuse(what, remedy)
+}
+
+/// The threads that the kernel has made for the requests of a ring; they stand still again when this is dropped.
+struct Workers<'a> {
+    host: &'a Host<'a>,
+    ring: &'a Ring,
+    go: bool,
+}
+
+impl Workers<'_> {
+    fn set(&mut self, go: bool) -> Result<()> {
+        if self.go == go {
+            return Ok(());
+        }
+        self.go = go;
+        self.ring
+            .users
+            .iter()
+            .try_for_each(|user| self.host.let_workers(user.task.pid, go))
+    }
+}
+
+impl Drop for Workers<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.set(false) {
+            tracing::warn!("after waiting for a ring of process {}: {error}", self.ring.pid);
+        }
+    }
 }
 
 /// Makes every thread that may have asked for something look at what came of it.
@@ -397,13 +460,18 @@ fn files_of(host: &Host<'_>, task: &TaskInfo, info: &FdInfo) -> Result<Vec<i32>>
     let mut files = vec![-1; info.file_slots as usize];
     for (slot, name) in &info.files {
         let candidates = by_name.get(name).map(Vec::as_slice).unwrap_or_default();
-        let one = candidates.first().filter(|first| candidates.iter().all(|other| other.1 == first.1));
+        let one = candidates
+            .first()
+            .filter(|first| candidates.iter().all(|other| other.1 == first.1));
         let place = files.get_mut(*slot as usize);
         let (Some(&(fd, _)), Some(place)) = (one, place) else {
             let name = String::from_utf8_lossy(name);
             let (what, remedy) = if candidates.is_empty() {
                 (
-                    format!("its registered file {slot}, `{name}`, is behind no descriptor of process {}", task.pid),
+                    format!(
+                        "its registered file {slot}, `{name}`, is behind no descriptor of process {}",
+                        task.pid
+                    ),
                     "have the program keep the descriptor open beside",
                 )
             } else {

@@ -78,7 +78,8 @@ impl FdInfo {
                 info.item(list, line.trim_ascii())?;
                 continue;
             }
-            let (name, value) = halves(line, b':').ok_or_else(|| format!("`{}` has no colon", shown(line)))?;
+            let (name, value) =
+                halves(line, b':').ok_or_else(|| format!("`{}` has no colon", shown(line)))?;
             let value = value.trim_ascii();
             let number = || number::<u32>(name, value);
             list = List::None;
@@ -237,7 +238,9 @@ fn buffer_of(text: &[u8]) -> Result<Option<(u64, u64)>, String> {
         let at = hexadecimal(at)?;
         at.checked_add(length).map(|_| (at, length))
     });
-    parsed.map(Some).ok_or_else(|| format!("a buffer is `{}`", shown(text)))
+    parsed
+        .map(Some)
+        .ok_or_else(|| format!("a buffer is `{}`", shown(text)))
 }
 
 /// A name without the `\OOO` that stand for bytes which would disturb the lines.
@@ -247,10 +250,14 @@ fn unescaped(name: &[u8]) -> Vec<u8> {
     while let Some((&first, behind)) = rest.split_first() {
         let octal = |digits: &[u8]| {
             digits.iter().try_fold(0_u32, |value, digit| {
-                (b'0'..=b'7').contains(digit).then(|| value * 8 + u32::from(digit - b'0'))
+                (b'0'..=b'7')
+                    .contains(digit)
+                    .then(|| value * 8 + u32::from(digit - b'0'))
             })
         };
-        let escaped = (first == b'\\').then(|| behind.get(..3).and_then(octal)).flatten();
+        let escaped = (first == b'\\')
+            .then(|| behind.get(..3).and_then(octal))
+            .flatten();
         match escaped.and_then(|value| u8::try_from(value).ok()) {
             Some(byte) => {
                 plain.push(byte);
@@ -295,7 +302,13 @@ mod tests {
             cached_sq_head: 15,
             cached_cq_tail: 1,
             requests: vec![Line { place: 3, long: true }],
-            completions: vec![Line { place: 7, long: false }, Line { place: 0, long: true }],
+            completions: vec![
+                Line {
+                    place: 7,
+                    long: false,
+                },
+                Line { place: 0, long: true },
+            ],
             sq_thread: None,
             file_slots: 9,
             files: vec![
@@ -310,9 +323,14 @@ mod tests {
         };
         assert_eq!(info, expected);
         assert_eq!((info.unsubmitted(), info.unconsumed()), (1, 2));
-        let other = TEXT.replace("SqThread:\t-1", "SqThread:\t77").replace("disabled", "enabled");
+        let other = TEXT
+            .replace("SqThread:\t-1", "SqThread:\t77")
+            .replace("disabled", "enabled");
         let other = FdInfo::parse(format!("{other}Personalities:\n  1\n").as_bytes()).unwrap();
-        assert_eq!((other.sq_thread, other.napi, other.personalities), (Some(77), true, true));
+        assert_eq!(
+            (other.sq_thread, other.napi, other.personalities),
+            (Some(77), true, true)
+        );
     }
 
     #[test]
@@ -352,7 +370,16 @@ mod tests {
             state ^= state << 17;
             (state % below as u64) as usize
         };
-        let pieces: [&[u8]; 8] = [b":", b"\n", b"\n ", b"0x", b"\\04", b"4294967295", b"\xff", b"<none>"];
+        let pieces: [&[u8]; 8] = [
+            b":",
+            b"\n",
+            b"\n ",
+            b"0x",
+            b"\\04",
+            b"4294967295",
+            b"\xff",
+            b"<none>",
+        ];
         for _ in 0..20_000 {
             let mut text = TEXT.as_bytes().to_vec();
             for _ in 0..=random(4) {
@@ -373,7 +400,12 @@ mod tests {
             assert!(info.sq_entries.is_power_of_two() && info.sq_entries <= MAX_SQ);
             assert!(info.cq_entries.is_power_of_two() && info.cq_entries <= MAX_CQ);
             assert!(info.files.iter().all(|(slot, _)| *slot < info.file_slots));
-            assert!(info.buffers.iter().flatten().all(|(at, length)| at.checked_add(*length).is_some()));
+            assert!(
+                info.buffers
+                    .iter()
+                    .flatten()
+                    .all(|(at, length)| at.checked_add(*length).is_some())
+            );
         }
     }
 }

@@ -48,8 +48,14 @@ impl Wanted {
         let mapped = match failed.and_then(|at| Some((holes.get(at)?, closed.get(at)?))) {
             None => self.choose(host),
             Some((hole, result)) => {
-                let error = format!("taking {:#x}-{:#x} for a moment: {}", hole.0, hole.1, said(result.value));
-                Err(Error::new(error).with_remedy("a limit on its address space may be in the way (RLIMIT_AS)"))
+                let error = format!(
+                    "taking {:#x}-{:#x} for a moment: {}",
+                    hole.0,
+                    hole.1,
+                    said(result.value)
+                );
+                Err(Error::new(error)
+                    .with_remedy("a limit on its address space may be in the way (RLIMIT_AS)"))
             }
         };
         let open: Vec<RemoteCall> = holes
@@ -76,7 +82,14 @@ impl Wanted {
 
     fn choose(&self, host: &Host<'_>) -> Result<u64> {
         let flags = number(libc::MAP_SHARED | libc::MAP_POPULATE);
-        let args = [0, self.length, self.protection.into(), flags, self.fd, self.offset];
+        let args = [
+            0,
+            self.length,
+            self.protection.into(),
+            flags,
+            self.fd,
+            self.offset,
+        ];
         let result = host.remote_syscall(self.pid, libc::SYS_mmap, &args)?;
         u64::try_from(result).map_err(|_| Error::new(format!("mmap: {}", said(result))))
     }
@@ -96,7 +109,10 @@ fn holes(pid: i32, start: u64, length: u64) -> Result<Vec<(u64, u64)>> {
     for line in text.lines() {
         let range = line.split(' ').next().and_then(|range| {
             let (from, to) = range.split_once('-')?;
-            Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
+            Some((
+                u64::from_str_radix(from, 16).ok()?,
+                u64::from_str_radix(to, 16).ok()?,
+            ))
         });
         taken.push(range.ok_or_else(|| Error::new(format!("{path}: `{line}` is no mapping")))?);
     }

@@ -244,7 +244,9 @@ fn find_thread(ring: &Ring, tid: i32, found: &mut Found) -> Result<()> {
         }
     }
     if !status_field(&path, "State")?.starts_with('t') {
-        return Err(Error::new(format!("its thread {tid} (IORING_SETUP_SQPOLL) does not stand still")));
+        return Err(Error::new(format!(
+            "its thread {tid} (IORING_SETUP_SQPOLL) does not stand still"
+        )));
     }
     if let Some(cpu) = only_processor(tid)? {
         found.flags |= setup::SQ_AFF;
@@ -280,7 +282,13 @@ fn only_processor(tid: i32) -> Result<Option<u32>> {
 }
 
 /// The flags that decide where in its memory what lies.
-fn find_shape(host: &Host<'_>, ring: &Ring, mapped: &[Mapped], info: &FdInfo, found: &mut Found) -> Result<()> {
+fn find_shape(
+    host: &Host<'_>,
+    ring: &Ring,
+    mapped: &[Mapped],
+    info: &FdInfo,
+    found: &mut Found,
+) -> Result<()> {
     let plain = Layout::of(info.sq_entries, info.cq_entries, 0).context(|| "making a ring of its size")?;
     if info.unconsumed() > info.cq_entries || info.unsubmitted() > info.sq_entries {
         return Err(refuse(
@@ -339,7 +347,8 @@ fn find_shape(host: &Host<'_>, ring: &Ring, mapped: &[Mapped], info: &FdInfo, fo
 
 /// A request that the kernel does not show has an index of nonsense, or the ring has no indices at all.
 fn must_have_no_array(ring: &Ring, info: &FdInfo, flags: u32) -> Result<()> {
-    let layout = Layout::of(info.sq_entries, info.cq_entries, flags).context(|| "making a ring of its size")?;
+    let layout =
+        Layout::of(info.sq_entries, info.cq_entries, flags).context(|| "making a ring of its size")?;
     let (array, length) = layout.array();
     let at = array + 4 * (info.cached_sq_head & (info.sq_entries - 1)) as usize;
     let memory = Memory::map(ring, sys::OFF_SQ_RING, array + length).context(|| "mapping it")?;
@@ -397,12 +406,19 @@ fn requests_are_long(host: &Host<'_>, ring: &Ring, info: &FdInfo) -> Result<bool
 pub(crate) fn is_compat(pid: i32) -> bool {
     use std::io::Read;
     let mut head = [0; 5];
-    let read = std::fs::File::open(format!("/proc/{pid}/exe")).and_then(|mut file| file.read_exact(&mut head));
+    let read =
+        std::fs::File::open(format!("/proc/{pid}/exe")).and_then(|mut file| file.read_exact(&mut head));
     read.is_ok() && head == *b"\x7fELF\x01"
 }
 
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Ring({}, fd {}, {})", self.pid, self.fd, self.local.as_raw_fd())
+        write!(
+            f,
+            "Ring({}, fd {}, {})",
+            self.pid,
+            self.fd,
+            self.local.as_raw_fd()
+        )
     }
 }

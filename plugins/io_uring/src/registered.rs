@@ -22,7 +22,11 @@ const ZEROS: u64 = 48;
 pub(crate) fn find(host: &Host<'_>, all: &[Saved], mapped: &[Mapped]) -> Result<Vec<(usize, Registered)>> {
     let mut found = Vec::new();
     let mut looked = Vec::new();
-    for task in all.iter().flat_map(|saved| &saved.ring.users).map(|user| &user.task) {
+    for task in all
+        .iter()
+        .flat_map(|saved| &saved.ring.users)
+        .map(|user| &user.task)
+    {
         if looked.contains(&task.pid) {
             continue;
         }
@@ -35,7 +39,11 @@ pub(crate) fn find(host: &Host<'_>, all: &[Saved], mapped: &[Mapped]) -> Result<
                 if matches!(sys::errno(answer.value), Some(Errno::EINVAL | Errno::EBADF)) {
                     continue;
                 }
-                let place = Place { tid, pid: task.pid, slot };
+                let place = Place {
+                    tid,
+                    pid: task.pid,
+                    slot,
+                };
                 let ring = place.which(host, all, mapped).map_err(|error| {
                     error.context(format!("pid {}, thread {tid}, registered ring {slot}", task.pid))
                 })?;
@@ -53,7 +61,11 @@ pub(crate) fn find(host: &Host<'_>, all: &[Saved], mapped: &[Mapped]) -> Result<
 
 fn ask(tid: i32, slot: u32) -> RemoteCall {
     let flags = enter::REGISTERED_RING;
-    plain(tid, libc::SYS_io_uring_enter, &[slot.into(), 0, 0, flags.into(), 0, 0])
+    plain(
+        tid,
+        libc::SYS_io_uring_enter,
+        &[slot.into(), 0, 0, flags.into(), 0, 0],
+    )
 }
 
 struct Place {
@@ -81,10 +93,13 @@ impl Place {
         if !(ZEROS..ZEROS + 16).step_by(4).all(clear) || zeros.end - zeros.start < 4096 {
             return Err(unknown());
         }
-        let before = self.has_completion(host, zeros.start + ZEROS)?.ok_or_else(unknown)?;
+        let before = self
+            .has_completion(host, zeros.start + ZEROS)?
+            .ok_or_else(unknown)?;
         for (at, saved) in all.iter().enumerate() {
             let info = &saved.info;
-            let layout = Layout::of(info.sq_entries, info.cq_entries, 0).context(|| "making a ring of its size")?;
+            let layout =
+                Layout::of(info.sq_entries, info.cq_entries, 0).context(|| "making a ring of its size")?;
             let other = if info.unconsumed() == 0 {
                 info.cached_cq_tail.wrapping_sub(1)
             } else {
@@ -120,7 +135,9 @@ impl Place {
             ..RemoteArg::default()
         });
         let results = host.remote_calls(&[call])?;
-        let result = results.first().ok_or_else(|| Error::new("the host gave no result"))?;
+        let result = results
+            .first()
+            .ok_or_else(|| Error::new("the host gave no result"))?;
         Ok(match sys::errno(result.value) {
             None => Some(true),
             Some(Errno::ETIME) => Some(false),

@@ -18,7 +18,10 @@ pub(crate) fn register(host: &Host<'_>, entry: &RingEntry) -> Result<()> {
         give(host, entry, register::FILES, &table, entry.files.len()).context(|| "registering its files")?;
     }
     if !entry.buffers.is_empty() {
-        let words = entry.buffers.iter().flat_map(|buffer| [buffer.address, buffer.length]);
+        let words = entry
+            .buffers
+            .iter()
+            .flat_map(|buffer| [buffer.address, buffer.length]);
         let table: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
         give(host, entry, register::BUFFERS, &table, entry.buffers.len())
             .context(|| "registering its buffers")?;
@@ -28,8 +31,13 @@ pub(crate) fn register(host: &Host<'_>, entry: &RingEntry) -> Result<()> {
 
 /// io_uring_register(2) of a table, which is put into the memory of the process for the moment.
 fn give(host: &Host<'_>, entry: &RingEntry, operation: u32, table: &[u8], count: usize) -> Result<()> {
-    let by = if entry.issuer == 0 { entry.owner } else { entry.issuer };
-    let fd = number_in(host, entry.owner, entry.id)?.ok_or_else(|| Error::new("it has no descriptor there"))?;
+    let by = if entry.issuer == 0 {
+        entry.owner
+    } else {
+        entry.issuer
+    };
+    let fd =
+        number_in(host, entry.owner, entry.id)?.ok_or_else(|| Error::new("it has no descriptor there"))?;
     let call = |name: &str, nr: i64, args: &[u64]| -> Result<u64> {
         let result = host.remote_syscall(by, nr, args).context(|| name)?;
         u64::try_from(result).map_err(|_| Error::new(format!("{name}: {}", said(result))))

@@ -98,7 +98,10 @@ impl Restore {
         let mut other = None;
         if entry.attached != 0 {
             let Some(with_thread) = host.opened(entry.attached)? else {
-                return Ok(Progress::NotYet(format!("file {}, the ring whose thread it shares", entry.attached)));
+                return Ok(Progress::NotYet(format!(
+                    "file {}, the ring whose thread it shares",
+                    entry.attached
+                )));
             };
             let fd = std::os::fd::AsRawFd::as_raw_fd(&with_thread);
             params.wq_fd = fd.cast_unsigned();
@@ -123,8 +126,16 @@ impl Restore {
         let ring = rings
             .values()
             .find(|ring| ring.inode == vma.shmid)
-            .ok_or_else(|| Error::new(format!("io-uring.img has no ring with inode {}: damaged", vma.shmid)))?;
-        let length = vma.end.checked_sub(vma.start).ok_or_else(|| damaged(ring.id, "a mapping ends before it begins"))?;
+            .ok_or_else(|| {
+                Error::new(format!(
+                    "io-uring.img has no ring with inode {}: damaged",
+                    vma.shmid
+                ))
+            })?;
+        let length = vma
+            .end
+            .checked_sub(vma.start)
+            .ok_or_else(|| damaged(ring.id, "a mapping ends before it begins"))?;
         let call = |name: &str, nr: i64, args: &[u64]| -> Result<u64> {
             let result = host.remote_syscall(record.pid, nr, args).context(|| name)?;
             u64::try_from(result).map_err(|_| Error::new(format!("{name}: {}", said(result))))
@@ -228,7 +239,11 @@ fn make(entry: &RingEntry, params: Params) -> Result<std::os::fd::OwnedFd> {
 /// The lowest number of a file in the table of a process.
 pub(crate) fn number_in(host: &Host<'_>, pid: i32, id: u32) -> Result<Option<i32>> {
     let slots = host.descriptors(pid)?;
-    Ok(slots.iter().filter(|slot| slot.file_id == id).map(|slot| slot.fd).min())
+    Ok(slots
+        .iter()
+        .filter(|slot| slot.file_id == id)
+        .map(|slot| slot.fd)
+        .min())
 }
 
 /// Looks for contradictions before anything is made.
@@ -240,12 +255,18 @@ fn check(host: &Host<'_>, tasks: &[TaskInfo], entry: &RingEntry) -> Result<()> {
     }
     let power = |entries: u32, most: u32| entries.is_power_of_two() && entries <= most;
     if !power(entry.sq_entries, 1 << 15) || !power(entry.cq_entries, 1 << 16) {
-        return Err(damaged(id, format!("it has {} and {} places", entry.sq_entries, entry.cq_entries)));
+        return Err(damaged(
+            id,
+            format!("it has {} and {} places", entry.sq_entries, entry.cq_entries),
+        ));
     }
     let unsubmitted = entry.sq_tail.wrapping_sub(entry.sq_head);
     let unconsumed = entry.cq_tail.wrapping_sub(entry.cq_head);
     if unsubmitted > entry.sq_entries || unconsumed > entry.cq_entries {
-        return Err(damaged(id, format!("{unsubmitted} requests and {unconsumed} completions wait")));
+        return Err(damaged(
+            id,
+            format!("{unsubmitted} requests and {unconsumed} completions wait"),
+        ));
     }
     if has(setup::R_DISABLED) && (entry.sq_head, entry.cq_tail) != (0, 0) {
         return Err(damaged(id, "it was used before it was enabled"));
@@ -265,10 +286,16 @@ fn check_tasks(host: &Host<'_>, tasks: &[TaskInfo], entry: &RingEntry) -> Result
     let id = entry.id;
     let task = |pid: i32| tasks.iter().find(|task| task.pid == pid && !task.dead);
     let (Some(maker), Some(_)) = (task(entry.pid), task(entry.owner)) else {
-        return Err(damaged(id, format!("there is no process {} or {}", entry.pid, entry.owner)));
+        return Err(damaged(
+            id,
+            format!("there is no process {} or {}", entry.pid, entry.owner),
+        ));
     };
     if entry.issuer != 0 && !maker.threads.contains(&entry.issuer) {
-        return Err(damaged(id, format!("process {} has no thread {}", entry.pid, entry.issuer)));
+        return Err(damaged(
+            id,
+            format!("process {} has no thread {}", entry.pid, entry.issuer),
+        ));
     }
     let single = entry.setup & setup::SINGLE_ISSUER != 0 && entry.setup & setup::R_DISABLED == 0;
     if single != (entry.issuer != 0) {
@@ -286,13 +313,19 @@ fn check_tasks(host: &Host<'_>, tasks: &[TaskInfo], entry: &RingEntry) -> Result
         let slots = host.descriptors(entry.owner)?;
         let known: std::collections::HashSet<i32> = slots.iter().map(|slot| slot.fd).collect();
         if let Some(fd) = entry.files.iter().find(|fd| **fd != -1 && !known.contains(*fd)) {
-            return Err(damaged(id, format!("process {} has no descriptor {fd}", entry.owner)));
+            return Err(damaged(
+                id,
+                format!("process {} has no descriptor {fd}", entry.owner),
+            ));
         }
     }
     for place in &entry.registered {
         let known = task(place.pid).is_some_and(|task| task.threads.contains(&place.tid));
         if !known || place.slot >= SLOTS || number_in(host, place.pid, id)?.is_none() {
-            return Err(damaged(id, format!("thread {} cannot have registered it", place.tid)));
+            return Err(damaged(
+                id,
+                format!("thread {} cannot have registered it", place.tid),
+            ));
         }
     }
     Ok(())

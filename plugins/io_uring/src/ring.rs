@@ -67,12 +67,11 @@ impl Ring {
     pub(crate) fn of(host: &Host<'_>, file: &FileTarget) -> Result<Self> {
         // SAFETY: the host keeps `local_fd` open during the call of `dump`, of which this is a part.
         let local = unsafe { BorrowedFd::borrow_raw(file.local_fd) };
-        let local = local
-            .try_clone_to_owned()
-            .context(|| "copying its descriptor")?;
+        let local = local.try_clone_to_owned().context(|| "copying its descriptor")?;
         let head = match Memory::map(&local, sys::OFF_SQ_RING, 4096) {
             Ok(head) => head,
-            Err(Errno::EINVAL) => {
+            // The kernels differ in the answer.
+            Err(Errno::EINVAL | Errno::ENOMEM) => {
                 return Err(refuse(
                     "it lies in memory of the program's own (IORING_SETUP_NO_MMAP), and the kernel does not tell where",
                     "have the program make it without this flag",
@@ -139,17 +138,25 @@ impl Ring {
 
     /// Sets a word of it for a moment. Should criu be killed in it, a process of the tree that has the ring mapped
     /// sets it back.
-    pub(crate) fn change(&self, host: &Host<'_>, mapped: &[Mapped], at: u32, value: u32) -> Result<Changed<'_>> {
+    pub(crate) fn change(
+        &self,
+        host: &Host<'_>,
+        mapped: &[Mapped],
+        at: u32,
+        value: u32,
+    ) -> Result<Changed<'_>> {
         let was = self.head.load(at).context(|| "reading its memory")?;
         let there = mapped.iter().find_map(|mapping| {
             let at = mapping.start.checked_add(at.into())?;
-            let fits = mapping.inode == self.inode && mapping.offset != sys::OFF_SQES && at + 4 <= mapping.end;
+            let fits =
+                mapping.inode == self.inode && mapping.offset != sys::OFF_SQES && at + 4 <= mapping.end;
             fits.then_some((mapping.pid, at))
         });
         if let Some((pid, address)) = there {
             for bit in (0..32).filter(|bit| (was ^ value) >> bit & 1 != 0) {
                 let undo = set_bit(pid, address, bit, was >> bit & 1 != 0);
-                host.undo_on_death(&undo).context(|| "arranging for a killed dump")?;
+                host.undo_on_death(&undo)
+                    .context(|| "arranging for a killed dump")?;
             }
         }
         self.head.store(at, value).context(|| "writing to its memory")?;
@@ -211,7 +218,11 @@ fn number_of(pid: i32, inode: u64) -> Result<Option<i32>> {
     let mut lowest: Option<i32> = None;
     for entry in entries {
         let entry = entry.context(|| format!("reading {folder}"))?;
-        let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+        let Some(fd) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
             continue;
         };
         if lowest.is_some_and(|lowest| lowest < fd) {

@@ -195,7 +195,10 @@ pub(crate) struct Memory {
 impl Memory {
     /// Maps `length` bytes of a ring from an offset on. The caller looks only where the ring has memory.
     pub(crate) fn map(ring: impl AsFd, offset: u64, length: usize) -> nix::Result<Self> {
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_POPULATE);
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_POPULATE,
+        );
         let offset = offset.try_into().map_err(|_| Errno::EINVAL)?;
         let fd = ring.as_fd().as_raw_fd();
         // SAFETY: a new mapping at a place of the kernel's choice.
@@ -227,7 +230,11 @@ impl Memory {
         };
         let (own, length) = (nix::unistd::getpid(), to.len());
         let read = process_vm_readv(own, &mut [std::io::IoSliceMut::new(to)], &[there])?;
-        if read == length { Ok(()) } else { Err(Errno::EFAULT) }
+        if read == length {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 
     /// Copies bytes into it.
@@ -245,7 +252,11 @@ impl Memory {
         };
         let own = nix::unistd::getpid();
         let written = process_vm_writev(own, &[std::io::IoSlice::new(from)], &[there])?;
-        if written == from.len() { Ok(()) } else { Err(Errno::EFAULT) }
+        if written == from.len() {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 
     /// A word in the first page, which every ring has.

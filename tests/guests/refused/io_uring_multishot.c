@@ -17,8 +17,10 @@ int main(void)
 	sqe = ring_next(&r, IORING_OP_POLL_REMOVE, 6);
 	sqe->addr = 5;
 	ring_submit(&r);
-	EQ(ring_take(&r, 5), -ECANCELED);
-	EQ(ring_take(&r, 6), 0);
+	/* In either order. */
+	while (*r.cq_tail != 4)
+		OK(ring_enter(&r, 0, 2, IORING_ENTER_GETEVENTS));
+	*r.cq_head = r.taken = 4;
 	checkpoint();
 	ring_wear(&r, 20);
 	return pass();

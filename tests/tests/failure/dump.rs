@@ -336,6 +336,12 @@ fn killed_connections() {
     killed("sockets/tcp_established", &["--tcp-established"]);
 }
 
+#[test]
+fn killed_rings() {
+    killed("io_uring/used", &[]);
+    killed("io_uring/registered", &[]);
+}
+
 /// Killed at 25 points of a restore the program leaves nothing, or all.
 fn killed_in_restore(guest: &str, options: &[&str]) {
     let lab = Lab::new();
@@ -357,6 +363,11 @@ fn killed_in_restore_tree() {
 #[test]
 fn killed_in_restore_credentials() {
     killed_in_restore("core/credentials", &[]);
+}
+
+#[test]
+fn killed_in_restore_rings() {
+    killed_in_restore("io_uring/sqpoll", &[]);
 }
 
 #[test]

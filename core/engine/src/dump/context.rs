@@ -49,6 +49,8 @@ struct OtherThreads {
     threads: Weak<RefCell<Vec<Tracee>>>,
     /// Their ids as the process itself sees them, in their order.
     inside: Vec<i32>,
+    /// Those that the kernel has made for its own work.
+    workers: Weak<RefCell<Vec<Tracee>>>,
 }
 
 /// Descriptors of a process for which it is worth asking for every slot of its table.
@@ -311,10 +313,17 @@ impl Context {
     }
 
     /// Takes note of the threads of a process beside the one that stands in the parasite.
-    pub(crate) fn know_threads(&self, pid: i32, threads: &Rc<RefCell<Vec<Tracee>>>, inside: &[i32]) {
+    pub(crate) fn know_threads(
+        &self,
+        pid: i32,
+        threads: &Rc<RefCell<Vec<Tracee>>>,
+        inside: &[i32],
+        workers: &Rc<RefCell<Vec<Tracee>>>,
+    ) {
         let known = OtherThreads {
             threads: Rc::downgrade(threads),
             inside: inside.to_vec(),
+            workers: Rc::downgrade(workers),
         };
         self.threads.borrow_mut().insert(pid, known);
     }
@@ -329,15 +338,39 @@ impl Context {
         Some(task.pid)
     }
 
+    /// Lets the kernel's own threads of a process go on, or has them stand still again.
+    fn workers(&self, pid: i32, go: bool) -> Result<()> {
+        let known = self.threads.borrow();
+        let workers = known
+            .get(&self.pid(pid))
+            .and_then(|known| known.workers.upgrade());
+        let workers = workers.ok_or_else(|| Error::malformed(format!("process {pid}"), "has no threads"))?;
+        let mut workers = workers.borrow_mut();
+        if go {
+            // One that has ended meanwhile is no loss.
+            workers.retain(|worker| !matches!(worker.go(), Err(criu_infect::Error::Gone { .. })));
+            return Ok(());
+        }
+        let mut result = Ok(());
+        workers.retain_mut(|worker| match worker.stand_still() {
+            Err(criu_infect::Error::Gone { .. } | criu_infect::Error::Died { .. }) => false,
+            Err(error) => {
+                let action = || format!("stopping thread {} of process {pid}", worker.tid());
+                result = Err(error).context(action);
+                true
+            }
+            Ok(()) => true,
+        });
+        result
+    }
+
     /// Makes calls in one thread, in order.
     fn calls_in(&self, tid: i32, calls: &[RemoteCall]) -> Result<Vec<RemoteResult>> {
         let thread_of = self.process_of_thread(tid);
         let pid = thread_of.unwrap_or_else(|| self.pid(tid));
         let lost = |what: &str| Error::malformed(format!("process {pid}"), what);
         let mut infected = self.infected.borrow_mut();
-        let target = infected
-            .get_mut(&pid)
-            .ok_or_else(|| lost("has no parasite"))?;
+        let target = infected.get_mut(&pid).ok_or_else(|| lost("has no parasite"))?;
         if thread_of.is_none() {
             return remote::calls(target, None, calls);
         }
@@ -517,6 +550,10 @@ impl Services for Context {
 
     fn inherited(&self, _: &str) -> ApiResult<Option<RawFd>> {
         restore_only("inherited")
+    }
+
+    fn let_workers(&self, pid: i32, go: bool) -> ApiResult<()> {
+        self.workers(pid, go).map_err(api)
     }
 
     fn tasks_are_held(&self) -> ApiResult<()> {

@@ -29,7 +29,7 @@ pub(crate) struct Process {
     /// The other threads.
     pub(crate) threads: Rc<RefCell<Vec<Tracee>>>,
     /// Threads that the kernel has made in the process for its own work.
-    pub(crate) workers: RefCell<Vec<Tracee>>,
+    pub(crate) workers: Rc<RefCell<Vec<Tracee>>>,
     /// The ids of its other threads as the process itself sees them.
     pub(crate) ns_tids: Vec<i32>,
     /// The leader of a process that cannot be entered, stopped like the others.
@@ -80,7 +80,8 @@ pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> 
             }
         }
         let threads = Rc::new(RefCell::new(process.threads));
-        dump.know_threads(pid, &threads, &ns_tids);
+        let workers = Rc::new(RefCell::new(process.workers));
+        dump.know_threads(pid, &threads, &ns_tids, &workers);
         processes.push(Process {
             pid,
             eye,
@@ -89,7 +90,7 @@ pub(crate) fn infect(dump: &Dump, seized: Seized, facts: Vec<Option<Facts>>) -> 
             stat: process.stat,
             state: process.state,
             threads,
-            workers: RefCell::new(process.workers),
+            workers,
             ns_tids,
             not_entered,
             facts,
