@@ -262,7 +262,7 @@ impl Memory {
     /// A word in the first page, which every ring has.
     pub(crate) fn word(&self, at: u32) -> nix::Result<&AtomicU32> {
         let at = at as usize;
-        if at % 4 != 0 || at + 4 > self.length.min(4096) {
+        if !at.is_multiple_of(4) || at + 4 > self.length.min(4096) {
             return Err(Errno::EFAULT);
         }
         // SAFETY: aligned, within the first page of this mapping, which lives as long as `self`; the kernel and the
