@@ -28,6 +28,7 @@ criu_tests::guests! {
         unmapped,
         unsubmitted,
         used,
+        user,
         worn,
     }
 }

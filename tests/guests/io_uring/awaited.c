@@ -1,4 +1,5 @@
-/* Requests are in flight that end within the time that a dump waits: a time, and a fetch that only its thread makes. */
+/* Requests are in flight that end within the time that a dump waits: times, in rings whose completions come by any
+ * thread, by one alone, and by a thread of the kernel; and what a thread of the kernel does. */
 #include "../io_uring.h"
 int main(void)
 {
@@ -12,10 +13,28 @@ int main(void)
 	sqe->addr = (uintptr_t)&soon;
 	sqe->len = 1;
 	ring_submit(&d);
+	struct ring s = ring_new(8, IORING_SETUP_SQPOLL);
+	sqe = ring_next(&s, IORING_OP_TIMEOUT, 7);
+	sqe->addr = (uintptr_t)&soon;
+	sqe->len = 1;
+	ring_submit(&s);
+	struct ring w = ring_new(8, 0);
+	int fd = scratch_file();
+	for (unsigned i = 0; i < 8; i++) {
+		sqe = ring_next(&w, IORING_OP_FSYNC, 8);
+		sqe->flags = IOSQE_ASYNC;
+		sqe->fd = fd;
+	}
+	ring_submit(&w);
 	checkpoint();
 	EQ(ring_take(&r, 5), -ETIME);
 	EQ(ring_take(&d, 6), -ETIME);
 	ring_idle(&r);
 	ring_idle(&d);
+	EQ(ring_take(&s, 7), -ETIME);
+	ring_idle(&s);
+	for (unsigned i = 0; i < 8; i++)
+		EQ(ring_take(&w, 8), 0);
+	ring_idle(&w);
 	return pass();
 }
