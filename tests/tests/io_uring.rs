@@ -23,6 +23,7 @@ criu_tests::guests! {
         sqe128,
         sqpoll,
         sqpoll_shared,
+        sqpoll_user,
         two,
         unconsumed,
         unmapped,

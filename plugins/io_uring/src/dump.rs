@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use prost::Message;
 
 use crate::cost;
+use crate::credentials::Credentials;
 use crate::entry::{Buffer, IMAGE, RingEntry};
 use crate::fdinfo::FdInfo;
 use crate::layout::Layout;
@@ -178,6 +179,7 @@ impl Dump {
             sqes: bytes(&requests, (0, layout.sqes()))?,
             sq_cpu: found.sq_cpu,
             attached: self.other_with_thread(&info),
+            credentials: found.credentials.clone(),
             ..RingEntry::default()
         };
         let strange = completions(&entry, &layout).find(|flags| flags & UNUSUAL != 0);
@@ -186,6 +188,13 @@ impl Dump {
                 "whether requests are in flight cannot be told: some had more than one completion, which makes their \
                  number no measure",
                 "dump the program before it uses multishot requests or IORING_OP_SEND_ZC on this ring",
+            ));
+        }
+        if entry.attached != 0 && !makes_alike(host, file.pid, &found)? {
+            return Err(refuse(
+                "it shares the thread of another ring (IORING_SETUP_ATTACH_WQ), whose credentials are not those of its \
+                 process any more: the kernel does not tell which it has",
+                "have the program make it before it changes its credentials",
             ));
         }
         if has_personality(&entry, &layout) {
@@ -314,6 +323,15 @@ fn completions<'a>(entry: &'a RingEntry, layout: &Layout) -> impl Iterator<Item 
     let used = entry.cq_tail.min(entry.cq_entries) as usize;
     let each = entry.cqes.chunks_exact(layout.cqe).take(used);
     each.filter_map(|cqe| Some(u32::from_ne_bytes(cqe.get(12..16)?.try_into().ok()?)))
+}
+
+/// Whether a process that makes a ring now makes it with the credentials of the ring's thread.
+fn makes_alike(host: &Host<'_>, pid: i32, found: &Found) -> Result<bool> {
+    let own = Credentials::read(&format!("/proc/{}/status", task_of(host, pid)?.host_pid))?;
+    Ok(found
+        .credentials
+        .as_ref()
+        .is_some_and(|theirs| theirs.alike(&own)))
 }
 
 /// Whether any request, done or not, has a personality. Some kernels tell nothing else of them.

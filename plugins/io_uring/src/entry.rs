@@ -2,6 +2,7 @@
 
 use criu_plugin_api::image::{self, ImageKind};
 
+use crate::credentials::Credentials;
 use crate::sys::setup;
 
 pub(crate) static IMAGE: ImageKind = image::own_kind("IO_URING", "io-uring.img", 0x494f_5552);
@@ -82,6 +83,9 @@ pub(crate) struct RingEntry {
     /// The threads that have registered the ring itself.
     #[prost(message, repeated, tag = "24")]
     pub(crate) registered: Vec<Registered>,
+    /// Those of the thread that looks for requests.
+    #[prost(message, optional, tag = "25")]
+    pub(crate) credentials: Option<Credentials>,
 }
 
 /// A registered buffer; nothing at an empty place.

@@ -7,6 +7,7 @@
 
 mod advance;
 mod cost;
+mod credentials;
 mod dump;
 mod entry;
 mod fdinfo;

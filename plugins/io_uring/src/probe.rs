@@ -20,19 +20,22 @@ use criu_plugin_api::message::{RemoteArg, RemoteCall};
 use criu_plugin_api::{Context, Error, Host, Result};
 use nix::errno::Errno;
 
+use crate::credentials::Credentials;
 use crate::fdinfo::FdInfo;
 use crate::layout::Layout;
 use crate::ring::{Caller, Mapped, Ring, number, plain, refuse, status_field};
 use crate::sys::{self, Memory, enter, register, setup};
 
 /// What was found out about a ring.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
     pub(crate) flags: u32,
     /// The thread that alone may use it, and its process.
     pub(crate) issuer: Option<(i32, i32)>,
     /// The processor of the thread that looks for requests, with `SQ_AFF`.
     pub(crate) sq_cpu: u32,
+    /// Those of that thread.
+    pub(crate) credentials: Option<Credentials>,
 }
 
 /// Looks whether this kernel answers as is expected of it.
@@ -222,27 +225,14 @@ fn ask_group(tid: i32, fd: i32, group: u16) -> RemoteCall {
 fn find_thread(ring: &Ring, tid: i32, found: &mut Found) -> Result<()> {
     found.flags |= setup::SQPOLL;
     let path = format!("/proc/{}/task/{tid}/status", host_pid(ring, tid)?);
-    // Requests that the thread finds are done in its name.
-    for (field, what) in [
-        ("Uid", "user ids"),
-        ("Gid", "group ids"),
-        ("Groups", "groups"),
-        ("CapEff", "capabilities"),
-    ] {
-        let (theirs, own) = (
-            status_field(&path, field)?,
-            status_field("/proc/thread-self/status", field)?,
-        );
-        if theirs != own {
-            return Err(refuse(
-                format!(
-                    "its thread {tid} (IORING_SETUP_SQPOLL) acts with the {what} `{theirs}`, and criu, which would \
-                     make it again, has `{own}`"
-                ),
-                "run criu, dump and restore, with the credentials of the program",
-            ));
-        }
+    let credentials = Credentials::read(&path)?;
+    if credentials.uids[1] != credentials.uids[3] || credentials.gids[1] != credentials.gids[3] {
+        return Err(refuse(
+            format!("its thread {tid} (IORING_SETUP_SQPOLL) has ids for files of their own (setfsuid)"),
+            "have the program make it without them",
+        ));
     }
+    found.credentials = Some(credentials);
     if !status_field(&path, "State")?.starts_with('t') {
         return Err(Error::new(format!(
             "its thread {tid} (IORING_SETUP_SQPOLL) does not stand still"

@@ -11,6 +11,7 @@ use prost::Message;
 
 use crate::advance::{Ring, Tail};
 use crate::cost;
+use crate::credentials::Credentials;
 use crate::dump::{said, task_of};
 use crate::entry::{IMAGE, KNOWN, RingEntry};
 use crate::layout::Layout;
@@ -108,7 +109,11 @@ impl Restore {
             params.flags |= setup::ATTACH_WQ;
             other = Some(with_thread);
         }
-        let fd = make(entry, params).context(action)?;
+        let fd = match &entry.credentials {
+            Some(credentials) => credentials.with(|| make(entry, params)),
+            None => make(entry, params),
+        };
+        let fd = fd.context(action)?;
         drop(other);
         let saved = FileEntry::decode(&*request.file.entry)
             .map_err(|cause| Error::new(format!("reading the entry of file {id}: {cause}")))?;
@@ -267,6 +272,10 @@ fn check(host: &Host<'_>, tasks: &[TaskInfo], entry: &RingEntry) -> Result<()> {
             id,
             format!("{unsubmitted} requests and {unconsumed} completions wait"),
         ));
+    }
+    let credentials = entry.credentials.as_ref();
+    if has(setup::SQPOLL) != credentials.is_some_and(Credentials::is_whole) {
+        return Err(damaged(id, "its thread has no credentials, or too many"));
     }
     if has(setup::R_DISABLED) && (entry.sq_head, entry.cq_tail) != (0, 0) {
         return Err(damaged(id, "it was used before it was enabled"));

@@ -90,7 +90,7 @@ fn contradictions_are_refused_before_anything_is_made() {
     assert_eq!(prepare(&[entry()]).unwrap(), 1);
     assert!(prepare(&[entry(), entry()]).is_err(), "twice");
     type Change = (&'static str, fn(&mut RingEntry));
-    let changes: [Change; 26] = [
+    let changes: [Change; 27] = [
         ("another id", |e| e.id = 9),
         ("no process", |e| e.pid = 1),
         ("no owner", |e| e.owner = 1),
@@ -116,8 +116,14 @@ fn contradictions_are_refused_before_anything_is_made() {
         ("no such descriptor", |e| e.files = vec![5]),
         ("no such place", |e| e.registered[0].slot = 16),
         ("no such thread", |e| e.registered[0].tid = 1),
+        ("a thread without credentials", |e| e.setup = setup::SQPOLL),
         ("attached to itself", |e| {
             e.setup = setup::SQPOLL;
+            e.credentials = Some(crate::credentials::Credentials {
+                uids: vec![0; 4],
+                gids: vec![0; 4],
+                ..Default::default()
+            });
             e.attached = ID;
         }),
     ];
@@ -224,7 +230,7 @@ fn a_ring_comes_back() {
         panic!("{verdict:?}")
     };
     kind.finish_dump(&services).unwrap();
-    drop((local, ring));
+    drop(local);
 
     let record = FileRecord {
         id: 1,
@@ -243,8 +249,8 @@ fn a_ring_comes_back() {
     };
     // SAFETY: the descriptor was just opened and handed over.
     let again = unsafe { OwnedFd::from_raw_fd(opened.fd) };
-    // The number may be another one here.
-    // SAFETY: dup2 takes plain numbers; nothing of this test owns the old one any more.
+    // It takes the place of the old one, whose owner has it from now on.
+    // SAFETY: dup2 takes plain numbers, and both descriptors are open.
     assert_eq!(unsafe { libc::dup2(again.as_raw_fd(), fd) }, fd);
     kind.at(&services, Stage::BeforeResume).unwrap();
     kind.at(&services, Stage::Complete).unwrap();
@@ -255,8 +261,7 @@ fn a_ring_comes_back() {
     assert_eq!((info.cached_sq_head, info.sq_tail), (31, 31));
     assert_eq!((info.cq_head, info.cached_cq_tail), (19, 31));
     nops(&again, &params, 4);
-    // SAFETY: the number was made above.
-    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    drop(ring);
 }
 
 #[test]
