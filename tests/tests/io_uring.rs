@@ -10,6 +10,7 @@ criu_tests::guests! {
         files,
         forked,
         fresh,
+        hinted (.dump_option("--plugin-option").dump_option("io_uring.request-size=128")),
         iopoll,
         issuer_thread,
         large,
