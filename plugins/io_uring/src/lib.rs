@@ -11,6 +11,7 @@ mod credentials;
 mod dump;
 mod entry;
 mod fdinfo;
+mod flight;
 mod layout;
 mod place;
 mod probe;
