@@ -40,6 +40,7 @@ motions! {
     file_append,
     fork_storm,
     futex,
+    io_uring,
     maps_loop,
     pipes,
     pty (.need(criu_tests::Need::Terminals)),
