@@ -36,6 +36,16 @@ pub struct ThreadState {
     pub rseq: Option<(RseqConfig, u64)>,
 }
 
+/// The ways of threads into the parasite and out of it.
+struct Ways {
+    /// What the main stack has left for them.
+    main_stack: Option<LowEnd>,
+    /// Addresses and what is to be written there.
+    writes: Vec<(u64, Vec<u8>)>,
+    /// Addresses and lengths of frames that lie on the main stack.
+    borrowed: Vec<(u64, usize)>,
+}
+
 impl Infected {
     /// Asks other threads of this process, all stopped, about themselves, side by side. `tids` are
     /// their ids as the process itself sees them (the last of `NSpid` in `/proc/PID/status`), in
@@ -180,21 +190,17 @@ impl Core {
         all: &mut Vec<ThreadState>,
     ) -> Result<()> {
         let contexts = threads.iter().map(check).collect::<Result<Vec<_>>>()?;
-        let mut main_stack = self.main_stack;
-        let mut borrowed = Vec::new();
-        let mut writes = Vec::new();
+        let mut ways = Ways {
+            main_stack: self.main_stack,
+            writes: Vec::new(),
+            borrowed: Vec::new(),
+        };
         for (i, context) in contexts.iter().enumerate() {
-            let frames = self.prepare_slot(
-                i as u64,
-                &threads[i],
-                tids[i],
-                context,
-                calls,
-                &mut main_stack,
-                &mut writes,
-            )?;
-            borrowed.extend(frames);
+            self.prepare_slot(i as u64, &threads[i], tids[i], context, calls, &mut ways)?;
         }
+        let Ways {
+            mut writes, borrowed, ..
+        } = ways;
         for unused in threads.len()..self.used_slots {
             writes.push((self.layout.slot(unused as u64), slot::FREE.to_le_bytes().to_vec()));
         }
@@ -314,8 +320,7 @@ impl Core {
         held.map(|held| held.info).collect()
     }
 
-    /// Prepares a thread's way in and out, of which `writes` is still to be written; address and length of its frames,
-    /// if they lie on the main stack.
+    /// Prepares a thread's way in and out.
     fn prepare_slot(
         &mut self,
         index: u64,
@@ -323,9 +328,8 @@ impl Core {
         tid: i32,
         context: &Context,
         calls: Option<(u64, u64)>,
-        main_stack: &mut Option<LowEnd>,
-        writes: &mut Vec<(u64, Vec<u8>)>,
-    ) -> Result<Option<(u64, usize)>> {
+        ways: &mut Ways,
+    ) -> Result<()> {
         let at = self.layout.slot(index);
         let busy = self.layout.control + offset_of!(Control, busy) as u64;
         let unused = self.layout.control + offset_of!(Control, pad) as u64;
@@ -334,16 +338,21 @@ impl Core {
             args: arch::count_out(busy, unused),
         };
         let size = exit::size(context);
-        let place = exit::place(thread.tid(), &self.maps, &context.regs, size, main_stack);
+        let place = exit::place(
+            thread.tid(),
+            &self.maps,
+            &context.regs,
+            size,
+            &mut ways.main_stack,
+        );
         let inside = (at + size_of::<Slot>() as u64).next_multiple_of(64);
         let build = |at: u64| exit::build(at, context, &self.gadgets, call);
         let mut frames = build(place.outside().unwrap_or(inside));
-        let mut borrowed = None;
         match place {
-            Place::Outside(_) => writes.push((frames.at, std::mem::take(&mut frames.bytes))),
+            Place::Outside(_) => ways.writes.push((frames.at, std::mem::take(&mut frames.bytes))),
             // The stack may have grown to its limit.
             Place::OnMainStack(_) => match write_all(thread.tid(), &self.mem, frames.at, &frames.bytes) {
-                Ok(()) => borrowed = Some((frames.at, frames.bytes.len())),
+                Ok(()) => ways.borrowed.push((frames.at, frames.bytes.len())),
                 Err(_) => frames = build(inside),
             },
             Place::Inside => {}
@@ -353,7 +362,7 @@ impl Core {
                 self.write_control(offset_of!(Control, keep), &1u32.to_le_bytes())?;
                 self.keep = true;
             }
-            writes.push((frames.at, std::mem::take(&mut frames.bytes)));
+            ways.writes.push((frames.at, std::mem::take(&mut frames.bytes)));
         }
         let protected = self.gadgets.complete();
         // What a signal asks a thread for lies below its stack pointer: one that may have data there is not asked.
@@ -375,8 +384,8 @@ impl Core {
                 ..ThreadInfo::default()
             },
         };
-        writes.push((at, bytes_of_slice(&[slot]).to_vec()));
-        Ok(borrowed)
+        ways.writes.push((at, bytes_of_slice(&[slot]).to_vec()));
+        Ok(())
     }
 
     /// Counts a thread in, just before it is made to enter, or out, when it is as it was.
