@@ -113,7 +113,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    files reg "core/sleeper" "mapping",
+    files reg "core/sleeper" "descriptor 0",
     pipes pipe "pipes/data" "descriptor 3",
     pipes fifo "pipes/fifo" "descriptor 3",
     events eventfd "events/eventfd" "descriptor 3",
