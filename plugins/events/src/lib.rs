@@ -13,8 +13,6 @@ mod testing;
 pub mod timerfd;
 pub mod userfaultfd;
 
-use std::rc::Rc;
-
 criu_plugin_api::register! {
     kind: eventfd::Eventfd::default(),
     point: FileKind,
@@ -48,25 +46,6 @@ criu_plugin_api::register! {
     point: FileKind,
     name: "pidfd",
     claims: ["anon:[pidfd]", "image:20"],
-}
-
-thread_local! {
-    /// One for both registrations: descriptors and what is registered with them.
-    static USERFAULTFD: Rc<userfaultfd::Userfaultfd> = Rc::default();
-}
-
-criu_plugin_api::register! {
-    kind: USERFAULTFD.with(Rc::clone),
-    point: FileKind,
-    name: "userfaultfd",
-    claims: ["anon:[userfaultfd]", "image:16:userfaultfd.img"],
-}
-
-criu_plugin_api::register! {
-    kind: USERFAULTFD.with(Rc::clone),
-    point: MappingKind,
-    name: "userfaultfd-ranges",
-    claims: ["vma-flag:um", "vma-flag:uw", "vma-flag:ui"],
 }
 
 criu_plugin_api::export_plugin! {

@@ -24,6 +24,7 @@ mod sys;
 mod tests;
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use criu_plugin_api::image::{self, ImageKind};
 use criu_plugin_api::message::{
@@ -103,6 +104,25 @@ const FILLED: u32 = 1 << 2;
 pub struct Userfaultfd {
     dump: RefCell<dump::Dump>,
     restore: RefCell<restore::Restore>,
+}
+
+thread_local! {
+    /// One for both registrations: descriptors and what is registered with them.
+    static USERFAULTFD: Rc<Userfaultfd> = Rc::default();
+}
+
+criu_plugin_api::register! {
+    kind: USERFAULTFD.with(Rc::clone),
+    point: FileKind,
+    name: "userfaultfd",
+    claims: ["anon:[userfaultfd]", "image:16:userfaultfd.img"],
+}
+
+criu_plugin_api::register! {
+    kind: USERFAULTFD.with(Rc::clone),
+    point: MappingKind,
+    name: "userfaultfd-ranges",
+    claims: ["vma-flag:um", "vma-flag:uw", "vma-flag:ui"],
 }
 
 impl FileKind for Userfaultfd {

@@ -282,7 +282,8 @@ fn what_cannot_be_restored_is_refused() {
 #[test]
 fn one_on_its_way_is_refused() {
     let Some(fd) = fresh(None) else { return };
-    let (mock, target) = (tree(), file_target(&fd).unwrap());
+    let (mut mock, target) = (tree(), file_target(&fd).unwrap());
+    mock.descriptors.insert(crate::testing::me(), Vec::new());
     let host = Host::new(&mock, "events");
     let kind = Userfaultfd::default();
     assert!(matches!(
