@@ -112,8 +112,9 @@ pub trait Services {
     /// The images are missing or damaged, or writing failed.
     fn restore_shared_memory(&self, id: u64, local_fd: i32, size: u64) -> Result<()>;
 
-    /// Runs a system call inside a target. Dump: any task with a parasite. Restore: in
-    /// [`MappingKind::restore`](crate::MappingKind) and `TaskPoint::Caught`.
+    /// Runs a system call inside a target, in the thread that the call names. Dump: any living task; the call must leave
+    /// its mappings as they are, which are read meanwhile. Restore: in [`MappingKind::restore`](crate::MappingKind), `TaskPoint::Caught` and at
+    /// [`Stage::BeforeResume`](crate::Stage).
     ///
     /// # Errors
     /// The call could not be made; its own errno is in the result.
@@ -178,6 +179,24 @@ pub trait Services {
     /// No process of the image set has this thread; or the host does not restore, or is older.
     fn early_thread(&self, _tid: i32) -> Result<()> {
         Err(Error::unsupported("service early_thread"))
+    }
+
+    /// Runs many system calls as [`remote_call`](Self::remote_call) does, in order, also after one fails; one result
+    /// a call. Neighbours in one thread are made together, which takes a fraction of the time.
+    ///
+    /// # Errors
+    /// A call could not be made.
+    fn remote_calls(&self, calls: &[RemoteCall]) -> Result<Vec<RemoteResult>> {
+        calls.iter().map(|call| self.remote_call(call)).collect()
+    }
+
+    /// Dump: lets the threads go on that the kernel has made in a process for its own work, or has them stand still
+    /// again, as they do otherwise. They may be needed for what the process waits for to be done.
+    ///
+    /// # Errors
+    /// No such process, or a thread does not stop; or the host does not dump, or is older.
+    fn let_workers(&self, _pid: i32, _go: bool) -> Result<()> {
+        Err(Error::unsupported("service let_workers"))
     }
 }
 

@@ -296,7 +296,7 @@ pub struct RemoteArg {
 /// A system call inside a target.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct RemoteCall {
-    /// The process; on restore any of its threads.
+    /// The process, or any of its threads that lives.
     #[prost(int32, tag = "1")]
     pub pid: i32,
     /// The number of the call on this architecture.

@@ -5,7 +5,7 @@
 
 use prost::Message;
 
-use crate::message::{AlsoOpened, FilePlan, FileRecord, Slot, TaskInfo};
+use crate::message::{AlsoOpened, FilePlan, FileRecord, RemoteCall, RemoteResult, Slot, TaskInfo};
 use crate::{Error, ErrorCode, Refusal, Result, Verdict};
 
 /// Operations of `file-kind/1`.
@@ -76,6 +76,8 @@ pub mod service {
     pub const TASKS_ARE_HELD: u32 = 23;
     pub const FILES: u32 = 24;
     pub const EARLY_THREAD: u32 = 25;
+    pub const REMOTE_CALLS: u32 = 26;
+    pub const LET_WORKERS: u32 = 27;
 }
 
 macro_rules! messages {
@@ -194,6 +196,12 @@ messages! {
     SlotsReply { #[prost(message, repeated, tag = "1")] slots: Vec<Slot>, }
     /// `Services::files`.
     IdsReply { #[prost(uint32, repeated, tag = "1")] ids: Vec<u32>, }
+    /// `Services::let_workers`.
+    WorkersRequest { #[prost(int32, tag = "1")] pid: i32, #[prost(bool, tag = "2")] go: bool, }
+    /// `Services::remote_calls`.
+    CallsRequest { #[prost(message, repeated, tag = "1")] calls: Vec<RemoteCall>, }
+    /// Its answer, in the order of the calls.
+    CallsReply { #[prost(message, repeated, tag = "1")] results: Vec<RemoteResult>, }
 }
 
 /// Decodes a message of the other side.

@@ -125,6 +125,9 @@ impl Services for Recorder {
     fn early_thread(&self, tid: i32) -> Result<()> {
         self.note(format!("early {tid}"), ())
     }
+    fn let_workers(&self, pid: i32, go: bool) -> Result<()> {
+        self.note(format!("workers {pid} {go}"), ())
+    }
 }
 
 struct Direct(Rc<Recorder>);
@@ -219,6 +222,9 @@ fn work() {
     client.tasks_are_held().unwrap();
     assert_eq!(client.files().unwrap(), [1, u32::MAX]);
     client.early_thread(9).unwrap();
+    let results = client.remote_calls(&[call.clone(), call.clone()]).unwrap();
+    assert_eq!(results.len(), 2);
+    client.let_workers(7, true).unwrap();
     let remote = format!("remote {call:?}");
     let memory = format!("dump_memory {} 9 {}", u64::MAX, 1_u64 << 40);
     let expected = [
@@ -236,6 +242,9 @@ fn work() {
         "held",
         "files",
         "early 9",
+        &remote,
+        &remote,
+        "workers 7 true",
     ];
     assert_eq!(*recorder.0.borrow(), expected);
 }

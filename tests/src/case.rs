@@ -26,6 +26,8 @@ pub struct Case {
     between: Option<fn(&Lab)>,
     /// Names of fields that the comparison of /proc before and after leaves out.
     except: Vec<&'static str>,
+    /// What a dump that is refused says.
+    refused: Option<&'static str>,
 }
 
 impl Case {
@@ -40,7 +42,25 @@ impl Case {
             plugins: Vec::new(),
             between: None,
             except: Vec::new(),
+            refused: None,
         }
+    }
+
+    /// At some moments of the guest's work a dump is refused, with this said; the guest goes on, and the next try may
+    /// meet another moment.
+    pub fn refused_at_times(mut self, saying: &'static str) -> Self {
+        self.refused = Some(saying);
+        self
+    }
+
+    /// Whether a dump met such a moment.
+    pub(crate) fn was_refused(&self, dump: &Outcome) -> bool {
+        let refused = self.refused.filter(|_| !dump.ok());
+        if let Some(saying) = refused {
+            dump.expect_error();
+            assert!(dump.log.contains(saying), "another error than `{saying}`\n{dump}");
+        }
+        refused.is_some()
     }
 
     /// An option for the dump.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use crate::case::Case;
+use crate::criu::Outcome;
 use crate::lab::{Lab, Verdict, until};
 use crate::reaper::{self, Pid};
 use crate::snapshot::Snapshot;
@@ -39,8 +40,6 @@ impl Case {
             work(lab, 5);
             let before = Held::by(pid);
             for round in 1..=rounds() {
-                work(lab, 1);
-                thread::sleep(moment(round));
                 case.exchange(lab, pid, round);
                 Snapshot::assert_free(pid);
             }
@@ -56,10 +55,7 @@ impl Case {
             work(lab, 5);
             let before = Held::by(pid);
             for round in 1..=rounds() {
-                work(lab, 1);
-                thread::sleep(moment(round));
-                let outcome = case.dump(lab, "images", pid).args(["--leave-running"]).run();
-                outcome.expect_ok();
+                case.dump_in_motion(lab, pid, round, &["--leave-running"]);
                 Snapshot::assert_free(pid);
             }
             work(lab, 20);
@@ -67,9 +63,26 @@ impl Case {
         });
     }
 
+    /// Dumps the guest at another moment of its work; again, where that is one at which it is to be refused.
+    fn dump_in_motion(&self, lab: &Lab, pid: Pid, round: u32, options: &[&str]) -> Outcome {
+        let end = Instant::now() + STEP;
+        let mut attempt = 0;
+        loop {
+            work(lab, 1);
+            thread::sleep(moment(round + attempt * 7919));
+            attempt += 1;
+            let dumped = self.dump(lab, "images", pid).args(options.iter().copied()).run();
+            if !self.was_refused(&dumped) {
+                dumped.expect_ok();
+                return dumped;
+            }
+            Snapshot::assert_free(pid);
+            assert!(Instant::now() < end, "it is refused at every moment\n{dumped}");
+        }
+    }
+
     fn exchange(&self, lab: &Lab, pid: Pid, round: u32) {
-        let dumped = self.dump(lab, "images", pid).run();
-        dumped.expect_ok();
+        let dumped = self.dump_in_motion(lab, pid, round, &[]);
         let end = reaper::wait(pid, Duration::from_secs(10));
         assert!(end.is_some(), "process {pid} is alive after its dump\n{dumped}");
         let restored = self.restore(lab, "images").run();

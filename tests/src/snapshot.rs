@@ -37,7 +37,6 @@ const STATUS: &[&str] = &[
     "NSpgid",
     "NSsid",
     "Kthread",
-    "Threads",
     "SigPnd",
     "ShdPnd",
     "SigBlk",
@@ -158,8 +157,18 @@ impl Snapshot {
     }
 }
 
-/// A thread of the tree that is traced.
+/// A thread of the tree that is traced, but for those that the tree traces itself.
 fn traced(root: Pid) -> Option<String> {
+    let mut tree = vec![root];
+    let mut index = 0;
+    while let Some(&pid) = tree.get(index) {
+        tree.extend(children(pid));
+        index += 1;
+    }
+    tree.iter().find_map(|&pid| traced_from_outside(pid, &tree))
+}
+
+fn traced_from_outside(root: Pid, tree: &[Pid]) -> Option<String> {
     for tid in numbers(&format!("/proc/{root}/task")) {
         let Ok(status) = fs::read_to_string(format!("/proc/{root}/task/{tid}/status")) else {
             // It has ended since.
@@ -172,14 +181,18 @@ fn traced(root: Pid) -> Option<String> {
                 .unwrap_or("")
                 .trim()
         };
-        if field("TracerPid:") != "0" {
-            return Some(format!("thread {tid} is traced by {}", field("TracerPid:")));
+        let tracer = field("TracerPid:");
+        if tracer.parse().is_ok_and(|tracer| tree.contains(&tracer)) {
+            continue;
+        }
+        if tracer != "0" {
+            return Some(format!("thread {tid} is traced by {tracer}"));
         }
         if field("State:").starts_with('t') {
             return Some(format!("thread {tid} is in a tracing stop"));
         }
     }
-    children(root).into_iter().find_map(traced)
+    None
 }
 
 fn shorten(text: &str) -> String {
@@ -247,13 +260,27 @@ fn process(pid: Pid, parent: Option<Pid>, snapshot: &mut Snapshot) {
             lines.insert(format!("{pid} {link}"), plain(&to.to_string_lossy()));
         }
     }
-    for tid in numbers(&format!("/proc/{pid}/task")) {
+    let mut threads = numbers(&format!("/proc/{pid}/task"));
+    threads.retain(|tid| !is_worker(pid, *tid));
+    lines.insert(format!("{pid} threads"), threads.len().to_string());
+    for tid in threads {
         thread(pid, tid, lines);
     }
     snapshot.mappings.read(pid);
     for fd in numbers(&format!("/proc/{pid}/fd")) {
         descriptor(pid, fd, lines);
     }
+}
+
+/// Whether the kernel has made a thread for its own work (`PF_IO_WORKER`, `PF_USER_WORKER`): it makes and ends them as
+/// it likes.
+fn is_worker(pid: Pid, tid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
+    let flags = stat.rsplit_once(") ").and_then(|(_, rest)| {
+        // The flags are field 9 of proc_pid_stat(5), the state field 3.
+        rest.split_whitespace().nth(9 - 3)?.parse::<u64>().ok()
+    });
+    flags.is_some_and(|flags| flags & (0x10 | 0x4000) != 0)
 }
 
 fn thread(pid: Pid, tid: Pid, lines: &mut Lines) {

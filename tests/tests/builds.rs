@@ -179,6 +179,11 @@ fn self_contained_tun() {
 }
 
 #[test]
+fn self_contained_io_uring() {
+    self_contained("io_uring/used").checkpoint();
+}
+
+#[test]
 fn self_contained_aio() {
     self_contained("aio/empty").checkpoint();
 }

@@ -130,6 +130,7 @@ kinds! {
     memfd memfd "memfd/plain" "descriptor 3",
     aio aio "aio/empty" "mapping",
     bpf bpfmap "bpf/array" "descriptor 3",
+    io_uring io_uring "io_uring/unmapped" "descriptor 3",
     ipc sysvshm "ipc/shm_removed" "mapping",
     ipc mqueue "ipc/mq_unlinked" "descriptor 3",
 }

@@ -1,4 +1,4 @@
-//! State of terminals, events and tracers that cannot be saved: refused by name, with nothing touched.
+//! State of terminals, events, rings and tracers that cannot be saved: refused by name, with nothing touched.
 
 #![allow(clippy::panic, reason = "a test reports by panicking")]
 
@@ -6,6 +6,11 @@ use criu_tests::{Criu, Lab, Verdict};
 
 /// The dump says all of these words, and the guest finds everything as it was.
 fn refused_for(guest: &str, words: &[&str]) {
+    refused_with(guest, &[], words);
+}
+
+/// The same with options.
+fn refused_with(guest: &str, options: &[&str], words: &[&str]) {
     let mut lab = Lab::new();
     let pid = lab.start_guest(guest);
     match lab.wait_ready(pid) {
@@ -16,7 +21,9 @@ fn refused_for(guest: &str, words: &[&str]) {
         }
         Some(other) => panic!("{guest} before its checkpoint: {other:?}"),
     }
-    let outcome = Criu::dump(&lab, "images", pid).run();
+    let outcome = Criu::dump(&lab, "images", pid)
+        .args(options.iter().copied())
+        .run();
     outcome.expect_error();
     for word in words {
         assert!(
@@ -99,4 +106,105 @@ fn line_discipline() {
 #[test]
 fn tracer_in_the_tree() {
     refused_for("refused/ptrace_user", &["traced", "process"]);
+}
+
+/// A ring of io_uring with that guest's state; requests are waited for a second.
+fn ring(guest: &str, words: &[&str]) {
+    let mut all = vec!["pid ", "ring of io_uring"];
+    all.extend(words);
+    refused_with(&format!("refused/io_uring_{guest}"), &["--timeout", "1"], &all);
+}
+
+#[test]
+fn ring_with_a_request_that_never_ends() {
+    ring(
+        "forever",
+        &[
+            "fd 3",
+            "1 request in flight, among them 1 request for a file",
+            "--timeout",
+        ],
+    );
+}
+
+#[test]
+fn ring_with_a_far_time() {
+    ring("time", &["fd 3", "1 request in flight"]);
+}
+
+#[test]
+fn ring_with_an_eventfd() {
+    ring(
+        "eventfd",
+        &["fd 3", "an eventfd is registered", "unregister it first"],
+    );
+}
+
+#[test]
+fn ring_with_restrictions() {
+    ring("restricted", &["fd 3", "restrictions are registered"]);
+}
+
+#[test]
+fn ring_with_a_personality() {
+    ring("personality", &["fd 3", "names a personality"]);
+}
+
+#[test]
+fn ring_with_provided_buffers() {
+    ring("provided", &["fd 3", "buffers are provided to it (group 40000)"]);
+}
+
+#[test]
+fn ring_in_memory_of_its_own() {
+    ring("own_memory", &["fd 3", "IORING_SETUP_NO_MMAP"]);
+}
+
+#[test]
+fn ring_without_room() {
+    ring("full", &["fd 3", "8 completions wait for room"]);
+}
+
+#[test]
+fn ring_after_multishot() {
+    ring("multishot", &["fd 3", "cannot be told", "multishot"]);
+}
+
+#[test]
+fn ring_with_a_silent_request() {
+    ring("silent", &["fd 3", "IOSQE_CQE_SKIP_SUCCESS"]);
+}
+
+#[test]
+fn ring_with_a_file_that_is_closed() {
+    ring(
+        "closed_file",
+        &[
+            "fd 3",
+            "registered file 0",
+            "/scratch",
+            "keep the descriptor open",
+        ],
+    );
+}
+
+#[test]
+fn ring_with_one_of_two_files() {
+    ring(
+        "same_file",
+        &["fd 3", "registered file 0", "/scratch", "one of several"],
+    );
+}
+
+#[test]
+fn ring_of_unknown_shape() {
+    ring(
+        "unknown_size",
+        &["fd 3", "64 or 128 bytes", "io_uring.request-size=64"],
+    );
+}
+
+#[test]
+fn ring_that_is_closed() {
+    ring("closed", &["mapping 0x", "no process has a descriptor"]);
 }

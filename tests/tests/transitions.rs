@@ -40,6 +40,7 @@ motions! {
     file_append,
     fork_storm,
     futex,
+    io_uring,
     maps_loop,
     pipes,
     pty (.need(criu_tests::Need::Terminals)),
@@ -51,6 +52,7 @@ motions! {
     tcp (.option("--tcp-established")),
     thread_storm,
     timers,
+    tracer (.refused_at_times("is already traced by process")),
     unix_rights,
     unix_stream,
 }

@@ -178,6 +178,10 @@ pub struct Slot {
     pub mask: u64,
     /// First signal frame of the way out.
     pub exit_frame: u64,
+    /// Address of calls to run, and how many they are; none: fill [`Self::info`].
+    pub calls: u64,
+    /// See [`Self::calls`].
+    pub call_count: u64,
     /// The answers.
     pub info: ThreadInfo,
 }

@@ -56,6 +56,20 @@ pub(crate) struct Seized {
     pub(crate) processes: Vec<Process>,
 }
 
+impl Seized {
+    /// The processes, each before its children.
+    pub(crate) fn into_processes(mut self) -> Vec<Process> {
+        std::mem::take(&mut self.processes)
+    }
+}
+
+impl Drop for Seized {
+    fn drop(&mut self) {
+        // Children first: one that traces another is not let go while that is still traced by us.
+        while self.processes.pop().is_some() {}
+    }
+}
+
 /// Stops a process and all its descendants.
 ///
 /// A stopped task makes no children, so each process's children are complete once all its threads are
@@ -123,7 +137,10 @@ fn walk(root: i32, told: &mut Told) -> Result<Seized> {
     let first = seize_process(root, told)?;
     let first =
         first.ok_or_else(|| Error::refused(format!("process {root}"), "ended while it was being stopped"))?;
-    let mut processes = vec![first];
+    let mut seized = Seized {
+        processes: vec![first],
+    };
+    let processes = &mut seized.processes;
     if let State::Dead(_) = processes[0].state {
         return Err(Error::refused(
             format!("process {root}"),
@@ -146,20 +163,20 @@ fn walk(root: i32, told: &mut Told) -> Result<Seized> {
                         processes.insert(at, process);
                     }
                     // Behind this child and what is below it already.
-                    at = end_of_subtree(&processes, at, child);
+                    at = end_of_subtree(processes, at, child);
                 }
             }
             index += 1;
         }
         if processes.len() == before {
             // Nobody of the tree sends any more.
-            for process in &mut processes {
+            for process in processes {
                 if let (State::Alive, Some(leader)) = (process.state, &mut process.leader) {
                     leader.deliver_stop()?;
                     process.state = state_of(leader);
                 }
             }
-            return Ok(Seized { processes });
+            return Ok(seized);
         }
     }
 }

@@ -147,16 +147,7 @@ impl Infected {
                 &(chunk.len() as u32).to_le_bytes(),
             )?;
             core.command(command::CALLS)?;
-            let mut answer = vec![0u8; size_of_val(chunk)];
-            sys::read_mem(
-                core.tracee.tid(),
-                core.layout.control + calls_at as u64,
-                &mut answer,
-            )?;
-            for (call, bytes) in chunk.iter_mut().zip(answer.chunks_exact(size_of::<Call>())) {
-                let result = offset_of!(Call, result);
-                call.result = i64::from_le_bytes(std::array::from_fn(|i| bytes[result + i]));
-            }
+            core.read_results(chunk)?;
         }
         Ok(())
     }
@@ -264,6 +255,20 @@ impl Infected {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is neither used nor dropped afterwards.
         unsafe { std::ptr::read(&raw const this.core) }
+    }
+}
+
+impl Core {
+    /// Reads what came of the calls in the control block.
+    pub(crate) fn read_results(&self, calls: &mut [Call]) -> Result<()> {
+        let mut answer = vec![0u8; size_of_val(calls)];
+        let at = self.layout.control + offset_of!(Control, calls) as u64;
+        sys::read_mem(self.tracee.tid(), at, &mut answer)?;
+        for (call, bytes) in calls.iter_mut().zip(answer.chunks_exact(size_of::<Call>())) {
+            let result = offset_of!(Call, result);
+            call.result = i64::from_le_bytes(std::array::from_fn(|i| bytes[result + i]));
+        }
+        Ok(())
     }
 }
 

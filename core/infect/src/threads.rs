@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use criu_blobs::PARASITE;
-use criu_blobs::wire::{Control, Slot, ThreadInfo, slot};
+use criu_blobs::wire::{Call, Control, MAX_CALLS, Slot, ThreadInfo, slot};
 
 use crate::arch;
 use crate::check::check;
@@ -54,9 +54,26 @@ impl Infected {
             .chunks_mut(SLOTS as usize)
             .zip(tids.chunks(SLOTS as usize))
         {
-            core.batch(threads, tids, &mut all)?;
+            core.batch(threads, tids, None, &mut all)?;
         }
         Ok(all)
+    }
+
+    /// Makes system calls in another thread of this process, stopped, in order, also after one fails; as
+    /// [`Self::syscalls`] does in the leading one. `tid` is its id as the process itself sees it. It is stopped as
+    /// before afterwards.
+    pub fn thread_syscalls(&mut self, thread: &mut Tracee, tid: i32, calls: &mut [Call]) -> Result<()> {
+        let core = self.core_mut();
+        let calls_at = offset_of!(Control, calls);
+        let at = core.layout.control + calls_at as u64;
+        for chunk in calls.chunks_mut(MAX_CALLS) {
+            // The leading thread, whose room for calls this is, has none to run.
+            core.write_control(calls_at, bytes_of_slice(chunk))?;
+            let asked = Some((at, chunk.len() as u64));
+            core.batch(std::slice::from_mut(thread), &[tid], asked, &mut Vec::new())?;
+            core.read_results(chunk)?;
+        }
+        Ok(())
     }
 
     /// Has a thread (its id as the process itself sees it; 0 is the leading one) look at another process when it is
@@ -153,8 +170,15 @@ impl Core {
         Ok(())
     }
 
-    /// At most [`SLOTS`] threads.
-    fn batch(&mut self, threads: &mut [Tracee], tids: &[i32], all: &mut Vec<ThreadState>) -> Result<()> {
+    /// At most [`SLOTS`] threads. They run the calls at an address, so many, instead of telling about themselves, if
+    /// there are any.
+    fn batch(
+        &mut self,
+        threads: &mut [Tracee],
+        tids: &[i32],
+        calls: Option<(u64, u64)>,
+        all: &mut Vec<ThreadState>,
+    ) -> Result<()> {
         let contexts = threads.iter().map(check).collect::<Result<Vec<_>>>()?;
         let mut main_stack = self.main_stack;
         let mut borrowed = Vec::new();
@@ -165,6 +189,7 @@ impl Core {
                 &threads[i],
                 tids[i],
                 context,
+                calls,
                 &mut main_stack,
                 &mut writes,
             )?;
@@ -297,6 +322,7 @@ impl Core {
         thread: &Tracee,
         tid: i32,
         context: &Context,
+        calls: Option<(u64, u64)>,
         main_stack: &mut Option<LowEnd>,
         writes: &mut Vec<(u64, Vec<u8>)>,
     ) -> Result<Option<(u64, usize)>> {
@@ -342,6 +368,8 @@ impl Core {
             tid: tid as u32,
             mask,
             exit_frame: if protected { frames.at } else { frames.last },
+            calls: calls.unwrap_or_default().0,
+            call_count: calls.unwrap_or_default().1,
             info: ThreadInfo {
                 witness: self.witness(tid),
                 ..ThreadInfo::default()

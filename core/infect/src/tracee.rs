@@ -234,6 +234,32 @@ impl Tracee {
         self.request("interrupting", libc::PTRACE_INTERRUPT, 0, 0)
     }
 
+    /// Lets a thread of the kernel's own go on, unless its process is stopped by job control or it goes on already.
+    ///
+    /// # Errors
+    /// [`Error::Gone`].
+    pub fn go(&self) -> Result<()> {
+        if self.running.get() || self.found != Found::Running {
+            return Ok(());
+        }
+        self.resume(Resume::Cont, 0)
+    }
+
+    /// Stops such a thread again.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] and [`Error::Died`] if it has ended meanwhile.
+    pub fn stand_still(&mut self) -> Result<()> {
+        if !self.running.get() {
+            return Ok(());
+        }
+        self.interrupt()?;
+        self.wait_until(Resume::Cont, "stopping it again", |stop| {
+            matches!(stop, Stop::Event { .. })
+        })
+        .map(drop)
+    }
+
     /// Lets the stopped task run; `signal` (0: none) is delivered if the stop was [`Stop::Signal`].
     pub fn resume(&self, how: Resume, signal: i32) -> Result<()> {
         let request = match how {

@@ -85,6 +85,18 @@ const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
         &["anon:inotify", "anon:[inotify]", "image:8"],
     ),
     (
+        "io_uring",
+        "io_uring",
+        Point::File,
+        &["anon:[io_uring]", "image:16:io-uring.img"],
+    ),
+    (
+        "io_uring",
+        "io_uring-mapping",
+        Point::Mapping,
+        &["map:anon_inode:[io_uring]", "vma-status:20"],
+    ),
+    (
         "memfd",
         "memfd",
         Point::File,

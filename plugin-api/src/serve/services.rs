@@ -8,9 +8,9 @@ use crate::abi::HostCall;
 use crate::host::Services;
 use crate::message::{FileRecord, FileTarget, RemoteCall, RemoteResult, Slot, TaskInfo};
 use crate::wire::{
-    Bytes, Empty, FdRequest, IdsReply, ImageRequest, LogRequest, Maybe, MaybeText, MemoryRequest,
-    NamespaceRequest, Number, OpenPathRequest, OptionRequest, SlotsReply, TasksReply, Text, Texts, decode,
-    service,
+    Bytes, CallsReply, CallsRequest, Empty, FdRequest, IdsReply, ImageRequest, LogRequest, Maybe, MaybeText,
+    MemoryRequest, NamespaceRequest, Number, OpenPathRequest, OptionRequest, SlotsReply, TasksReply, Text,
+    Texts, WorkersRequest, decode, service,
 };
 use crate::{Error, Result};
 
@@ -202,6 +202,18 @@ impl Services for ServicesClient {
         self.call::<Empty>(service::EARLY_THREAD, &number(tid.into()))
             .map(drop)
     }
+
+    fn remote_calls(&self, calls: &[RemoteCall]) -> Result<Vec<RemoteResult>> {
+        let request = CallsRequest {
+            calls: calls.to_vec(),
+        };
+        Ok(self.call::<CallsReply>(service::REMOTE_CALLS, &request)?.results)
+    }
+
+    fn let_workers(&self, pid: i32, go: bool) -> Result<()> {
+        self.call::<Empty>(service::LET_WORKERS, &WorkersRequest { pid, go })
+            .map(drop)
+    }
 }
 
 /// Answers a call of a plugin with the services of the host.
@@ -225,6 +237,14 @@ pub fn serve_service(services: &dyn Services, number: u32, request: &[u8]) -> Re
         }
         .encode_to_vec()),
         service::EARLY_THREAD => services.early_thread(asked_number(request)?).map(|()| Vec::new()),
+        service::REMOTE_CALLS => Ok(CallsReply {
+            results: services.remote_calls(&decode::<CallsRequest>(request)?.calls)?,
+        }
+        .encode_to_vec()),
+        service::LET_WORKERS => {
+            let asked: WorkersRequest = decode(request)?;
+            services.let_workers(asked.pid, asked.go).map(|()| Vec::new())
+        }
         other => Err(Error::unsupported(format!("service {other} of the host"))),
     }
 }

@@ -19,11 +19,18 @@ use crate::sys::{self, CONTROL_CHARS, Termios};
 /// The line buffer of a terminal, less the byte that stays free: more than this waits unprocessed in
 /// another buffer.
 const LINE_BUFFER: usize = 4095;
-/// The kernel keeps what was written in buffers of multiples of this many bytes, each with room for twice as
-/// much; pieces of this size leave none of it empty, so that everything fits that was there before.
-const PIECE: usize = 256;
-/// The room of the largest buffer, which may be the last one.
+/// The kernel keeps what was written in buffers of a multiple of 256 bytes, each with room for twice as much. More of
+/// them are allocated until all are larger than 8 KiB (`tty_buffer_set_limit`). Those of 256 bytes are kept when they
+/// are empty and used again whatever the limit (`drivers/tty/tty_buffer.c`): at most as many as the limit allows of them.
+const SMALL: usize = 256;
+const KEPT: usize = 33;
+/// The room of the largest buffer, which may be the last one that is allocated.
 const LAST_PIECE: usize = 3584;
+/// Pieces that come after a first one of [`LAST_PIECE`] and fill buffers of which none is kept. Behind them one more of the
+/// largest is allowed, also while the kernel has not yet let go of the small one that is left over.
+const LARGE: [usize; 5] = [LAST_PIECE, LAST_PIECE, LAST_PIECE, 512, 512];
+/// Less than this fits in any case.
+const FITS: usize = 8 << 10;
 /// How long the kernel may take to move bytes on.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// More than any terminal holds: someone goes on writing.
@@ -191,6 +198,9 @@ impl Input {
         termios: &Termios,
     ) -> Result<()> {
         let typed = self.keys(termios);
+        if let Some(master) = master.filter(|_| typed.len() > LINE_BUFFER + FITS) {
+            make_room_for_input(slave, master, termios)?;
+        }
         with_termios(slave, termios, &unprocessed(termios), || {
             // Each takes one byte of the buffer, quoted or not.
             for key in typed.iter().take(LINE_BUFFER) {
@@ -207,7 +217,7 @@ impl Input {
             .collect();
         match master {
             _ if late.is_empty() => Ok(()),
-            Some(master) => write_all(master, slave, &late).context(|| "putting input back"),
+            Some(master) => write_all(master, slave, &late, 0).context(|| "putting input back"),
             None => Err(Error::new(format!(
                 "{} bytes of input do not fit into the terminal",
                 late.len()
@@ -318,31 +328,107 @@ pub(crate) fn put_output(
     }
     let mut plain = *termios;
     plain.oflag &= !libc::OPOST;
-    with_termios(slave, termios, &plain, || write_all(slave, master, output))
+    with_termios(slave, termios, &plain, || {
+        if output.len() > LINE_BUFFER + FITS {
+            make_room(slave, || {
+                let mut through = Vec::new();
+                take_output(master, &mut through).map(|()| through.len())
+            })?;
+        }
+        write_all(slave, master, output, LINE_BUFFER)
+    })
 }
 
-/// Writes to one end of a pair, whose description does not wait for room meanwhile.
-fn write_all(end: BorrowedFd<'_>, other: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
+/// Has the kernel keep as many buffers for the input of a pair without any as it may have had of what was taken.
+fn make_room_for_input(slave: BorrowedFd<'_>, master: BorrowedFd<'_>, termios: &Termios) -> Result<()> {
+    let mut plain = unprocessed(termios);
+    plain.lflag &= !(libc::ICANON | libc::IEXTEN);
+    with_termios(slave, termios, &plain, || {
+        let now = sys::termios(slave).context(|| "asking for the termios")?;
+        if deals_in_lines(&now) {
+            // The bit is locked: what goes in could not be taken out again.
+            return Ok(());
+        }
+        let reader = File::from(slave.try_clone_to_owned().context(|| "copying the slave")?);
+        make_room(master, || {
+            let mut through = Vec::new();
+            drain(&reader, &mut through).map(|()| through.len())
+        })
+    })
+}
+
+/// Sends bytes through an empty direction of a pair, in small pieces until it is full, and takes them out again by
+/// `drain`, which tells how many have come. Buffers are kept then, and the one that is left over is a small one.
+fn make_room(end: BorrowedFd<'_>, mut drain: impl FnMut() -> Result<usize>) -> Result<()> {
+    let doing = || "making room for what was under way";
+    let sent = without_waiting(end, || {
+        let mut sent = 0;
+        for _ in 0..2 * KEPT {
+            match nix::unistd::write(end, &[b'.'; SMALL]) {
+                Ok(length) => sent += length,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => break,
+                Err(errno) => return Err(errno).context(doing),
+            }
+        }
+        Ok(sent)
+    })?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut come = 0;
+    while come < sent {
+        come += drain()?;
+        if Instant::now() > deadline {
+            let missing = sent - come;
+            return Err(Error::new(format!(
+                "{}: {missing} bytes have not come through",
+                doing()
+            )));
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// Writes to one end of a pair, whose description does not wait for room meanwhile. `free` bytes fit into the reader's
+/// own buffer.
+fn write_all(end: BorrowedFd<'_>, other: BorrowedFd<'_>, bytes: &[u8], free: usize) -> Result<()> {
+    without_waiting(end, || write_pieces(end, other, bytes, free))
+}
+
+/// Does `work` while the description does not wait for room.
+fn without_waiting<T>(end: BorrowedFd<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let flags = OFlag::from_bits_retain(fcntl(end, FcntlArg::F_GETFL).context(|| "asking for its flags")?);
-    let without_waiting = |flags| fcntl(end, FcntlArg::F_SETFL(flags)).context(|| "setting its flags");
-    without_waiting(flags | OFlag::O_NONBLOCK)?;
-    let done = write_pieces(end, other, bytes);
-    without_waiting(flags)?;
+    let set = |flags| fcntl(end, FcntlArg::F_SETFL(flags)).context(|| "setting its flags");
+    set(flags | OFlag::O_NONBLOCK)?;
+    let done = work();
+    set(flags)?;
     done
 }
 
-fn write_pieces(end: BorrowedFd<'_>, other: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
+fn write_pieces(end: BorrowedFd<'_>, other: BorrowedFd<'_>, bytes: &[u8], free: usize) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut written = 0;
+    let mut sizes = LARGE.iter().copied().chain(std::iter::repeat(LAST_PIECE));
+    let mut small = false;
+    let mut next = LAST_PIECE;
     while written < bytes.len() {
         let left = bytes.len() - written;
-        let piece = if left > LAST_PIECE { PIECE } else { left };
-        match nix::unistd::write(end, &bytes[written..written + piece]) {
-            Ok(length) => written += length,
+        match nix::unistd::write(end, &bytes[written..written + next.min(left)]) {
+            Ok(length) => {
+                written += length;
+                next = if small {
+                    SMALL
+                } else {
+                    sizes.next().unwrap_or(LAST_PIECE)
+                };
+            }
             Err(Errno::EINTR) => {}
             // The kernel moves the first bytes into the reader's own buffer, by itself, when it gets to it.
             Err(Errno::EAGAIN) if Instant::now() < deadline => {
-                sys::poll(other).context(|| "putting bytes back")?;
+                let moved = sys::waiting(other).context(|| "putting bytes back")?;
+                if !small && moved >= written.min(free) {
+                    (small, next) = (true, SMALL);
+                }
                 std::thread::yield_now();
             }
             Err(errno) => {

@@ -161,6 +161,14 @@ pub(crate) fn has_room(fd: BorrowedFd<'_>) -> nix::Result<bool> {
     events(fd, PollFlags::POLLOUT, 0).map(|events| events.contains(PollFlags::POLLOUT))
 }
 
+/// `FIONREAD`: bytes in the reader's own buffer; in line mode those of complete lines.
+pub(crate) fn waiting(fd: BorrowedFd<'_>) -> nix::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one integer to the address given, which is one.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut count) })?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// Writes an empty text, which has waiting echoes written.
 pub(crate) fn write_nothing(fd: BorrowedFd<'_>) -> nix::Result<()> {
     nix::unistd::write(fd, &[]).map(drop)

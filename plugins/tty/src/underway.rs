@@ -111,6 +111,53 @@ mod tests {
         assert!(sys::has_room(slave.as_fd()).unwrap());
     }
 
+    /// Writes to one end, in pieces of a size, until there is no room; what was written, counted on from `from`.
+    fn stuff(end: BorrowedFd<'_>, piece: usize, from: usize) -> Vec<u8> {
+        let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_NONBLOCK;
+        nix::fcntl::fcntl(end, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
+        let mut all = Vec::new();
+        loop {
+            let bytes: Vec<u8> = (0..piece)
+                .map(|i| b'!' + ((from + all.len() + i) % 89) as u8)
+                .collect();
+            match nix::unistd::write(end, &bytes) {
+                Ok(length) => all.extend_from_slice(&bytes[..length]),
+                Err(nix::errno::Errno::EAGAIN) => return all,
+                Err(errno) => panic!("{errno}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_pair_that_is_full_in_every_way_is_full_again() {
+        let (master, slave) = pair();
+        let mut raw = sys::termios(slave.as_fd()).unwrap();
+        (raw.iflag, raw.oflag, raw.lflag) = (0, 0, 0);
+        raw.cc[libc::VMIN] = 1;
+        sys::set_termios(slave.as_fd(), raw).unwrap();
+        // The kernel keeps buffers of what was there before; then come buffers of other sizes.
+        let small = stuff(master.as_fd(), 200, 0);
+        let mut gone = UnderWay::default();
+        gone.take(master.as_fd(), &slave, &raw).unwrap();
+        assert_eq!(gone.input.bytes(&raw).unwrap().len(), small.len());
+        for sizes in [[700, 200], [1792, 256], [200, 200], [4000, 1]] {
+            let mut wanted = [Vec::new(), Vec::new()];
+            for (end, wanted) in [master.as_fd(), slave.as_fd()].into_iter().zip(&mut wanted) {
+                for piece in sizes {
+                    let more = stuff(end, piece, wanted.len());
+                    wanted.extend(more);
+                }
+            }
+            for _ in 0..2 {
+                let found = exchange(master.as_fd(), &slave);
+                assert_eq!(found.input.bytes(&raw).unwrap(), wanted[0], "{sizes:?}");
+                assert_eq!(found.output, wanted[1], "{sizes:?}");
+            }
+            let mut taken = UnderWay::default();
+            taken.take(master.as_fd(), &slave, &raw).unwrap();
+        }
+    }
+
     #[test]
     fn a_status_of_packet_mode_is_there_again() {
         let (master, slave) = pair();

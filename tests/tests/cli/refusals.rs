@@ -217,8 +217,8 @@ fn plugins_as_json() {
         .filter_map(|plugin| plugin["name"].as_str())
         .collect();
     for name in [
-        "aio", "bpf", "cgroup", "events", "files", "inotify", "ipc", "memfd", "pipes", "sockets", "task",
-        "tty", "tun",
+        "aio", "bpf", "cgroup", "events", "files", "inotify", "io_uring", "ipc", "memfd", "pipes", "sockets",
+        "task", "tty", "tun",
     ] {
         assert!(names.contains(&name), "{names:?}");
     }

@@ -201,20 +201,6 @@ fn refused_file_system_in_the_making() {
 }
 
 #[test]
-fn refused_ring() {
-    refused_for("refused/io_uring", "descriptor 3", "a ring of io_uring_setup(2)");
-}
-
-#[test]
-fn refused_mapped_ring() {
-    refused_for(
-        "refused/io_uring_mapped",
-        "mapping",
-        "a ring of io_uring_setup(2)",
-    );
-}
-
-#[test]
 fn refused_map_per_processor() {
     refused_for("refused/bpf_percpu", "fd 3", "an array per processor");
 }
@@ -313,6 +299,11 @@ fn without_plugin_tun() {
 }
 
 #[test]
+fn without_plugin_io_uring() {
+    refused_without("io_uring", "io_uring/used", "io_uring", "mapping");
+}
+
+#[test]
 fn without_plugin_aio() {
     refused_without("aio", "aio/empty", "aio", "mapping");
 }
@@ -345,6 +336,12 @@ fn killed_connections() {
     killed("sockets/tcp_established", &["--tcp-established"]);
 }
 
+#[test]
+fn killed_rings() {
+    killed("io_uring/used", &[]);
+    killed("io_uring/registered", &[]);
+}
+
 /// Killed at 25 points of a restore the program leaves nothing, or all.
 fn killed_in_restore(guest: &str, options: &[&str]) {
     let lab = Lab::new();
@@ -366,6 +363,11 @@ fn killed_in_restore_tree() {
 #[test]
 fn killed_in_restore_credentials() {
     killed_in_restore("core/credentials", &[]);
+}
+
+#[test]
+fn killed_in_restore_rings() {
+    killed_in_restore("io_uring/sqpoll", &[]);
 }
 
 #[test]

@@ -7,11 +7,11 @@ use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use criu_images::ImageDir;
-use criu_infect::Call;
+use criu_infect::{Call, Tracee};
 use criu_plugin_api::message::{FileRecord, FileTarget, RemoteCall, RemoteResult, Slot, TaskInfo};
 use criu_plugin_api::{Error as ApiError, Host, Result as ApiResult, Services};
 
@@ -45,6 +45,15 @@ struct KnownFdinfo {
     text: Vec<u8>,
 }
 
+/// Threads of a process that do not stand in its parasite; whoever stopped them owns them.
+struct OtherThreads {
+    threads: Weak<RefCell<Vec<Tracee>>>,
+    /// Their ids as the process itself sees them, in their order.
+    inside: Vec<i32>,
+    /// Those that the kernel has made for its own work.
+    workers: Weak<RefCell<Vec<Tracee>>>,
+}
+
 /// Descriptors of a process for which it is worth asking for every slot of its table.
 const WORTH_ASKING: u64 = 128;
 
@@ -66,6 +75,8 @@ pub(crate) struct Context {
     pub(crate) background: RefCell<Background>,
     /// The leaders of the tree.
     pub(crate) parasites: RefCell<Parasites>,
+    /// The other threads of each process, by its pid.
+    threads: RefCell<HashMap<i32, OtherThreads>>,
     /// The security module whose labels are saved.
     pub(crate) lsm: Option<Module>,
     /// Who tells threads that are confined from others.
@@ -101,6 +112,7 @@ impl Context {
             blockers: Blockers::default(),
             background: RefCell::default(),
             parasites: RefCell::default(),
+            threads: RefCell::default(),
             lsm: Module::active(),
             witnesses: Witnesses::default(),
             held: Cell::new(false),
@@ -297,6 +309,79 @@ impl Context {
         *self.tasks.borrow_mut() = tasks;
     }
 
+    /// Takes note of the threads of a process beside the one that stands in the parasite.
+    pub(crate) fn know_threads(
+        &self,
+        pid: i32,
+        threads: &Rc<RefCell<Vec<Tracee>>>,
+        inside: &[i32],
+        workers: &Rc<RefCell<Vec<Tracee>>>,
+    ) {
+        let known = OtherThreads {
+            threads: Rc::downgrade(threads),
+            inside: inside.to_vec(),
+            workers: Rc::downgrade(workers),
+        };
+        self.threads.borrow_mut().insert(pid, known);
+    }
+
+    /// The process that a thread belongs to, if it is not the one that stands in the parasite there.
+    fn process_of_thread(&self, tid: i32) -> Option<i32> {
+        if self.places.borrow().contains_key(&tid) {
+            return None;
+        }
+        let tasks = self.tasks.borrow();
+        let task = tasks.iter().find(|task| task.threads.contains(&tid))?;
+        Some(task.pid)
+    }
+
+    /// Lets the kernel's own threads of a process go on, or has them stand still again.
+    fn workers(&self, pid: i32, go: bool) -> Result<()> {
+        let known = self.threads.borrow();
+        let workers = known
+            .get(&self.pid(pid))
+            .and_then(|known| known.workers.upgrade());
+        let workers = workers.ok_or_else(|| Error::malformed(format!("process {pid}"), "has no threads"))?;
+        let mut workers = workers.borrow_mut();
+        if go {
+            // One that has ended meanwhile is no loss.
+            workers.retain(|worker| !matches!(worker.go(), Err(criu_infect::Error::Gone { .. })));
+            return Ok(());
+        }
+        let mut result = Ok(());
+        workers.retain_mut(|worker| match worker.stand_still() {
+            Err(criu_infect::Error::Gone { .. } | criu_infect::Error::Died { .. }) => false,
+            Err(error) => {
+                let action = || format!("stopping thread {} of process {pid}", worker.tid());
+                result = Err(error).context(action);
+                true
+            }
+            Ok(()) => true,
+        });
+        result
+    }
+
+    /// Makes calls in one thread, in order.
+    fn calls_in(&self, tid: i32, calls: &[RemoteCall]) -> Result<Vec<RemoteResult>> {
+        let thread_of = self.process_of_thread(tid);
+        let pid = thread_of.unwrap_or_else(|| self.pid(tid));
+        let lost = |what: &str| Error::malformed(format!("process {pid}"), what);
+        let mut parasites = self.parasites.borrow_mut();
+        let target = parasites.of(pid)?;
+        if thread_of.is_none() {
+            return remote::calls(target, None, calls);
+        }
+        let known = self.threads.borrow();
+        let known = known.get(&pid).ok_or_else(|| lost("has no threads"))?;
+        let threads = known.threads.upgrade().ok_or_else(|| lost("was let go"))?;
+        let mut threads = threads.borrow_mut();
+        let mut both = threads.iter_mut().zip(&known.inside);
+        let (thread, &inside) = both
+            .find(|(thread, _)| thread.tid() == tid)
+            .ok_or_else(|| lost("has lost a thread"))?;
+        remote::calls(target, Some((thread, inside)), calls)
+    }
+
     /// A process of the tree.
     pub(crate) fn task(&self, pid: i32) -> Option<Ref<'_, TaskInfo>> {
         let place = *self.places.borrow().get(&pid)?;
@@ -427,9 +512,17 @@ impl Services for Context {
     }
 
     fn remote_call(&self, call: &RemoteCall) -> ApiResult<RemoteResult> {
-        let mut parasites = self.parasites.borrow_mut();
-        let target = parasites.of(self.pid(call.pid)).map_err(api)?;
-        remote::call(target, call).map_err(api)
+        let results = self.calls_in(call.pid, std::slice::from_ref(call)).map_err(api)?;
+        let result = results.into_iter().next();
+        result.ok_or_else(|| ApiError::new(format!("process {} gave no result", call.pid)))
+    }
+
+    fn remote_calls(&self, calls: &[RemoteCall]) -> ApiResult<Vec<RemoteResult>> {
+        let mut results = Vec::with_capacity(calls.len());
+        for same in calls.chunk_by(|one, next| one.pid == next.pid) {
+            results.extend(self.calls_in(same[0].pid, same).map_err(api)?);
+        }
+        Ok(results)
     }
 
     fn undo_on_death(&self, call: &RemoteCall) -> ApiResult<()> {
@@ -452,6 +545,10 @@ impl Services for Context {
 
     fn inherited(&self, _: &str) -> ApiResult<Option<RawFd>> {
         restore_only("inherited")
+    }
+
+    fn let_workers(&self, pid: i32, go: bool) -> ApiResult<()> {
+        self.workers(pid, go).map_err(api)
     }
 
     fn tasks_are_held(&self) -> ApiResult<()> {

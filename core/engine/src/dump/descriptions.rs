@@ -315,11 +315,8 @@ mod tests {
 
     #[test]
     fn what_the_kernel_numbers_is_told_apart() {
-        assert_eq!(
-            kernel_id(b"pos:\t0\neventfd-count: 3\neventfd-id: 17\n"),
-            Some(17)
-        );
-        for none in [&b"pos:\t0\nmnt_id:\t15\n"[..], b"some-id:\tx\n", b"-id", b""] {
+        assert_eq!(kernel_id(b"pos:\t0\nsome-count: 3\nsome-id: 17\n"), Some(17));
+        for none in [&b"pos:\t0\nmnt_id:\t15\n"[..], b"other-id:\tx\n", b"-id", b""] {
             assert_eq!(kernel_id(none), None);
         }
     }

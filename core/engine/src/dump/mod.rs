@@ -563,7 +563,9 @@ fn give_up(dump: &Dump, notify: &dyn Notify, root: i32, infection: Option<Infect
     let tree = infection.map(|infection| infection.cure(dump));
     *dump.parasites.borrow_mut() = Parasites::default();
     cured(dump);
-    drop(tree);
+    if let Some(Err(error)) = tree.map(|tree| tree.release(false)) {
+        tracing::warn!("undoing after a failure: {error}");
+    }
     dump.stats.thawed();
     // A set that was complete before the failure is not one that may be restored beside the tree.
     if let Err(error) = dump.images.invalidate() {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 
 use criu_infect::{Infected, Tracee};
 
@@ -26,9 +27,9 @@ pub(crate) struct Process {
     pub(crate) stat: Stat,
     pub(crate) state: State,
     /// The other threads.
-    pub(crate) threads: RefCell<Vec<Tracee>>,
+    pub(crate) threads: Rc<RefCell<Vec<Tracee>>>,
     /// Threads that the kernel has made in the process for its own work.
-    pub(crate) workers: RefCell<Vec<Tracee>>,
+    pub(crate) workers: Rc<RefCell<Vec<Tracee>>>,
     /// The ids of its other threads as the process itself sees them.
     pub(crate) ns_tids: Vec<i32>,
     /// What `/proc` says of it; nothing for a zombie.
@@ -151,16 +152,19 @@ impl Infection {
         let mut parasites = dump.parasites.borrow_mut();
         let mut processes: Vec<Process> = Vec::with_capacity(seized.processes.len());
         let mut known = HashSet::with_capacity(seized.processes.len());
-        for (process, facts) in seized.processes.into_iter().zip(facts) {
+        for (process, facts) in seized.into_processes().into_iter().zip(facts) {
             let (pid, eye) = (process.pid, process.eye());
             let statuses = facts.as_ref().map_or(&[][..], |facts| &facts.statuses);
             let others = process.threads.iter().zip(statuses.iter().skip(1));
-            let ns_tids = others
+            let ns_tids: Vec<i32> = others
                 .map(|(thread, status)| status.ns_pids.last().copied().unwrap_or(thread.tid()))
                 .collect();
             if let Some(leader) = process.leader {
                 parasites.waiting.insert(pid, leader);
             }
+            let threads = Rc::new(RefCell::new(process.threads));
+            let workers = Rc::new(RefCell::new(process.workers));
+            dump.know_threads(pid, &threads, &ns_tids, &workers);
             processes.push(Process {
                 pid,
                 eye,
@@ -168,8 +172,8 @@ impl Infection {
                 parent: known.contains(&process.stat.ppid).then_some(process.stat.ppid),
                 stat: process.stat,
                 state: process.state,
-                threads: RefCell::new(process.threads),
-                workers: RefCell::new(process.workers),
+                threads,
+                workers,
                 ns_tids,
                 facts,
             });
@@ -229,7 +233,7 @@ impl Infection {
     }
 }
 
-/// A stopped tree without parasites. Dropping it lets every task go on as it was.
+/// A stopped tree without parasites.
 #[derive(Debug)]
 pub(crate) struct Cured {
     infection: Infection,
@@ -244,15 +248,15 @@ impl Cured {
     /// The first process that could not be cured or let go; the others are, all the same.
     pub(crate) fn release(self, stopped: bool) -> Result<()> {
         let mut result = Ok(());
-        for (process, leader) in self.infection.processes.iter().zip(self.leaders) {
+        // Children first: one that traces another is not let go while that is still traced by us.
+        for (process, leader) in self.infection.processes.iter().zip(self.leaders).rev() {
             let Some(leader) = leader else { continue };
             if stopped && process.state == State::Alive {
                 stop(process.pid);
             }
             let released = leader.and_then(|leader| {
-                leader
-                    .detach()
-                    .context(|| format!("letting process {} go", process.pid))
+                // By then others may have ended it.
+                Tracee::detach_all([leader]).context(|| format!("letting process {} go", process.pid))
             });
             result = result.and(released);
             let threads = Tracee::detach_all(process.take_others());

@@ -223,7 +223,9 @@ pub(crate) fn release(restore: &Restore) -> Result<()> {
     for caught in restore.caught.borrow().values() {
         caught.is_complete()?;
     }
-    for (node, _) in catch::processes(restore) {
+    // Children first: one that traces another is not let go while that is still traced by us.
+    let nodes: Vec<usize> = catch::processes(restore).map(|(node, _)| node).collect();
+    for node in nodes.into_iter().rev() {
         let (task, _) = restore.live(node)?;
         let Some(caught) = restore.caught.borrow_mut().remove(&task.pid) else {
             continue;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::{Error, Queue, Tracee};
+use crate::{Call, Error, Queue, Tracee};
 
 /// A child with `n` threads beside the main one; each counts in its word from 8 on, or sleeps.
 fn threaded(shared: &Shared, n: usize, busy: bool) -> Child {
@@ -52,6 +52,15 @@ fn visit_threads(pid: i32) -> Vec<crate::ThreadState> {
     let mut tracees: Vec<Tracee> = Tracee::seize_all(&all).into_iter().map(Result::unwrap).collect();
     let mut infected = tracees.remove(0).infect().unwrap();
     let states = infected.threads(&mut tracees, &tids).unwrap();
+    // More calls than fit at once, in one of them.
+    if let Some((thread, &tid)) = tracees.iter_mut().zip(&tids).next_back() {
+        let mut calls = [Call {
+            nr: libc::SYS_gettid.cast_unsigned(),
+            ..Call::default()
+        }; 70];
+        infected.thread_syscalls(thread, tid, &mut calls).unwrap();
+        assert!(calls.iter().all(|call| call.result == i64::from(tid)));
+    }
     assert_eq!(
         infected.syscall(libc::SYS_getpid, [0; 6]).unwrap(),
         i64::from(pid)
