@@ -17,6 +17,7 @@ use thiserror::Error;
 /// | `path:TEXT`, `path:PREFIX*`, `path:*` | paths that a task holds on to: its executable, its directories, the name under which another kind's file was opened |
 /// | `map:TEXT`, `map:PREFIX*` | mappings by their name in `/proc/PID/maps` |
 /// | `vma-status:BIT` | on restore, mappings whose `vma_entry.status` has this bit |
+/// | `vma-flag:XX` | on dump, mappings with this flag in `VmFlags` of smaps, whatever else they are |
 /// | `image:N` | on restore, files of this number of `fd_types` |
 /// | `image:16:FILE` | on restore, files of the type EXT that are described in this image of the plugin |
 /// | `task:*` | every task |
@@ -53,6 +54,8 @@ pub enum Claim {
     MapPrefix(String),
     /// `vma-status:BIT`, 0 to 31.
     VmaStatus(u32),
+    /// `vma-flag:XX`, two letters of a-z.
+    VmaFlag(String),
     /// `image:N`
     Image(u32),
     /// `image:16:FILE`
@@ -122,7 +125,7 @@ pub struct ClaimError {
     pub what: &'static str,
 }
 
-const SCHEMES: [&str; 12] = [
+const SCHEMES: [&str; 13] = [
     "anon:",
     "link:",
     "chr:",
@@ -132,6 +135,7 @@ const SCHEMES: [&str; 12] = [
     "path:",
     "map:",
     "vma-status:",
+    "vma-flag:",
     "image:",
     "feature:",
     "task:",
@@ -208,7 +212,7 @@ impl Claim {
             Self::File(_, None) => Specificity(4, 0, 0),
             Self::Path(_) | Self::Map(_) => Specificity(3, 0, 0),
             Self::PathPrefix(prefix) | Self::MapPrefix(prefix) => Specificity(2, length(prefix), 0),
-            Self::VmaStatus(_) | Self::Image(_) | Self::ExtImage(_) | Self::Feature(_) => {
+            Self::VmaStatus(_) | Self::VmaFlag(_) | Self::Image(_) | Self::ExtImage(_) | Self::Feature(_) => {
                 Specificity(1, 0, 0)
             }
             Self::Task | Self::Stages(_) => Specificity(0, 0, 0),
@@ -286,6 +290,12 @@ fn parse(text: &str) -> Result<Claim, &'static str> {
             Ok(bit @ 0..=31) => Claim::VmaStatus(bit),
             _ => return Err("a bit is a number from 0 to 31"),
         },
+        "vma-flag" => {
+            if rest.len() != 2 || !rest.bytes().all(|byte| byte.is_ascii_lowercase()) {
+                return Err("a flag of a mapping is two letters of a-z");
+            }
+            Claim::VmaFlag(rest.to_owned())
+        }
         "image" => image(rest)?,
         "feature" => {
             let is_word = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
@@ -430,6 +440,7 @@ impl fmt::Display for Claim {
             Self::Map(text) => write!(f, "map:{text}"),
             Self::MapPrefix(text) => write!(f, "map:{text}*"),
             Self::VmaStatus(bit) => write!(f, "vma-status:{bit}"),
+            Self::VmaFlag(flag) => write!(f, "vma-flag:{flag}"),
             Self::Image(number) => write!(f, "image:{number}"),
             Self::ExtImage(file) => write!(f, "image:{EXT}:{file}"),
             Self::Feature(name) => write!(f, "feature:{name}"),
@@ -477,6 +488,7 @@ mod tests {
             "map:[vdso]",
             "map:anon_inode:*",
             "vma-status:13",
+            "vma-flag:um",
             "image:6",
             "image:16:kmsg.img",
             "feature:clone3_set_tid",
@@ -503,6 +515,8 @@ mod tests {
             "file:tree",
             "file:reg@",
             "vma-status:32",
+            "vma-flag:u",
+            "vma-flag:UM",
             "image:",
             "image:16",
             "image:16:a/b",

@@ -139,6 +139,10 @@ pub trait FileKind {
 pub trait MappingKind {
     /// Saves one mapping. `[dump: target frozen, parasite inside; no fork]`
     ///
+    /// A mapping that is claimed for a flag (`vma-flag:XX`, see [`MappingTarget::flags`]) is saved by the core or by
+    /// the kind of its name as if it had no such flag. The kind of the flag is asked before that, once for all of its
+    /// flags; it sees to what they stand for, and answers with [`Verdict::Entry`], of which only `mm_fields` is used.
+    ///
     /// # Errors
     /// Anything that stops the dump.
     fn dump(&self, host: &Host<'_>, mapping: &MappingTarget) -> Result<Verdict<MappingImage>>;

@@ -219,6 +219,13 @@ pub struct MappingTarget {
     /// The name of the mapping in `/proc/PID/maps`.
     #[prost(bytes = "vec", tag = "3")]
     pub name: Vec<u8>,
+    /// The flags of the line `VmFlags` of proc_pid_smaps(5) that kinds claim (`vma-flag:XX`) and that this mapping
+    /// has, when it is dumped for them; empty when it is dumped for its name.
+    #[prost(string, repeated, tag = "4")]
+    pub flags: Vec<String>,
+    /// The size of its pages in bytes; 0 from a host that does not tell.
+    #[prost(uint64, tag = "5")]
+    pub page_size: u64,
 }
 
 /// A dumped mapping.

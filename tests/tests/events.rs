@@ -1,4 +1,4 @@
-//! eventfd, epoll, signalfd, timerfd, pidfd.
+//! eventfd, epoll, signalfd, timerfd, pidfd, userfaultfd.
 criu_tests::guests! {
     events {
         epoll,
@@ -25,5 +25,12 @@ criu_tests::guests! {
         timerfd,
         timerfd_states (.except("ticks")),
         timerfd_ticks (.except("ticks")),
+        uffd,
+        uffd_async,
+        uffd_blocked,
+        uffd_missing,
+        uffd_monitor,
+        uffd_shared,
+        uffd_wp,
     }
 }

@@ -38,8 +38,55 @@ fn refused_with(guest: &str, options: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn userfaultfd() {
-    refused_for("refused/userfaultfd", &["fd 3", "is a userfaultfd (API aa:"]);
+fn userfaultfd_of_the_outside() {
+    refused_for(
+        "refused/uffd_outside",
+        &[
+            "[userfaultfd]",
+            "watches the memory of a process outside of the tree",
+        ],
+    );
+}
+
+#[test]
+fn userfaultfd_of_a_process_that_has_ended() {
+    refused_for(
+        "refused/uffd_gone",
+        &["[userfaultfd]", "watches the memory of a process that has ended"],
+    );
+}
+
+#[test]
+fn range_of_a_userfaultfd_of_nobody() {
+    refused_for(
+        "refused/uffd_nobody",
+        &[
+            "mapping ",
+            "is registered with a userfaultfd that no process of the tree has open",
+        ],
+    );
+}
+
+#[test]
+fn fresh_userfaultfd_of_two_processes() {
+    refused_for(
+        "refused/uffd_fresh",
+        &[
+            "fd 3",
+            "is a userfaultfd without UFFDIO_API that several processes have open",
+        ],
+    );
+}
+
+#[test]
+fn private_file_with_a_userfaultfd() {
+    refused_for(
+        "refused/uffd_private",
+        &[
+            "mapping ",
+            "is registered with a userfaultfd, and is a private mapping of a file",
+        ],
+    );
 }
 
 #[test]

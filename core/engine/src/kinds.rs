@@ -284,6 +284,19 @@ impl Kinds {
         self.all(&self.loader.table().mapping_kinds(name))
     }
 
+    /// The kinds that see to flags that a mapping has, each with those flags.
+    pub(crate) fn vma_flags(&self, has: impl Fn(&str) -> bool) -> Vec<(Kind, Vec<String>)> {
+        let mut found: Vec<(KindId, Vec<String>)> = Vec::new();
+        for (flag, id) in self.loader.table().vma_flags().filter(|(flag, _)| has(flag)) {
+            match found.iter_mut().find(|(known, _)| *known == id) {
+                Some((_, flags)) => flags.push(flag.to_owned()),
+                None => found.push((id, vec![flag.to_owned()])),
+            }
+        }
+        let kinds = found.into_iter();
+        kinds.map(|(id, flags)| (self.kind(id), flags)).collect()
+    }
+
     /// The kinds of state of tasks.
     pub(crate) fn tasks(&self) -> Vec<Kind> {
         self.all(self.loader.table().task_kinds())
@@ -323,6 +336,11 @@ impl Kinds {
     /// Why nobody serves a mapping, and what would; nothing when it is not one that a shipped kind claims.
     pub(crate) fn nobody_for_mapping(&self, name: &[u8]) -> Option<(String, Option<String>)> {
         shipped::for_mapping(name).map(|kind| missing(Some(kind)))
+    }
+
+    /// Why nobody sees to a flag of mappings, and what would; nothing when it is not one that a shipped kind claims.
+    pub(crate) fn nobody_for_vma_flag(&self, flag: &str) -> Option<(String, Option<String>)> {
+        shipped::for_vma_flag(flag).map(|kind| missing(Some(kind)))
     }
 
     /// Why nobody restores files of a number of `fd_types`, and what would.

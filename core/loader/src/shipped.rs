@@ -22,6 +22,18 @@ const SHIPPED: &[(&str, &str, Point, &[&str])] = &[
     ("events", "signalfd", Point::File, &["anon:[signalfd]", "image:9"]),
     ("events", "timerfd", Point::File, &["anon:[timerfd]", "image:17"]),
     (
+        "events",
+        "userfaultfd",
+        Point::File,
+        &["anon:[userfaultfd]", "image:16:userfaultfd.img"],
+    ),
+    (
+        "events",
+        "userfaultfd-ranges",
+        Point::Mapping,
+        &["vma-flag:um", "vma-flag:uw", "vma-flag:ui"],
+    ),
+    (
         "files",
         "namespace",
         Point::File,
@@ -188,6 +200,15 @@ pub fn for_image(number: u32) -> Option<Shipped> {
     first(|table| table.by_image(number).first().copied())
 }
 
+/// The shipped kind that would see to this flag of mappings.
+pub fn for_vma_flag(flag: &str) -> Option<Shipped> {
+    first(|table| {
+        table
+            .vma_flags()
+            .find_map(|(name, id)| (name == flag).then_some(id))
+    })
+}
+
 /// The shipped kind that would restore mappings with this bit in their status.
 pub fn for_vma_status(bit: u32) -> Option<Shipped> {
     first(|table| table.by_vma_status(bit))
@@ -227,6 +248,7 @@ mod tests {
         assert_eq!(plugin(query(b"anon_inode:[unheard-of]", 0o600)), None);
         assert_eq!(plugin(for_image(18)), Some(("memfd", "memfd")));
         assert_eq!(plugin(for_vma_status(13)), Some(("aio", "aio")));
+        assert_eq!(plugin(for_vma_flag("um")), Some(("events", "userfaultfd-ranges")));
         assert_eq!(plugin(for_mapping(b"/[aio] (deleted)")), Some(("aio", "aio")));
     }
 

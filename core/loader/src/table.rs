@@ -1,6 +1,6 @@
 //! Which kind serves what, decided once from the claims.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use criu_plugin_api::{Claim, EXT, Point, Purpose, Stage};
 
@@ -30,6 +30,7 @@ pub struct ClaimTable {
     files: Vec<(Claim, KindId)>,
     mappings: Vec<(Claim, KindId)>,
     statuses: HashMap<u32, KindId>,
+    flags: BTreeMap<String, KindId>,
     images: HashMap<u32, KindId>,
     ext: Vec<(String, KindId)>,
     tasks: Vec<KindId>,
@@ -66,6 +67,7 @@ impl ClaimTable {
             | Claim::PathPrefix(_) => self.files.push((claim.clone(), id)),
             Claim::Map(_) | Claim::MapPrefix(_) => self.mappings.push((claim.clone(), id)),
             Claim::VmaStatus(bit) => drop(self.statuses.insert(*bit, id)),
+            Claim::VmaFlag(flag) => drop(self.flags.insert(flag.clone(), id)),
             Claim::Image(number) => drop(self.images.insert(*number, id)),
             Claim::ExtImage(file) => self.ext.push((file.clone(), id)),
             Claim::Feature(name) => self.features.push((name.clone(), id)),
@@ -122,6 +124,11 @@ impl ClaimTable {
     /// The kind that restores mappings with this bit in their status.
     pub fn by_vma_status(&self, bit: u32) -> Option<KindId> {
         self.statuses.get(&bit).copied()
+    }
+
+    /// The flags of mappings that kinds see to.
+    pub fn vma_flags(&self) -> impl Iterator<Item = (&str, KindId)> {
+        self.flags.iter().map(|(flag, id)| (flag.as_str(), *id))
     }
 
     /// The kinds of state of tasks.
@@ -207,7 +214,11 @@ fn find_conflict(sorted: &[(&Claim, usize)], kinds: &[KindInfo]) -> Result<(), L
             let (first, second) = (&kinds[*first], &kinds[*second]);
             let sole = matches!(
                 claim,
-                Claim::VmaStatus(_) | Claim::Image(_) | Claim::ExtImage(_) | Claim::Feature(_)
+                Claim::VmaStatus(_)
+                    | Claim::VmaFlag(_)
+                    | Claim::Image(_)
+                    | Claim::ExtImage(_)
+                    | Claim::Feature(_)
             );
             if !claim.conflicts(other) || (first.plugin == second.plugin && !(sole && first.id != second.id))
             {
@@ -232,7 +243,9 @@ fn find_conflict(sorted: &[(&Claim, usize)], kinds: &[KindInfo]) -> Result<(), L
 pub(crate) fn check_point(point: Point, kind: &str, claims: &[Claim]) -> Result<(), RefusedBecause> {
     for claim in claims {
         let fits = match claim {
-            Claim::Map(_) | Claim::MapPrefix(_) | Claim::VmaStatus(_) => point == Point::Mapping,
+            Claim::Map(_) | Claim::MapPrefix(_) | Claim::VmaStatus(_) | Claim::VmaFlag(_) => {
+                point == Point::Mapping
+            }
             Claim::Feature(_) => point == Point::Feature,
             Claim::Task => point == Point::Task,
             Claim::Stages(_) => point == Point::Stage,

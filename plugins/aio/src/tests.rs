@@ -137,6 +137,7 @@ fn target(context: u64) -> MappingTarget {
         pid: pid(),
         vma: vma.encode_to_vec(),
         name: b"/[aio] (deleted)".to_vec(),
+        ..MappingTarget::default()
     }
 }
 

@@ -26,6 +26,15 @@ impl FdInfo {
         })
     }
 
+    /// A text that stands in for that of a file.
+    #[cfg(test)]
+    pub(crate) fn of(text: &str, object: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            object: object.to_owned(),
+        }
+    }
+
     pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
         self.text.lines()
     }

@@ -48,14 +48,7 @@ criu_plugin_api::register! {
     claims: ["anon:[pidfd]", "image:20"],
 }
 
-criu_plugin_api::register! {
-    kind: userfaultfd::Userfaultfd,
-    point: FileKind,
-    name: "userfaultfd",
-    claims: ["anon:[userfaultfd]"],
-}
-
 criu_plugin_api::export_plugin! {
     name: "events",
-    description: "eventfd, epoll, signalfd, timerfd and pidfd",
+    description: "eventfd, epoll, signalfd, timerfd, pidfd and userfaultfd",
 }

@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 
 /// Takes over the descriptor that a call returned.
-fn owned(result: libc::c_long) -> nix::Result<OwnedFd> {
+pub(crate) fn owned(result: libc::c_long) -> nix::Result<OwnedFd> {
     let fd = RawFd::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
     // SAFETY: the calls of this file that end here return a new descriptor, which is nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Borrows, so that the descriptor is not closed before its number is used.
-fn raw(fd: &impl AsFd) -> RawFd {
+pub(crate) fn raw(fd: &impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()
 }
 

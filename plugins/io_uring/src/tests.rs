@@ -278,6 +278,7 @@ fn mappings_of_other_parts_are_refused() {
             pid: pid(),
             vma: vma.encode_to_vec(),
             name: b"anon_inode:[io_uring]".to_vec(),
+            ..Default::default()
         };
         let verdict = MappingKind::dump(&kind, &Host::new(&host, "io_uring"), &target).unwrap();
         assert!(matches!(verdict, Verdict::Refused(_)), "{offset:#x}: {verdict:?}");

@@ -86,6 +86,7 @@ fn dump(kind: &Shm, host: &MockHost, at: u64, (from, pages): (u64, u64)) -> Mapp
         pid: pid(),
         vma: vma.encode_to_vec(),
         name: b"/SYSV00000000 (deleted)".to_vec(),
+        ..MappingTarget::default()
     };
     let verdict = MappingKind::dump(kind, &Host::new(host, "ipc"), &target).unwrap();
     let Verdict::Entry(image) = verdict else {

@@ -34,6 +34,9 @@ pub(crate) struct Region {
     pub(crate) readable: bool,
     /// Whether another process may have some of its pages too.
     pub(crate) shared: bool,
+    /// Whether it may have marks at pages that are not there (write protection of userfaultfd(2)). These look like
+    /// swapped pages, but hold nothing, and reading one might wait for somebody to fill it.
+    pub(crate) marked: bool,
     /// The flags of its entries in the pagemap.
     pub(crate) flags: u32,
 }
@@ -89,6 +92,7 @@ pub(crate) fn scan(pid: i32, regions: &[Region]) -> Result<Scan> {
                 || next.content != joined.content
                 || next.readable != joined.readable
                 || next.flags != joined.flags
+                || next.marked != joined.marked
             {
                 break;
             }
@@ -102,14 +106,22 @@ pub(crate) fn scan(pid: i32, regions: &[Region]) -> Result<Scan> {
             push(&mut scan.runs, run_of(&joined, joined.start, joined.end));
             continue;
         }
-        if !joined.shared || !joined.readable {
+        let part = joined.shared && joined.readable;
+        if !part && !joined.marked {
             scanner.region(&joined, &mut scan)?;
             continue;
         }
         let before = std::mem::take(&mut scan.runs);
         scanner.region(&joined, &mut scan)?;
-        let found = std::mem::replace(&mut scan.runs, before);
-        scanner.part_shared(&found, &mut scan.runs)?;
+        let mut found = std::mem::replace(&mut scan.runs, before);
+        if joined.marked {
+            found = scanner.without_marks(&found)?;
+        }
+        if part {
+            scanner.part_shared(&found, &mut scan.runs)?;
+        } else {
+            found.into_iter().for_each(|run| push(&mut scan.runs, run));
+        }
     }
     Ok(scan)
 }
@@ -294,6 +306,41 @@ impl Scanner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Without pages that are marks and no more: swapped, to the last of the 32 areas, which is none.
+    fn without_marks(&self, runs: &[Run]) -> Result<Vec<Run>> {
+        const SWAPPED: u64 = 1 << 62;
+        const PROTECTED: u64 = 1 << 57;
+        const AREA: u64 = 31;
+        /// Area and place in it; both are 0 where they may not be seen.
+        const PLACE: u64 = (1 << 55) - 1;
+        let mut buffer = vec![0u8; 16 << 10];
+        let mut filled = Vec::new();
+        for run in runs {
+            let mut address = run.start;
+            while address < run.end {
+                for entry in self.entries(&mut buffer, address, run.end)? {
+                    let (start, end) = (address, address + PAGE);
+                    address = end;
+                    if entry & (SWAPPED | PROTECTED) != SWAPPED | PROTECTED {
+                        push(&mut filled, Run { start, end, ..*run });
+                        continue;
+                    }
+                    if entry & PLACE == 0 {
+                        return Err(Error::refused_but(
+                            format!("process {}, the page at {start:#x}", self.pid),
+                            "is write-protected and swapped out or never filled; which of the two may not be seen",
+                            "dump it with CAP_SYS_ADMIN",
+                        ));
+                    }
+                    if entry & AREA != AREA {
+                        push(&mut filled, Run { start, end, ..*run });
+                    }
+                }
+            }
+        }
+        Ok(filled)
     }
 
     /// As many entries of the page map as fit into the buffer.
@@ -497,6 +544,7 @@ mod tests {
             content: Content::Anonymous,
             readable,
             shared: true,
+            marked: false,
             flags: 4,
         }
     }

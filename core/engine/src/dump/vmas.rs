@@ -75,7 +75,7 @@ pub(crate) fn collect(dump: &Dump, pid: i32, mappings: &[Mapping]) -> Result<Vma
 }
 
 fn describe(dump: &Dump, pid: i32, mapping: &Mapping, vmas: &mut Vmas) -> Result<()> {
-    refuse_state(mapping)?;
+    flags(dump, pid, mapping, vmas)?;
     let is_uprobes = mapping.name == b"[uprobes]";
     if is_uprobes && !dump.opts.allow_uprobes {
         return Err(Error::refused_but(
@@ -219,6 +219,8 @@ fn claimed(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas:
             pid,
             vma: entry.encode_to_vec(),
             name: mapping.name.clone(),
+            page_size: mapping.page_size,
+            ..MappingTarget::default()
         };
         match kind.mapping()?.dump(&dump.host(&kind), &target)? {
             Verdict::NotMine => {}
@@ -247,6 +249,7 @@ fn region(mapping: &Mapping, content: Content, flags: u32) -> Region {
         content,
         readable,
         shared: mapping.has_shared_pages,
+        marked: mapping.flags.has("uw"),
         flags,
     }
 }
@@ -326,20 +329,52 @@ fn refuse_name(dump: &Dump, mapping: &Mapping) -> Result<()> {
     }))
 }
 
-/// States of a mapping that cannot be brought back.
-fn refuse_state(mapping: &Mapping) -> Result<()> {
+/// Has the kinds see to the flags that they claim. Others that stand for a state which a fresh mapping does not have
+/// are refused.
+fn flags(dump: &Dump, pid: i32, mapping: &Mapping, vmas: &mut Vmas) -> Result<()> {
     const UNSUPPORTED: [(&str, &str); 4] = [
         ("um", "is registered with a userfaultfd"),
         ("uw", "is write-protected by a userfaultfd"),
         ("ui", "is registered with a userfaultfd for minor faults"),
         ("ss", "is a shadow stack"),
     ];
+    let object = || format!("mapping {:#x}-{:#x}", mapping.start, mapping.end);
+    let claimed = dump.kinds.vma_flags(|flag| mapping.flags.has(flag));
     for (flag, what) in UNSUPPORTED {
-        if mapping.flags.has(flag) {
-            return Err(Error::refused(
-                format!("mapping {:#x}-{:#x}", mapping.start, mapping.end),
-                format!("{what}, which is not supported"),
-            ));
+        let is_claimed = claimed
+            .iter()
+            .any(|(_, flags)| flags.iter().any(|known| known == flag));
+        if is_claimed || !mapping.flags.has(flag) {
+            continue;
+        }
+        let (why, remedy) = match dump.kinds.nobody_for_vma_flag(flag) {
+            Some((why, remedy)) => (format!("{what}: {why}"), remedy),
+            None => (format!("{what}, which is not supported"), None),
+        };
+        return Err(Error::Refused {
+            object: object(),
+            what: why,
+            remedy,
+        });
+    }
+    for (kind, flags) in claimed {
+        let target = MappingTarget {
+            pid,
+            vma: common(mapping).encode_to_vec(),
+            name: mapping.name.clone(),
+            flags,
+            page_size: mapping.page_size,
+        };
+        match kind.mapping()?.dump(&dump.host(&kind), &target)? {
+            Verdict::Entry(image) => vmas.mm_fields.extend_from_slice(&image.mm_fields),
+            Verdict::Refused(refusal) => return Err(criu_plugin_api::Error::from(refusal).into()),
+            Verdict::NotMine => {
+                let what = format!(
+                    "has the flags {}, which no plugin sees to",
+                    target.flags.join(" ")
+                );
+                return Err(Error::refused(object(), what));
+            }
         }
     }
     Ok(())
