@@ -112,8 +112,8 @@ pub trait Services {
     /// The images are missing or damaged, or writing failed.
     fn restore_shared_memory(&self, id: u64, local_fd: i32, size: u64) -> Result<()>;
 
-    /// Runs a system call inside a target, in the thread that the call names. Dump: any living task; the call must leave
-    /// its mappings as they are, which are read meanwhile. Restore: in [`MappingKind::restore`](crate::MappingKind), `TaskPoint::Caught` and at
+    /// Runs a system call inside a target, in the thread that the call names. Dump: any living task; what is mapped
+    /// in it must be unmapped again before the kind returns. Restore: in [`MappingKind::restore`](crate::MappingKind), `TaskPoint::Caught` and at
     /// [`Stage::BeforeResume`](crate::Stage).
     ///
     /// # Errors

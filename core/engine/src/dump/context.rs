@@ -21,6 +21,7 @@ use super::descriptions;
 use super::files::Files;
 use super::ids::Namespaces;
 use super::landlock::Witnesses;
+use super::mappings;
 use super::pages::Left;
 use super::parasite::Parasites;
 use super::shared;
@@ -73,6 +74,8 @@ pub(crate) struct Context {
     pub(crate) blockers: Blockers,
     /// What need not be done at once.
     pub(crate) background: RefCell<Background>,
+    /// The mappings of the processes.
+    pub(crate) mappings: RefCell<mappings::Stream>,
     /// The leaders of the tree.
     pub(crate) parasites: RefCell<Parasites>,
     /// The other threads of each process, by its pid.
@@ -111,6 +114,7 @@ impl Context {
             left: Arc::default(),
             blockers: Blockers::default(),
             background: RefCell::default(),
+            mappings: RefCell::default(),
             parasites: RefCell::default(),
             threads: RefCell::default(),
             lsm: Module::active(),
@@ -366,6 +370,8 @@ impl Context {
         let thread_of = self.process_of_thread(tid);
         let pid = thread_of.unwrap_or_else(|| self.pid(tid));
         let lost = |what: &str| Error::malformed(format!("process {pid}"), what);
+        // A call may map something for a moment.
+        self.mappings.borrow_mut().settle(self.eye(pid));
         let mut parasites = self.parasites.borrow_mut();
         let target = parasites.of(pid)?;
         if thread_of.is_none() {

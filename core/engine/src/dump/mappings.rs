@@ -1,5 +1,6 @@
 //! The mappings of the processes, read ahead of the walk over them.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -9,9 +10,12 @@ use crate::proc::{self, Mapping};
 /// How many processes the reader may be ahead: their mappings are kept meanwhile.
 const AHEAD: usize = 16;
 
-/// The mappings of one process after the other, as they were ordered.
+/// The mappings of processes, each of which is ordered before it is taken.
+#[derive(Default)]
 pub(crate) struct Stream {
     reader: Option<Reader>,
+    /// What has been read and not been taken.
+    read: HashMap<i32, Result<Vec<Mapping>>>,
     buffer: Vec<u8>,
 }
 
@@ -19,6 +23,8 @@ pub(crate) struct Stream {
 struct Reader {
     orders: Sender<i32>,
     read: Receiver<(i32, Result<Vec<Mapping>>)>,
+    /// Those that are still being read, or waiting for it.
+    under_way: HashSet<i32>,
 }
 
 impl Stream {
@@ -26,7 +32,7 @@ impl Stream {
     pub(crate) fn new(worth: bool) -> Self {
         Self {
             reader: worth.then(Reader::start).flatten(),
-            buffer: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -36,31 +42,41 @@ impl Stream {
     }
 
     /// Has the mappings of a process be read, which is looked at by thread `pid`.
-    pub(crate) fn order(&self, pid: i32) {
-        if let Some(reader) = &self.reader {
+    pub(crate) fn order(&mut self, pid: i32) {
+        if let Some(reader) = &mut self.reader {
+            reader.under_way.insert(pid);
             // A thread that is gone is found when its answer is waited for.
             _ = reader.orders.send(pid);
         }
     }
 
-    /// Of a process that was ordered; those ordered before it are passed over.
+    /// Waits until the mappings of a process are not being read: they may be changed then, until it is ordered or
+    /// taken.
+    pub(crate) fn settle(&mut self, pid: i32) {
+        let Some(reader) = &mut self.reader else { return };
+        while reader.under_way.contains(&pid)
+            && let Ok((other, mappings)) = reader.read.recv()
+        {
+            reader.under_way.remove(&other);
+            self.read.insert(other, mappings);
+        }
+    }
+
+    /// Of a process that was ordered.
     ///
     /// # Errors
     /// They cannot be read.
-    pub(crate) fn next(&mut self, pid: i32) -> Result<Vec<Mapping>> {
-        let Some(reader) = &self.reader else {
+    pub(crate) fn take(&mut self, pid: i32) -> Result<Vec<Mapping>> {
+        if self.reader.is_none() {
             return proc::read_mappings(pid, &mut self.buffer);
-        };
-        let of_it = reader.read.iter().find(|&(read, _)| read == pid);
-        of_it.map_or_else(
-            || {
-                Err(Error::malformed(
-                    format!("the mappings of process {pid}"),
-                    "have not been read",
-                ))
-            },
-            |(_, mappings)| mappings,
-        )
+        }
+        self.settle(pid);
+        self.read.remove(&pid).unwrap_or_else(|| {
+            Err(Error::malformed(
+                format!("the mappings of process {pid}"),
+                "have not been read",
+            ))
+        })
     }
 }
 
@@ -81,6 +97,10 @@ impl Reader {
             .name("mappings".to_owned())
             .spawn(run)
             .ok()
-            .map(|_| Self { orders, read })
+            .map(|_| Self {
+                orders,
+                read,
+                under_way: HashSet::new(),
+            })
     }
 }

@@ -254,23 +254,21 @@ fn dump_processes(
         dump.background.borrow_mut().start();
     }
     let processes = &infection.processes;
-    let mut mappings = mappings::Stream::new(worth_a_thread);
+    *dump.mappings.borrow_mut() = mappings::Stream::new(worth_a_thread);
+    let ahead = dump.mappings.borrow().ahead();
     let mut entered = 0;
     for (index, (process, ids)) in processes.iter().zip(ids).enumerate() {
-        while let Some(next) = processes
-            .get(entered)
-            .filter(|_| entered <= index + mappings.ahead())
-        {
+        while let Some(next) = processes.get(entered).filter(|_| entered <= index + ahead) {
             if next.is_alive() {
                 dump.blockers.note_process(next.enter(dump, seccomp))?;
-                mappings.order(next.eye);
+                dump.mappings.borrow_mut().order(next.eye);
             }
             entered += 1;
         }
         let pid = process.pid;
         let dumped = match process.state {
             State::Dead(code) => task::dump_zombie(dump, pid, code, &process.stat),
-            _ => dump_process(dump, process, ids, seccomp, room, &mut mappings),
+            _ => dump_process(dump, process, ids, seccomp, room),
         }
         .context(|| format!("dumping process {pid}"));
         dump.blockers.note_process(dumped)?;
@@ -289,7 +287,6 @@ fn dump_process(
     ids: &TaskKobjIdsEntry,
     seccomp: &Seccomp,
     room: &mut Room,
-    mappings: &mut mappings::Stream,
 ) -> Result<()> {
     let pid = process.pid;
     if dump.parasites.borrow().is_refused(pid) {
@@ -339,7 +336,7 @@ fn dump_process(
             .extend(task::dump_threads(dump, &subject, &threads, &states, seccomp)?);
     }
 
-    let mut mappings = mappings.next(process.eye)?;
+    let mut mappings = dump.mappings.borrow_mut().take(process.eye)?;
     extra.lock_future = mappings
         .iter()
         .find(|m| m.start == parasite.start)
