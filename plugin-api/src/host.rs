@@ -66,7 +66,8 @@ pub trait Services {
     /// No such process or descriptor.
     fn target_fd(&self, pid: i32, fd: i32) -> Result<RawFd>;
 
-    /// Dump: the text of `/proc/PID/fdinfo/FD`.
+    /// Dump: the text of `/proc/PID/fdinfo/FD`. It may have been read at any moment
+    /// since the freeze.
     ///
     /// # Errors
     /// No such process or descriptor.

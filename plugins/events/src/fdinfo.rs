@@ -14,16 +14,24 @@ pub(crate) struct FdInfo {
 impl FdInfo {
     /// That of a file to be dumped; of our own descriptor when it has none in its process.
     pub(crate) fn read(host: &Host<'_>, file: &FileTarget) -> Result<Self> {
-        let bytes = if file.fd >= 0 {
-            host.fdinfo(file.pid, file.fd)?
-        } else {
-            let path = format!("/proc/self/fdinfo/{}", file.local_fd);
-            std::fs::read(&path).context(|| format!("reading {path}"))?
-        };
-        Ok(Self {
-            text: String::from_utf8_lossy(&bytes).into_owned(),
+        if file.fd < 0 {
+            return Self::read_now(file);
+        }
+        Ok(Self::of_bytes(&host.fdinfo(file.pid, file.fd)?, file))
+    }
+
+    /// As it is at this moment: what the host gives may have been read ahead.
+    pub(crate) fn read_now(file: &FileTarget) -> Result<Self> {
+        let path = format!("/proc/self/fdinfo/{}", file.local_fd);
+        let bytes = std::fs::read(&path).context(|| format!("reading {path}"))?;
+        Ok(Self::of_bytes(&bytes, file))
+    }
+
+    fn of_bytes(bytes: &[u8], file: &FileTarget) -> Self {
+        Self {
+            text: String::from_utf8_lossy(bytes).into_owned(),
             object: object(file),
-        })
+        }
     }
 
     /// A text that stands in for that of a file.

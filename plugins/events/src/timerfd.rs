@@ -27,18 +27,18 @@ const MAYBE_DUE: i32 = 10;
 pub struct Timerfd;
 
 impl FileKind for Timerfd {
-    fn dump(&self, host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
+    fn dump(&self, _host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
         let fd = entry::local(file);
         let what = || entry::object(file);
         // Of a timer that has expired several times since it was read the kernel has counted one.
         sys::timerfd_catch_up(fd).context(what)?;
-        let mut tfd = read(host, file)?;
+        let mut tfd = read(file)?;
         if (tfd.vsec, tfd.vnsec, tfd.ticks) == (0, 0, 0) {
             // Disarmed, or expiring right now.
             let periodic = (tfd.isec, tfd.insec) != (0, 0);
             sys::readable_within(fd, if periodic { MAYBE_DUE } else { 0 }).context(what)?;
             sys::timerfd_catch_up(fd).context(what)?;
-            tfd = read(host, file)?;
+            tfd = read(file)?;
         }
         if is_cancelled(&tfd) {
             return Ok(Verdict::Refused(Refusal {
@@ -104,8 +104,8 @@ fn timerfd(file: &FileRecord) -> Result<TimerfdEntry> {
     entry::of(file, |entry| entry.tfd)
 }
 
-fn read(host: &Host<'_>, file: &FileTarget) -> Result<TimerfdEntry> {
-    let info = FdInfo::read(host, file)?;
+fn read(file: &FileTarget) -> Result<TimerfdEntry> {
+    let info = FdInfo::read_now(file)?;
     let word = |name, radix| {
         let number = info.number(name, radix)?;
         u32::try_from(number).map_err(|_| info.unknown(name, &number.to_string()))
