@@ -167,4 +167,20 @@ static inline int scratch_file(void)
 {
 	return (int)OK(open("scratch", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
 }
+/* A ring made with these flags works before the checkpoint, keeps what it has then, and works on after it. */
+static inline int ring_goes_on(unsigned entries, unsigned flags)
+{
+	struct ring r = ring_new(entries, flags);
+	int fd = scratch_file();
+	ring_wear(&r, 21);
+	ring_works(&r, fd);
+	ring_nops(&r, 2, 500);
+	checkpoint();
+	EQ(ring_take(&r, 500), 0);
+	EQ(ring_take(&r, 501), 0);
+	ring_idle(&r);
+	ring_works(&r, fd);
+	ring_wear(&r, 40);
+	return pass();
+}
 #endif
