@@ -141,14 +141,9 @@ fn numbers(pid: i32, dir: &File) -> Vec<i32> {
     if count > DESCRIPTORS as u64 {
         return (0..DESCRIPTORS as i32).collect();
     }
-    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return Vec::new();
-    };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names
-        .filter_map(|name| name.parse().ok())
-        .take(DESCRIPTORS)
-        .collect()
+    let mut numbers = proc::descriptors(pid).unwrap_or_default();
+    numbers.truncate(DESCRIPTORS);
+    numbers
 }
 
 fn mapping_names(pid: i32, names: &mut HashSet<Vec<u8>>) {
