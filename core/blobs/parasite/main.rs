@@ -186,6 +186,9 @@ fn timers(c: &mut Control) {
     }
 }
 
+/// The first of the three thread-local segments of the GDT.
+const GDT_TLS_MIN: u32 = 12;
+
 fn thread_info(t: &mut ThreadInfo) {
     t.error = 0;
     // SAFETY: each call writes one whole field of its own type.
@@ -210,6 +213,7 @@ fn thread_info(t: &mut ThreadInfo) {
         for (which, control) in t.speculation.iter_mut().enumerate() {
             *control = syscall!(nr::PRCTL, 52, which);
         }
+        t.thread_areas = (0..3).filter(|n| rt::is_segment(GDT_TLS_MIN + n)).fold(0, |set, n| set | 1 << n);
         if t.witness > 0 {
             const KCMP_VM: u64 = 1;
             t.witness = syscall!(nr::KCMP, t.witness, t.witness, KCMP_VM, 0, 0);

@@ -57,6 +57,19 @@ pub fn breakpoint() {
     unsafe { asm!("int3") }
 }
 
+/// Whether the GDT has a segment of this number that programs may use.
+#[inline(always)]
+pub fn is_segment(number: u32) -> bool {
+    const USER: u32 = 3;
+    let there: u8;
+    // SAFETY: lar writes a register and a flag; a selector that names nothing is no fault for it.
+    unsafe {
+        asm!("lar {rights:e}, {selector:e}", "setz {there}", rights = out(reg) _,
+            selector = in(reg) number << 3 | USER, there = out(reg_byte) there, options(nomem, nostack));
+    }
+    there != 0
+}
+
 /// Takes the signal frame at `frame` (its first word is the address of code calling
 /// `rt_sigreturn`) as if a handler returned there.
 ///

@@ -132,6 +132,8 @@ pub struct ThreadInfo {
     pub io_flusher: i64,
     /// `PR_GET_SPECULATION_CTRL` of store bypass, indirect branches and the L1D flush.
     pub speculation: [i64; 3],
+    /// Which of the thread-local segments of the GDT (set_thread_area(2)) are in use, from bit 0 on.
+    pub thread_areas: u64,
     /// Asked: a process to look at, or 0. Answered: 0, or `-errno` of `kcmp` on it: whether this thread could trace it.
     pub witness: i64,
     /// First failure of a call that has no reason to fail (0: none).

@@ -37,6 +37,26 @@ pub(crate) fn push_undo(target: &mut Infected, call: &RemoteCall) -> Result<()> 
     Ok(())
 }
 
+/// Whether a call may change the mappings of its process, if only for a moment.
+pub(crate) fn may_map(call: &RemoteCall) -> bool {
+    /// Those that are known not to: what the shipped kinds ask for most. Any other may.
+    const DO_NOT: [i64; 12] = [
+        libc::SYS_close,
+        libc::SYS_dup,
+        libc::SYS_fcntl,
+        libc::SYS_futex,
+        libc::SYS_get_mempolicy,
+        libc::SYS_getsockopt,
+        libc::SYS_lseek,
+        libc::SYS_openat,
+        libc::SYS_read,
+        libc::SYS_recvmsg,
+        libc::SYS_semop,
+        libc::SYS_write,
+    ];
+    !DO_NOT.contains(&call.nr)
+}
+
 /// Runs calls in the target, in order, their buffers laid out in the parasite's scratch area: in the leading thread,
 /// or in another one, given with its id as the process itself sees it.
 ///

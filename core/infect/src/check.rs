@@ -5,7 +5,6 @@ use nix::errno::Errno;
 use crate::arch;
 use crate::error::{Error, Result};
 use crate::exit::Context;
-use crate::state::RseqConfig;
 use crate::sys;
 use crate::tracee::Tracee;
 
@@ -13,9 +12,40 @@ const O_SUSPEND_SECCOMP: i32 = 1 << 21;
 
 /// Checks whether the thread can be infected, and saves what has to be restored.
 pub(crate) fn check(tracee: &Tracee) -> Result<Context> {
+    let all = check_all(std::slice::from_ref(tracee))?;
+    let gone = Error::Gone { tid: tracee.tid() };
+    all.into_iter().next().ok_or(gone)
+}
+
+/// Checks whether threads of one process, all stopped, can be infected, and saves what has to be restored of each.
+///
+/// Seccomp stays suspended until they are let go: until then they run no code of their own.
+pub(crate) fn check_all(threads: &[Tracee]) -> Result<Vec<Context>> {
+    let mut contexts = threads.iter().map(context).collect::<Result<Vec<_>>>()?;
+    let mut registered: Vec<_> = contexts
+        .iter_mut()
+        .filter_map(|context| {
+            let (config, section) = context.rseq.as_mut()?;
+            Some((config.address + SECTION_AT, section, &mut context.regs))
+        })
+        .collect();
+    let Some(tid) = threads.first().map(Tracee::tid) else {
+        return Ok(contexts);
+    };
+    let at: Vec<u64> = registered.iter().map(|(at, ..)| *at).collect();
+    // SAFETY: integers.
+    let named: Vec<u64> = unsafe { sys::read_values(tid, &at) }?;
+    for ((_, section, regs), named) in registered.iter_mut().zip(named) {
+        **section = abort_rseq(tid, named, regs);
+    }
+    Ok(contexts)
+}
+
+/// Of one thread: which critical section its rseq area names is not known yet.
+fn context(tracee: &Tracee) -> Result<Context> {
     let tid = tracee.tid();
     let unsupported = |why| Err(Error::Unsupported { tid, why });
-    let mut regs = tracee.regs()?;
+    let regs = tracee.regs()?;
     if arch::is_x32(&regs) {
         return unsupported("it is a program of the x32 ABI, which is not supported");
     }
@@ -25,13 +55,15 @@ pub(crate) fn check(tracee: &Tracee) -> Result<Context> {
         );
     }
     suspend_seccomp(tracee)?;
-    let rseq = abort_rseq(tracee, &mut regs)?;
     Ok(Context {
         regs,
         xstate: tracee.xstate()?,
         mask: tracee.sigmask()?,
         dispatch: tracee.user_dispatch()?.filter(|config| config.mode != 0),
-        rseq,
+        rseq: tracee
+            .rseq()?
+            .filter(|config| config.address != 0)
+            .map(|config| (config, 0)),
     })
 }
 
@@ -61,29 +93,26 @@ fn suspend_seccomp(tracee: &Tracee) -> Result<()> {
     }
 }
 
-/// A thread stopped inside a restartable sequence continues at its abort handler, as after any
-/// preemption: running other code makes the kernel forget that it was inside. What is registered, and the
-/// section that is named there still.
-fn abort_rseq(tracee: &Tracee, regs: &mut arch::Regs) -> Result<Option<(RseqConfig, u64)>> {
-    let tid = tracee.tid();
-    let Some(config) = tracee.rseq()?.filter(|c| c.address != 0) else {
-        return Ok(None);
-    };
-    // SAFETY: an integer.
-    let section: u64 = unsafe { sys::read_value(tid, config.address + 8) }?;
+/// Where `rseq_cs` is in `struct rseq`.
+const SECTION_AT: u64 = 8;
+
+/// A thread stopped inside a restartable sequence, which its area names (0 for none), continues at its abort handler,
+/// as after any preemption: running other code makes the kernel forget that it was inside. The section that is named
+/// there still.
+fn abort_rseq(tid: i32, section: u64, regs: &mut arch::Regs) -> u64 {
     if section == 0 {
-        return Ok(Some((config, 0)));
+        return 0;
     }
     // struct rseq_cs: version and flags, start, length, abort address.
     // SAFETY: integers.
     let Ok([_, start, length, abort]) = (unsafe { sys::read_value::<[u64; 4]>(tid, section) }) else {
-        return Ok(Some((config, section)));
+        return section;
     };
     if arch::pc(regs).wrapping_sub(start) < length {
         arch::set_pc(regs, abort);
-        return Ok(Some((config, 0)));
+        return 0;
     }
-    Ok(Some((config, section)))
+    section
 }
 
 /// Whether the program of a process is a 32-bit one: an ELF file of class 32.

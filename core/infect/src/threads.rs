@@ -6,7 +6,7 @@ use criu_blobs::PARASITE;
 use criu_blobs::wire::{Call, Control, MAX_CALLS, Slot, ThreadInfo, slot};
 
 use crate::arch;
-use crate::check::check;
+use crate::check::check_all;
 use crate::core::{ALL_BUT_TRAP, Core, Held, SLOTS, bytes_of_slice, is_breakpoint, write_all};
 use crate::error::{Error, Result};
 use crate::exit::{self, Context, OutsideCall, Place};
@@ -144,6 +144,8 @@ impl Infected {
             mce_kill: calls[8].result,
             io_flusher: calls[9].result,
             speculation: [calls[10].result, calls[11].result, calls[12].result],
+            // Whoever asks the kernel for one thread does no harm.
+            thread_areas: !0,
             witness: calls[13].result,
             error,
         };
@@ -189,7 +191,7 @@ impl Core {
         calls: Option<(u64, u64)>,
         all: &mut Vec<ThreadState>,
     ) -> Result<()> {
-        let contexts = threads.iter().map(check).collect::<Result<Vec<_>>>()?;
+        let contexts = check_all(threads)?;
         let mut ways = Ways {
             main_stack: self.main_stack,
             writes: Vec::new(),
@@ -222,8 +224,7 @@ impl Core {
                     .and_then(|()| thread.set_sigmask(context.mask))
                     .and_then(|()| thread.set_xstate(&context.xstate))
                     .and_then(|()| thread.set_regs(&context.regs))
-                    .and_then(|()| self.count(i as u64, false))
-                    .and_then(|()| thread.set_options(0)),
+                    .and_then(|()| self.count(i as u64, false)),
             );
         }
         for (thread, context) in threads.iter().zip(&contexts) {

@@ -16,7 +16,7 @@ const FEW_PAGES: u64 = 1 << 14;
 /// Bytes that hold the beginning of a line with its policy.
 const FIRST_LINE: u64 = 256;
 /// Bytes of the text about mappings that are read where it matters little.
-const MOST_TEXT: u64 = 256 << 10;
+const MOST_TEXT: u64 = 64 << 10;
 /// Threads that are looked at for memory policies in any case, and for which another worker is worth starting.
 const FEW_THREADS: usize = 64;
 const MOST_WORKERS: usize = 8;

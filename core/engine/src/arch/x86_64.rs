@@ -344,6 +344,25 @@ struct UserDesc {
     flags: u32,
 }
 
+/// The flags of one that is not in use: read only and not present.
+const EMPTY: u32 = 1 << 3 | 1 << 5;
+
+fn entry_of(number: u32, desc: &UserDesc) -> UserDescT {
+    let bit = |n: u32| desc.flags >> n & 1 == 1;
+    UserDescT {
+        entry_number: number,
+        base_addr: desc.base_addr,
+        limit: desc.limit,
+        seg_32bit: bit(0),
+        contents_l: bit(1),
+        contents_h: bit(2),
+        read_exec_only: bit(3),
+        limit_in_pages: bit(4),
+        seg_not_present: bit(5),
+        usable: bit(6),
+    }
+}
+
 /// Sets those thread-local segments of a stopped thread that are in use.
 ///
 /// # Errors
@@ -389,14 +408,21 @@ pub(crate) fn set_thread_areas(tid: i32, entries: &[UserDescT]) -> Result<()> {
     Ok(())
 }
 
-/// The thread-local segment descriptors of a stopped thread, see set_thread_area(2).
+/// The thread-local segment descriptors of a stopped thread, see set_thread_area(2), which is known to use no others
+/// than those `in_use`, from bit 0 on.
 ///
 /// # Errors
 /// The thread is not stopped by this thread's ptrace.
-pub(crate) fn thread_areas(tid: i32) -> Result<Vec<UserDescT>> {
+pub(crate) fn thread_areas(tid: i32, in_use: u64) -> Result<Vec<UserDescT>> {
     (GDT_TLS_MIN..GDT_TLS_MIN + GDT_TLS_ENTRIES)
         .map(|number| {
-            let mut desc = UserDesc::default();
+            let mut desc = UserDesc {
+                flags: EMPTY,
+                ..UserDesc::default()
+            };
+            if in_use >> (number - GDT_TLS_MIN) & 1 == 0 {
+                return Ok(entry_of(number, &desc));
+            }
             // SAFETY: PTRACE_GET_THREAD_AREA writes one user_desc to `data`, which points at one.
             let ret = unsafe { libc::ptrace(PTRACE_GET_THREAD_AREA, tid, number as usize, &raw mut desc) };
             if ret < 0 {
@@ -404,19 +430,7 @@ pub(crate) fn thread_areas(tid: i32) -> Result<Vec<UserDescT>> {
                     "reading segment {number} of thread {tid}"
                 )));
             }
-            let bit = |n: u32| desc.flags >> n & 1 == 1;
-            Ok(UserDescT {
-                entry_number: number,
-                base_addr: desc.base_addr,
-                limit: desc.limit,
-                seg_32bit: bit(0),
-                contents_l: bit(1),
-                contents_h: bit(2),
-                read_exec_only: bit(3),
-                limit_in_pages: bit(4),
-                seg_not_present: bit(5),
-                usable: bit(6),
-            })
+            Ok(entry_of(number, &desc))
         })
         .collect()
 }

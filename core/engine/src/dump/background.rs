@@ -1,61 +1,104 @@
 //! Work of a dump that needs neither a tracer nor a kind, done beside the walk over the processes: looking
 //! for pages, copying small memories, writing images.
 
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::error::{Error, Result};
+use crate::parallel;
 
 /// How far the walk may be ahead.
 const QUEUE: usize = 256;
 
+/// More threads than this are not kept busy by the walk.
+const MAX_WORKERS: usize = 3;
+
 type Job = Box<dyn FnOnce() -> Result<()> + Send>;
 
-/// A thread that does one job after the other until one fails. Without a thread the jobs are done at once.
+/// Threads that do one job after the other until one fails. Without a thread the jobs are done at once.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
-    running: Option<(SyncSender<Job>, JoinHandle<Result<()>>)>,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    sender: SyncSender<Job>,
+    workers: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+/// What the threads have in common.
+#[derive(Debug)]
+struct Shared {
+    jobs: Mutex<Receiver<Job>>,
+    /// The first failure.
+    failure: Mutex<Option<Error>>,
+    failed: AtomicBool,
 }
 
 impl Background {
-    /// Starts the thread.
+    /// Starts the threads: as many as there are processors beside that of the walk.
     pub(crate) fn start(&mut self) {
         let (sender, receiver) = sync_channel(QUEUE);
+        let shared = Arc::new(Shared {
+            jobs: Mutex::new(receiver),
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+        });
+        let start = |_| {
+            let shared = Arc::clone(&shared);
+            let thread = thread::Builder::new().name("images".to_owned());
+            thread.spawn(move || shared.run()).ok()
+        };
+        let workers = (parallel::threads() - 1).clamp(1, MAX_WORKERS);
+        let workers: Vec<_> = (0..workers).filter_map(start).collect();
         // Without one to be had the dump only takes longer.
-        self.running = thread::Builder::new()
-            .name("images".to_owned())
-            .spawn(move || run(&receiver))
-            .ok()
-            .map(|thread| (sender, thread));
+        self.running = (!workers.is_empty()).then_some(Running {
+            sender,
+            workers,
+            shared,
+        });
     }
 
-    /// Has a job done, in the order of the calls.
+    /// Has a job done, in any order with the others.
     ///
     /// # Errors
     /// This job, or one before it, has failed.
     pub(crate) fn put(&mut self, job: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-        let Some((sender, _)) = &self.running else {
+        let Some(running) = &self.running else {
             return job();
         };
-        if sender.send(Box::new(job)).is_ok() {
+        if !running.shared.failed.load(Ordering::Acquire) && running.sender.send(Box::new(job)).is_ok() {
             return Ok(());
         }
-        // The thread leaves before its time only with a failure.
+        // The threads leave before their time only with a failure.
         self.finish()
     }
 
-    /// Waits until all jobs are done and ends the thread.
+    /// Waits until all jobs are done and ends the threads.
     ///
     /// # Errors
     /// The first failure of a job.
     pub(crate) fn finish(&mut self) -> Result<()> {
-        let Some((sender, thread)) = self.running.take() else {
+        let Some(Running {
+            sender,
+            workers,
+            shared,
+        }) = self.running.take()
+        else {
             return Ok(());
         };
         drop(sender);
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(Error::malformed("the thread that writes images", "panicked")))
+        let ended = workers.into_iter().all(|worker| worker.join().is_ok());
+        match lock(&shared.failure).take() {
+            Some(error) => Err(error),
+            None if ended => Ok(()),
+            None => Err(Error::malformed("a thread that writes images", "panicked")),
+        }
     }
 }
 
@@ -67,14 +110,34 @@ impl Drop for Background {
     }
 }
 
-fn run(jobs: &Receiver<Job>) -> Result<()> {
-    jobs.iter().try_for_each(|job| job())
+impl Shared {
+    fn run(&self) {
+        loop {
+            let job = lock(&self.jobs).recv();
+            let Ok(job) = job else { return };
+            // After a failure what is left is only taken, so that nobody waits for room in the queue.
+            if self.failed.load(Ordering::Acquire) {
+                continue;
+            }
+            // The walk would wait for ever for a queue that nobody empties.
+            let done = panic::catch_unwind(AssertUnwindSafe(job))
+                .unwrap_or_else(|_| Err(Error::malformed("a thread that writes images", "panicked")));
+            if let Err(error) = done {
+                lock(&self.failure).get_or_insert(error);
+                self.failed.store(true, Ordering::Release);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is kept there is complete at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -101,18 +164,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_is_told() {
-        let mut background = Background::default();
-        background.start();
-        let fail = |what: &'static str| move || Err(Error::malformed(what, "fails"));
-        let mut result = Ok(());
-        for what in ["first", "second"].into_iter().cycle().take(2 * QUEUE) {
-            result = background.put(fail(what));
-            if result.is_err() {
-                break;
-            }
+    fn a_failure_ends_the_work() {
+        let fails = || Err(Error::malformed("this job", "fails"));
+        let panics = || panic!("this job panics");
+        let jobs: [fn() -> Result<()>; 2] = [fails, panics];
+        for job in jobs {
+            let mut background = Background::default();
+            background.start();
+            // More than the queue holds.
+            let result = (0..4 * QUEUE).try_for_each(|_| background.put(job));
+            let error = result.and_then(|()| background.finish()).unwrap_err();
+            assert!(matches!(error, Error::Malformed { .. }), "{error}");
+            assert!(background.put(|| Ok(())).is_ok());
         }
-        let result = result.and_then(|()| background.finish());
-        assert!(result.unwrap_err().to_string().contains("first"));
     }
 }

@@ -370,8 +370,9 @@ impl Context {
         let thread_of = self.process_of_thread(tid);
         let pid = thread_of.unwrap_or_else(|| self.pid(tid));
         let lost = |what: &str| Error::malformed(format!("process {pid}"), what);
-        // A call may map something for a moment.
-        self.mappings.borrow_mut().settle(self.eye(pid));
+        if calls.iter().any(remote::may_map) {
+            self.mappings.borrow_mut().settle(self.eye(pid));
+        }
         let mut parasites = self.parasites.borrow_mut();
         let target = parasites.of(pid)?;
         if thread_of.is_none() {

@@ -26,6 +26,7 @@ mod memory;
 mod pages;
 mod parasite;
 mod preflight;
+mod process;
 mod root;
 mod scheduling;
 mod seccomp;
@@ -35,13 +36,11 @@ mod survey;
 mod task;
 mod vmas;
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use criu_images::ImageDir;
-use criu_infect::Infected;
+use criu_plugin_api::Stage;
 use criu_plugin_api::message::TaskInfo;
-use criu_plugin_api::{Stage, Verdict};
 use criu_proto::images::{
     InventoryEntry, PluginsEntry, PstreeEntry, TaskKobjIdsEntry, TimensEntry, Timespec,
 };
@@ -52,18 +51,17 @@ use self::context::Context as Dump;
 use self::facts::Facts;
 use self::files::Files;
 use self::ids::Objects;
-use self::pages::{Room, Saving};
+use self::pages::Room;
 use self::parasite::{Infection, Parasites};
 pub use self::preflight::preflight;
 use self::seccomp::Seccomp;
 use self::survey::Survey;
-use self::task::Subject;
 use crate::error::{Context, Error, Result};
 use crate::kinds::Kinds;
 use crate::lsm::Module;
 use crate::options::{FinalState, Notify, Options};
 use crate::proc;
-use crate::seize::{self, Seized, State};
+use crate::seize::{self, Seized};
 
 /// Saves the tree below `--tree` into the images directory.
 ///
@@ -151,6 +149,7 @@ fn freeze_and_dump(
     dump.blockers.settle()?;
     if let Some(infection) = stopped {
         write_set(dump, infection, &seccomp)?;
+        tracing::debug!("the set is complete");
     }
     told(notify, "post-dump", root)?;
     match dump.opts.final_state() {
@@ -173,13 +172,21 @@ fn walk(
     let let_go: Option<&dyn Fn() -> Result<()>> = if dump.held.get() { Some(&let_go) } else { None };
     let mut seized = seize::seize(root, dump.opts.timeout, let_go)?;
     dump.stats.frozen();
+    let tasks = seized.processes.iter().map(|process| process.tids().len());
+    tracing::debug!(
+        processes = seized.processes.len(),
+        threads = tasks.sum::<usize>(),
+        "stopped"
+    );
     dump.blockers.note(check_session(dump, &seized))?;
     let facts = facts::gather(&mut seized)?;
     let ids = number(dump, &seized, &facts)?;
+    tracing::debug!("looked at in /proc");
     told(notify, "network-lock", root)?;
     at_stage(dump, Stage::Frozen)?;
     let infection = stopped.insert(Infection::of(dump, seized, facts));
-    dump_processes(dump, infection, &ids, seccomp, room)?;
+    process::dump_all(dump, infection, &ids, seccomp, room)?;
+    tracing::debug!("all processes are saved");
     if dump.blockers.left_out_a_process() {
         return Ok(());
     }
@@ -237,150 +244,6 @@ fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<T
     Ok(all)
 }
 
-/// From this many threads in the tree on a thread is worth starting for what can be done beside.
-const WORTH_A_THREAD: usize = 8;
-
-/// Step 5 for every process.
-fn dump_processes(
-    dump: &Dump,
-    infection: &Infection,
-    ids: &[TaskKobjIdsEntry],
-    seccomp: &Seccomp,
-    room: &mut Room,
-) -> Result<()> {
-    let threads: usize = infection.processes.iter().map(|p| 1 + p.ns_tids.len()).sum();
-    let worth_a_thread = threads >= WORTH_A_THREAD;
-    if worth_a_thread {
-        dump.background.borrow_mut().start();
-    }
-    let processes = &infection.processes;
-    *dump.mappings.borrow_mut() = mappings::Stream::new(worth_a_thread);
-    let ahead = dump.mappings.borrow().ahead();
-    let mut entered = 0;
-    for (index, (process, ids)) in processes.iter().zip(ids).enumerate() {
-        while let Some(next) = processes.get(entered).filter(|_| entered <= index + ahead) {
-            if next.is_alive() {
-                dump.blockers.note_process(next.enter(dump, seccomp))?;
-                dump.mappings.borrow_mut().order(next.eye);
-            }
-            entered += 1;
-        }
-        let pid = process.pid;
-        let dumped = match process.state {
-            State::Dead(code) => task::dump_zombie(dump, pid, code, &process.stat),
-            _ => dump_process(dump, process, ids, seccomp, room),
-        }
-        .context(|| format!("dumping process {pid}"));
-        dump.blockers.note_process(dumped)?;
-        dump.forget_pidfd(pid);
-    }
-    dump.background.borrow_mut().finish()?;
-    if dump.goes_on() {
-        pages::copy_large(dump)?;
-    }
-    Ok(())
-}
-
-fn dump_process(
-    dump: &Dump,
-    process: &parasite::Process,
-    ids: &TaskKobjIdsEntry,
-    seccomp: &Seccomp,
-    room: &mut Room,
-) -> Result<()> {
-    let pid = process.pid;
-    if dump.parasites.borrow().is_refused(pid) {
-        return Ok(());
-    }
-    let facts = process
-        .facts
-        .as_ref()
-        .ok_or_else(|| Error::malformed(format!("process {pid}"), "was not looked at"))?;
-    let (info, parasite, compat) = {
-        let mut parasites = dump.parasites.borrow_mut();
-        let infected = parasites.of(pid)?;
-        (infected.process_info()?, infected.mapping(), infected.is_compat())
-    };
-    let status = facts.statuses.first().cloned().unwrap_or_default();
-    if dump.table_owner(ids.files_id, pid) == pid {
-        dump.files
-            .dump_table(dump, pid, process.parent, ids.files_id, status.descriptor_room)?;
-    }
-    task::dump_fs(dump, pid, ids, status.umask)?;
-    let fields = dump_task_kinds(dump, pid)?;
-
-    let mut extra = extra::process(pid, &process.stat, &status, &info)?;
-    extra.lost_leader = process.lost;
-    let subject = Subject {
-        pid,
-        stat: &process.stat,
-        state: process.state,
-        lost: process.lost.is_some(),
-        info: &info,
-        compat,
-        facts,
-        lsm: dump.lsm,
-        fields: &fields,
-    };
-    {
-        let mut parasites = dump.parasites.borrow_mut();
-        let infected = parasites.of(pid)?;
-        set_witnesses(dump, process, facts, infected)?;
-        extra
-            .threads
-            .push(task::dump_leader(dump, &subject, infected, seccomp)?);
-        let mut threads = process.threads.borrow_mut();
-        let states = infected.threads(&mut threads, &process.ns_tids)?;
-        extra
-            .threads
-            .extend(task::dump_threads(dump, &subject, &threads, &states, seccomp)?);
-    }
-
-    let mut mappings = dump.mappings.borrow_mut().take(process.eye)?;
-    extra.lock_future = mappings
-        .iter()
-        .find(|m| m.start == parasite.start)
-        .and_then(extra::lock_future);
-    // It may be in two parts, see `PR_SET_MDWE`.
-    mappings.retain(|m| m.end <= parasite.start || parasite.end <= m.start);
-    let mut vmas = vmas::collect(dump, pid, &mappings)?;
-    extra.ranges = std::mem::take(&mut vmas.extras);
-    let exe = dump.files.executable(dump, pid, &mappings);
-    let exe = dump.blockers.note(exe)?.map_or(0, |exe| exe.id);
-    let mm = task::mm_entry(&subject, exe, vmas.entries, &vmas.mm_fields)?;
-    if dump.goes_on() {
-        let saving = Saving::new(dump, room, (pid, process.eye), vmas.regions, mm);
-        dump.background.borrow_mut().put(move || saving.run())?;
-    }
-    dump.add_extra(extra);
-    Ok(())
-}
-
-/// Has every thread look at a process by which it is found out whether it is confined.
-fn set_witnesses(
-    dump: &Dump,
-    process: &parasite::Process,
-    facts: &Facts,
-    infected: &mut Infected,
-) -> Result<()> {
-    let threads = process.threads.borrow();
-    let tids = std::iter::once((process.eye, 0)).chain(
-        threads
-            .iter()
-            .map(criu_infect::Tracee::tid)
-            .zip(process.ns_tids.iter().copied()),
-    );
-    for ((tid, inside), status) in tids.zip(&facts.statuses) {
-        let witness = dump
-            .witnesses
-            .of(dump.lsm, process.pid, tid, &status.credentials)?;
-        if let Some(witness) = witness {
-            infected.set_witness(inside, witness);
-        }
-    }
-    Ok(())
-}
-
 /// Two processes in one memory (vfork(2), CLONE_VM) cannot be rebuilt from two images of it.
 fn refuse_shared_memory(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry) -> Result<()> {
     if dump.memory_owner(ids.vm_id, pid) == pid {
@@ -393,36 +256,6 @@ fn refuse_shared_memory(dump: &Dump, pid: i32, ids: &TaskKobjIdsEntry) -> Result
             dump.memory_owner(ids.vm_id, pid)
         ),
     ))
-}
-
-fn of_task(pid: i32) -> String {
-    format!("dumping process {pid}")
-}
-
-/// What kinds add to the `core_entry` of each thread, by its id.
-fn dump_task_kinds(dump: &Dump, pid: i32) -> Result<HashMap<i32, Vec<u8>>> {
-    let task = dump.task(pid).map(|task| task.clone()).unwrap_or_default();
-    let mut fields: HashMap<i32, Vec<u8>> = HashMap::new();
-    for kind in dump.kinds.tasks() {
-        let verdict = kind.task()?.dump(&dump.host(&kind), &task).map_err(Error::Plugin);
-        let Some(verdict) = dump.blockers.note(verdict.context(|| of_task(pid)))? else {
-            continue;
-        };
-        match verdict {
-            Verdict::Entry(image) => {
-                fields.entry(pid).or_default().extend(image.core_fields);
-                for thread in image.threads {
-                    fields.entry(thread.tid).or_default().extend(thread.core_fields);
-                }
-            }
-            Verdict::NotMine => {}
-            Verdict::Refused(refusal) => {
-                let refused: Result<()> = Err(criu_plugin_api::Error::from(refusal).into());
-                dump.blockers.note(refused.context(|| of_task(pid)))?;
-            }
-        }
-    }
-    Ok(fields)
 }
 
 /// Step 6: the kinds write what needed the whole picture.
@@ -525,6 +358,7 @@ fn release(dump: &Dump, notify: &dyn Notify, root: i32, infection: Infection) ->
     let state = dump.opts.final_state();
     if state == FinalState::Kill {
         infection.kill(dump)?;
+        tracing::debug!("the tree is gone");
         dump.stats.thawed();
         cured(dump);
         return Ok(());
@@ -534,6 +368,7 @@ fn release(dump: &Dump, notify: &dyn Notify, root: i32, infection: Infection) ->
     let tree = infection.cure(dump);
     cured(dump);
     tree.release(state == FinalState::Stopped)?;
+    tracing::debug!("the tree goes on");
     dump.stats.thawed();
     Ok(())
 }

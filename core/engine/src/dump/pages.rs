@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use criu_images::{ImageDir, PagemapWriter, PagesWriter};
@@ -19,21 +21,46 @@ use crate::proc::Status;
 
 /// Memory below this is not worth making room for ahead: a freeze is over sooner.
 const WORTH_RESERVING: u64 = 1 << 20;
+/// Room for this much is made before anything is stopped: it takes longer than what is done meanwhile.
+const WORTH_WAITING: u64 = 32 << 20;
 /// A thread is worth starting to look at so many processes.
 const WORTH_A_THREAD: usize = 16;
 /// Room beyond what the counters say: they are not exact, and leave out pages such as the vdso's.
 const SLACK: u64 = 2 << 20;
 /// The copying is shared out in parts of about this size.
-const PART: u64 = 16 << 20;
+const PART: u64 = 4 << 20;
 /// Below this, one thread is done before a second would have begun.
 const WORTH_SHARING: u64 = 8 << 20;
 
 /// Pages files with room, by pid.
 #[derive(Debug, Default)]
-pub(crate) struct Room(HashMap<i32, PagesWriter>);
+pub(crate) struct Room {
+    made: HashMap<i32, Made>,
+    /// Makes what is not made yet.
+    maker: Option<JoinHandle<()>>,
+}
+
+/// A pages file with room.
+#[derive(Debug)]
+enum Made {
+    Now(PagesWriter),
+    /// As soon as its turn has come.
+    Soon(Receiver<criu_images::Result<PagesWriter>>),
+}
+
+impl Made {
+    fn wait(self) -> Result<PagesWriter> {
+        let ended = || Error::malformed("the thread that makes room for pages", "panicked");
+        match self {
+            Self::Now(writer) => Ok(writer),
+            Self::Soon(made) => Ok(made.recv().map_err(|_| ended())??),
+        }
+    }
+}
 
 impl Room {
-    /// Makes room for the memory of processes that still run, as far as their counters tell.
+    /// Makes room for the memory of processes that still run, as far as their counters tell: for much at once, and
+    /// for little while they are being stopped.
     ///
     /// # Errors
     /// The disk is full.
@@ -41,31 +68,67 @@ impl Room {
         let began = Instant::now();
         let bytes = parallel::map(pids, WORTH_A_THREAD, |&pid| {
             // One that ends meanwhile needs none.
-            Status::read(pid, pid, &mut Vec::new())
-                .map_or(0, |status| (status.rss_anon + status.swap).next_multiple_of(PAGE))
+            Status::read(pid, pid, &mut Vec::new()).map_or(0, |status| {
+                let filled = (status.rss_anon + status.swap).next_multiple_of(PAGE);
+                // A thread is left by way of frames below its stack pointer.
+                if filled < WORTH_RESERVING {
+                    0
+                } else {
+                    filled + status.threads * PAGE + SLACK
+                }
+            })
         });
+        let beside = parallel::threads() > 1;
+        let mut soon = Vec::new();
         for (&pid, bytes) in pids.iter().zip(bytes) {
-            if bytes >= WORTH_RESERVING {
-                let writer = PagesWriter::create(&dump.images, dump.next_pages_id(), bytes + SLACK)?;
-                self.0.insert(pid, writer);
+            if bytes == 0 {
+                continue;
             }
+            let id = dump.next_pages_id();
+            let made = if beside && bytes < WORTH_WAITING {
+                let (sender, made) = channel();
+                soon.push((id, bytes, sender));
+                Made::Soon(made)
+            } else {
+                Made::Now(PagesWriter::create(&dump.images, id, bytes)?)
+            };
+            self.made.insert(pid, made);
+        }
+        if !soon.is_empty() {
+            let images = dump.images.clone();
+            let make = move || {
+                for (id, bytes, sender) in soon {
+                    // Nobody waits for it any more after a failure.
+                    _ = sender.send(PagesWriter::create(&images, id, bytes));
+                }
+            };
+            let maker = thread::Builder::new().name("room".to_owned()).spawn(make);
+            self.maker = Some(maker.context(|| "starting a thread that makes room for pages".to_owned())?);
         }
         dump.stats.counters.room_took(began.elapsed());
         Ok(())
     }
 
     fn take(&mut self, dump: &Dump, pid: i32) -> Destination {
-        match self.0.remove(&pid) {
-            Some(writer) => Destination::Made(writer),
+        match self.made.remove(&pid) {
+            Some(made) => Destination::Made(made),
             None => Destination::New(dump.next_pages_id()),
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // No file appears in the directory after the end of the dump.
+        if let Some(maker) = self.maker.take() {
+            _ = maker.join();
         }
     }
 }
 
 /// Where pages go.
 enum Destination {
-    /// A pages file with room.
-    Made(PagesWriter),
+    Made(Made),
     /// The one of this number, which does not exist yet.
     New(u32),
 }
@@ -129,7 +192,12 @@ impl Saving {
         self.images
             .write_one(&magic::MM, self.pid.cast_unsigned().into(), &self.mm)?;
         let writer = match std::mem::replace(&mut self.to, Destination::New(0)) {
-            Destination::Made(writer) => writer,
+            Destination::Made(made) => {
+                let writer = made.wait()?;
+                // No more than is missing, if any is.
+                writer.reserve(scan.bytes())?;
+                writer
+            }
             Destination::New(id) => PagesWriter::create(&self.images, id, scan.bytes())?,
         };
         let job = Job::new((self.pid, self.eye), scan, writer);

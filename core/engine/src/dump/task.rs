@@ -229,6 +229,7 @@ pub(crate) fn dump_threads(
 ) -> Result<Vec<ThreadExtra>> {
     let pid = subject.pid;
     let mut extras = Vec::with_capacity(threads.len());
+    let mut cores = Vec::with_capacity(WORTH);
     let asked: Vec<(i32, &ThreadInfo)> = threads
         .iter()
         .map(Tracee::tid)
@@ -249,10 +250,24 @@ pub(crate) fn dump_threads(
             continue;
         };
         subject.add_fields(tracee.tid(), &mut core)?;
-        dump.write(&magic::CORE, tracee.tid().cast_unsigned().into(), core)?;
+        cores.push((tracee.tid(), core));
+        if cores.len() == WORTH {
+            write_cores(dump, std::mem::take(&mut cores))?;
+        }
         extras.push(extra);
     }
+    write_cores(dump, cores)?;
     Ok(extras)
+}
+
+/// Writes what was found out about threads, in the background.
+fn write_cores(dump: &Dump, cores: Vec<(i32, CoreEntry)>) -> Result<()> {
+    let images = dump.images.clone();
+    dump.background.borrow_mut().put(move || {
+        cores.iter().try_for_each(|(tid, core)| {
+            Ok(images.write_one(&magic::CORE, tid.cast_unsigned().into(), core)?)
+        })
+    })
 }
 
 /// What can be found out about a thread without tracing it.
@@ -322,7 +337,7 @@ fn thread_core(
             clear_tid_addr: info.tid_address,
             gpregs: arch::general_registers(&state.regs),
             fpregs: arch::vector_registers(tid, &state.xstate)?,
-            tls: arch::thread_areas(tid)?,
+            tls: arch::thread_areas(tid, info.thread_areas)?,
         }),
         thread_core: Some(thread),
         ..CoreEntry::default()

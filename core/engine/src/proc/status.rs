@@ -51,6 +51,8 @@ pub struct Status {
     pub seccomp: u32,
     /// Resident anonymous memory in bytes.
     pub rss_anon: u64,
+    /// How many threads its process has (`Threads`).
+    pub threads: u64,
     /// Swapped memory in bytes.
     pub swap: u64,
     /// Which bits of an address count; all where the kernel does not say (before 6.4).
@@ -99,6 +101,7 @@ impl Status {
                 b"SigBlk" => status.blocked = parse_hex(value)?,
                 b"NoNewPrivs" => creds.no_new_privs = value == b"1",
                 b"Seccomp" => status.seccomp = parse(value)?,
+                b"Threads" => status.threads = parse(value)?,
                 b"RssAnon" => status.rss_anon = kilobytes(value)?,
                 b"untag_mask" => status.untag_mask = parse_hex(value.strip_prefix(b"0x")?)?,
                 b"VmSwap" => status.swap = kilobytes(value)?,

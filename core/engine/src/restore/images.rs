@@ -1,7 +1,7 @@
 //! Reads the image set and checks all that can be checked of it before anything is created.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use criu_images::{ImageDir, PagemapReader, Run, Source, magic};
 use criu_plugin_api::message::FileRecord;
@@ -15,9 +15,12 @@ use criu_proto::images::{
 use super::vma::{self, Vma};
 use crate::error::{Error, Result};
 use crate::extra::TaskExtra;
+use crate::parallel;
 
 /// Most processes, and most threads of one, that a set may have.
 const MAX_PIDS: usize = 1 << 22;
+/// A thread is worth starting for the images of so many processes, or threads of one.
+const WORTH: usize = 16;
 /// `fdinfo_entry.flags`, as F_GETFD gives them (fcntl(2)).
 const FD_CLOEXEC: u32 = libc::FD_CLOEXEC.cast_unsigned();
 /// `march` of x86-64.
@@ -65,7 +68,7 @@ pub(crate) struct Live {
     pub(crate) guards: Vec<(u64, u64)>,
     pub(crate) pages: Pages,
     pub(crate) fs: FsEntry,
-    pub(crate) fds: Rc<Vec<FdinfoEntry>>,
+    pub(crate) fds: Arc<Vec<FdinfoEntry>>,
     /// What the format has no place for.
     pub(crate) extra: TaskExtra,
     /// Whether it is a 32-bit program.
@@ -94,6 +97,9 @@ impl ThreadImages {
         self.core.thread_core.as_ref().ok_or_else(missing)
     }
 }
+
+/// Descriptor tables that have been read, by their number.
+type Tables = Mutex<HashMap<u32, Arc<Vec<FdinfoEntry>>>>;
 
 /// Where the pages of a process are.
 #[derive(Debug)]
@@ -134,7 +140,7 @@ impl ImageSet {
             .collect();
         let mut set = Self {
             dir,
-            tasks: Vec::with_capacity(entries.len()),
+            tasks: Vec::new(),
             files,
             filters,
             plugins: inventory
@@ -144,11 +150,10 @@ impl ImageSet {
             lsmtype: inventory.lsmtype.unwrap_or_default(),
         };
         check_others(&set.dir)?;
-        let mut tables = HashMap::new();
-        for entry in &entries {
-            let task = set.read_task(entry, &inventory, &mut tables)?;
-            set.tasks.push(task);
-        }
+        let tables = Tables::default();
+        set.tasks = parallel::map(&entries, WORTH, |entry| set.read_task(entry, &inventory, &tables))
+            .into_iter()
+            .collect::<Result<_>>()?;
         let extras = crate::extra::read(&set.dir)?;
         super::extra::attach(&mut set.tasks, extras)?;
         Ok(set)
@@ -158,7 +163,7 @@ impl ImageSet {
         &self,
         entry: &PstreeEntry,
         inventory: &InventoryEntry,
-        tables: &mut HashMap<u32, Rc<Vec<FdinfoEntry>>>,
+        tables: &Tables,
     ) -> Result<TaskImages> {
         let pid = number(entry.pid)?;
         let mut leader = self.read_core(pid)?;
@@ -204,7 +209,7 @@ impl ImageSet {
         mut leader: CoreEntry,
         tc: &mut TaskCoreEntry,
         inventory: &InventoryEntry,
-        tables: &mut HashMap<u32, Rc<Vec<FdinfoEntry>>>,
+        tables: &Tables,
     ) -> Result<Live> {
         let (dir, pid) = (&self.dir, number(entry.pid)?);
         let ids = match leader.ids.take() {
@@ -213,16 +218,18 @@ impl ImageSet {
         };
         refuse_namespaces(pid, &ids, inventory)?;
         self.complete(pid, tc)?;
-        let mut threads = Vec::with_capacity(entry.threads.len());
-        for &tid in &entry.threads {
+        let leader = Mutex::new(Some(leader));
+        let threads = parallel::map(&entry.threads, WORTH, |&tid| {
             let tid = number(tid)?;
-            let core = if tid == pid {
-                std::mem::take(&mut leader)
+            let known = if tid == pid {
+                leader.lock().unwrap_or_else(PoisonError::into_inner).take()
             } else {
-                self.read_core(tid)?
+                None
             };
-            threads.push(self.check_thread(tid, core)?);
-        }
+            let core = known.map_or_else(|| self.read_core(tid), Ok)?;
+            self.check_thread(tid, core)
+        });
+        let threads = threads.into_iter().collect::<Result<_>>()?;
         let mut mm: MmEntry = dir.read_one(&magic::MM, id(pid))?;
         if mm.vmas.is_empty() {
             mm.vmas = dir.read_all::<VmaEntry>(&magic::VMAS, id(pid))?;
@@ -235,12 +242,13 @@ impl ImageSet {
         } else {
             entry.pid
         };
-        let fds = match tables.get(&table) {
-            Some(fds) => Rc::clone(fds),
+        let tables = || tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = tables().get(&table).map(Arc::clone);
+        let fds = match known {
+            Some(fds) => fds,
             None => {
-                let fds = Rc::new(self.read_fds(table)?);
-                tables.insert(table, Rc::clone(&fds));
-                fds
+                let fds = Arc::new(self.read_fds(table)?);
+                Arc::clone(tables().entry(table).or_insert(fds))
             }
         };
         if let Some(vma) = vmas

@@ -70,6 +70,7 @@ pub fn restore(opts: &Options, notify: &dyn Notify) -> Result<()> {
 fn check(opts: &Options) -> Result<Rc<Restore>> {
     let dir = ImageDir::open(&opts.images_dir)?;
     let set = ImageSet::read(dir)?;
+    tracing::debug!(processes = set.tasks.len(), "the images are read");
     for task in &set.tasks {
         for thread in task.live.iter().flat_map(|live| &live.threads) {
             if let Some(info) = &thread.core.thread_info {
@@ -142,21 +143,25 @@ fn create(restore: &Rc<Restore>, notify: &dyn Notify, begun: Instant) -> Result<
     })?;
     let shared = set_up_shared(restore, table)?;
     pids::await_free(restore)?;
+    tracing::debug!("everything is prepared");
 
     let mut places = end::Restorer::map(restore)?;
     let look = || end::look_for_dead(restore);
     end::fork_root(restore, &mut places)?;
     shared.await_arrival(stage::FORKED, None, look)?;
+    tracing::debug!("all processes are there");
     let forking = begun.elapsed();
     tell(notify, "setup-namespaces", Some(root))?;
     tell(notify, "post-setup-namespaces", Some(root))?;
 
     shared.await_arrival(stage::READY, None, look)?;
+    tracing::debug!("files, memory and threads are there");
     tell(notify, "post-restore", Some(root))?;
     let seized = catch::suspend_filters(restore)?;
     shared.release(stage::READY);
     shared.await_arrival(stage::DONE, None, look)?;
     catch::catch_all(restore, seized, places.syscall, |_| places.scratch)?;
+    tracing::debug!("all threads are caught");
 
     check_vdsos(restore)?;
     restore_mappings(restore)?;
@@ -165,11 +170,13 @@ fn create(restore: &Rc<Restore>, notify: &dyn Notify, begun: Instant) -> Result<
     tell(notify, "network-unlock", Some(root))?;
     finish_files(restore, Outcome::Success)?;
     end::complete(restore)?;
+    tracing::debug!("registers are set");
     end::write_pidfile(&restore.opts, root)?;
     stats::write(&restore.opts, shared, forking, begun.elapsed())?;
     tell(notify, "pre-resume", Some(root))?;
     restore.kinds.hooks(&**restore, Stage::Complete)?;
     end::release(restore)?;
+    tracing::debug!("the tree runs");
     if let Err(error) = restore.kinds.hooks(&**restore, Stage::Resumed) {
         tracing::warn!("{error}");
     }

@@ -16,9 +16,9 @@ use crate::parallel;
 /// Most ranges of one call.
 const MAX_RANGES: usize = 1024;
 /// Most bytes of one call: the unit of work of a thread.
-const BATCH: u64 = 8 << 20;
+const BATCH: u64 = 4 << 20;
 /// A thread is worth starting for so many bytes.
-const PARALLEL: u64 = 32 << 20;
+const PARALLEL: u64 = 4 << 20;
 /// Ranges from this length on are populated by one call before they are read into.
 const POPULATE: u64 = 64 << 10;
 /// Bytes compared at a time.
