@@ -246,6 +246,10 @@ fn seize_process(pid: i32, told: &mut Told) -> Result<Option<Process>> {
                 }
             }
         }
+        // Those that are stopped make no others.
+        if proc::thread_count(pid).is_some_and(|count| count == known.len()) {
+            break;
+        }
     }
     let Some(leader) = leader else {
         return match without_leader(pid, threads) {

@@ -54,7 +54,9 @@ fn context(tracee: &Tracee) -> Result<Context> {
             "it has a user shadow stack; start it without (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off)",
         );
     }
-    suspend_seccomp(tracee)?;
+    if !tracee.is_known_unfiltered() {
+        suspend_seccomp(tracee)?;
+    }
     Ok(Context {
         regs,
         xstate: tracee.xstate()?,

@@ -201,7 +201,7 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
     } else {
         arch::TASK_SIZE
     };
-    let base = maps.room(total, limit).ok_or(Error::Unsupported {
+    let base = maps.room(tid, total, limit)?.ok_or(Error::Unsupported {
         tid,
         why: "its address space is full",
     })?;
@@ -210,7 +210,7 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
         nr: libc::SYS_munmap as u64,
         args: [base, total, 0, 0, 0, 0],
     };
-    let mut main_stack = maps.main_stack(arch::sp(&context.regs));
+    let mut main_stack = maps.main_stack(tid, arch::sp(&context.regs));
     let place = if gadgets.complete() {
         exit::place(tid, &maps, &context.regs, size, &mut main_stack)
     } else {

@@ -99,6 +99,8 @@ pub struct Tracee {
     attached: bool,
     /// Resumed, and no stop seen since.
     running: Cell<bool>,
+    /// See [`Tracee::is_known_unfiltered`].
+    unfiltered: Cell<bool>,
     not_send: PhantomData<*const ()>,
 }
 
@@ -152,6 +154,7 @@ impl Tracee {
             held_stop: None,
             attached: true,
             running: Cell::new(false),
+            unfiltered: Cell::new(false),
             not_send: PhantomData,
         }
     }
@@ -226,6 +229,17 @@ impl Tracee {
     /// What the task was doing when it was seized.
     pub fn found(&self) -> Found {
         self.found
+    }
+
+    /// Tells that the stopped task is under no seccomp filter (`Seccomp` in `/proc/PID/status` is 0), as it stays until it is
+    /// let go: there is nothing to be suspended for the parasite.
+    pub fn tell_unfiltered(&self) {
+        self.unfiltered.set(true);
+    }
+
+    /// Whether [`Self::tell_unfiltered`] was called.
+    pub(crate) fn is_known_unfiltered(&self) -> bool {
+        self.unfiltered.get()
     }
 
     /// Asks a running task to stop, or a stopped one to stop again as soon as it is resumed and

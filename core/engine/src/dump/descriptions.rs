@@ -17,6 +17,9 @@ const WORTH: usize = 128;
 /// Descriptors that are looked at before the next are handed over.
 const PART: usize = 64;
 
+/// Bytes that what is said of most of them fits into.
+const INFO: usize = 512;
+
 /// An open file description of the tree.
 #[derive(Debug)]
 pub(crate) struct Description {
@@ -67,8 +70,14 @@ impl Folders {
             nix::sys::stat::Mode::empty(),
         )
         .context(doing)?;
-        let mut text = Vec::with_capacity(512);
-        File::from(file).read_to_end(&mut text).context(doing)?;
+        let mut file = File::from(file);
+        let mut text = vec![0; INFO];
+        // The kernel writes it in one piece: a read that leaves room has seen its end.
+        let got = file.read(&mut text).context(doing)?;
+        text.truncate(got);
+        if got == INFO {
+            file.read_to_end(&mut text).context(doing)?;
+        }
         Ok(text)
     }
 }

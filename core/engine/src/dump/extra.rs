@@ -1,6 +1,6 @@
 //! What `task-extra.img` says of a process and its threads.
 
-use criu_infect::{ProcessInfo, ThreadInfo, ThreadState, Tracee};
+use criu_infect::{ProcessInfo, ThreadInfo, ThreadState};
 
 use super::scheduling::Scheduling;
 use crate::arch;
@@ -102,18 +102,16 @@ pub(crate) fn range(mapping: &Mapping) -> Option<RangeExtra> {
 }
 
 /// What a thread has.
-///
-/// # Errors
-/// Its debug registers cannot be read.
 pub(crate) fn thread(
-    tracee: &Tracee,
+    tid: i32,
     state: &ThreadState,
     scheduling: &mut Scheduling,
     io_flusher: bool,
-) -> Result<ThreadExtra> {
+    breakpoints: Option<[u64; 5]>,
+) -> ThreadExtra {
     let info = &state.info;
-    Ok(ThreadExtra {
-        tid: tracee.tid(),
+    ThreadExtra {
+        tid,
         scheduling: scheduling.extra.take(),
         dispatch: state.dispatch.map(|dispatch| DispatchExtra {
             mode: dispatch.mode,
@@ -130,11 +128,11 @@ pub(crate) fn thread(
             .filter(|&policy| i64::from(policy) != MCE_KILL_DEFAULT),
         io_flusher,
         speculation: speculation(info),
-        breakpoints: tracee.breakpoints()?.map(|all| all.to_vec()).unwrap_or_default(),
+        breakpoints: breakpoints.map(|all| all.to_vec()).unwrap_or_default(),
         timer_slack: u64::try_from(info.timerslack)
             .ok()
             .filter(|&slack| slack != TIMER_SLACK && slack != 0),
-    })
+    }
 }
 
 /// Whether a thread has asked for `PR_SET_IO_FLUSHER`: without the right to ask, the flags of the kernel tell.

@@ -58,6 +58,12 @@ pub(crate) fn gather(seized: &mut Seized) -> Result<Vec<Option<Facts>>> {
             let count = 1 + process.threads.len();
             facts.statuses = statuses.by_ref().take(count).collect::<Result<_>>()?;
             set_workers_apart(process, &mut facts.statuses)?;
+            let threads = process.leader.iter().chain(&process.threads);
+            for (thread, status) in threads.zip(&facts.statuses) {
+                if status.seccomp == 0 {
+                    thread.tell_unfiltered();
+                }
+            }
             Ok(Some(facts))
         })
         .collect()

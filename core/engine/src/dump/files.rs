@@ -348,18 +348,17 @@ impl Files {
         let Some(sightings) = state.sightings.get(like) else {
             return Ok(Err(0));
         };
-        let me = self.me;
-        let mut failure = None;
-        let place = sightings.binary_search_by(|seen| {
-            seen.compare(me, local.as_raw_fd()).unwrap_or_else(|error| {
-                failure.get_or_insert(error);
-                Ordering::Equal
-            })
-        });
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(place.map(|index| sightings[index].file)),
+        // No comparison is made twice: each is a call of the kernel.
+        let (mut from, mut to) = (0, sightings.len());
+        while from < to {
+            let middle = from.midpoint(to);
+            match sightings[middle].compare(self.me, local.as_raw_fd())? {
+                Ordering::Equal => return Ok(Ok(sightings[middle].file)),
+                Ordering::Less => from = middle + 1,
+                Ordering::Greater => to = middle,
+            }
         }
+        Ok(Err(from))
     }
 
     /// Whether the file behind a private mapping was opened for writing; asked once per inode.

@@ -34,6 +34,7 @@ mod shared;
 mod stats;
 mod survey;
 mod task;
+mod threads;
 mod vmas;
 
 use std::rc::Rc;

@@ -12,7 +12,7 @@ use super::pages::{self, Room, Saving};
 use super::parasite::{self, Infection};
 use super::seccomp::Seccomp;
 use super::task::{self, Subject};
-use super::{extra, mappings, vmas};
+use super::{extra, mappings, threads, vmas};
 use crate::error::{Context, Error, Result};
 use crate::seize::State;
 
@@ -123,7 +123,7 @@ fn dump_one(
         );
         extra
             .threads
-            .extend(task::dump_threads(dump, &subject, &threads, &states, seccomp)?);
+            .extend(threads::dump(dump, &subject, &threads, &states, seccomp)?);
     }
 
     tracing::debug!(pid, "threads are saved");

@@ -2,26 +2,23 @@
 
 use std::collections::HashMap;
 
-use criu_infect::{Infected, ProcessInfo, Queue, SigInfo, ThreadInfo, ThreadState, Tracee};
+use criu_infect::{Infected, ProcessInfo, Queue, ThreadInfo};
 use criu_proto::images::core_entry::March;
 use criu_proto::images::{
-    CoreEntry, CredsEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, RseqEntry, SaEntry, SiginfoEntry,
-    SignalQueueEntry, TaskCoreEntry, TaskKobjIdsEntry, TaskRlimitsEntry, TaskTimersEntry, ThreadCoreEntry,
-    ThreadInfoX86, ThreadSasEntry, UserX86RegsEntry, VmaEntry,
+    CoreEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, SaEntry, SignalQueueEntry, TaskCoreEntry,
+    TaskKobjIdsEntry, TaskRlimitsEntry, TaskTimersEntry, ThreadCoreEntry, ThreadInfoX86, UserX86RegsEntry,
+    VmaEntry,
 };
 use criu_proto::{Message, magic};
 
 use super::context::Context as Dump;
 use super::extra;
 use super::facts::Facts;
-use super::landlock;
-use super::scheduling::Scheduling;
 use super::seccomp::Seccomp;
-use crate::arch;
-use crate::error::{Context, Error, Result};
+use super::threads::{self, ROBUST_LIST_HEAD, Traced, queue};
+use crate::error::{Error, Result};
 use crate::extra::{TaskExtra, ThreadExtra};
-use crate::lsm::{Labels, Module};
-use crate::parallel;
+use crate::lsm::Module;
 use crate::proc::{Stat, Status};
 use crate::seize::State;
 
@@ -35,13 +32,6 @@ mod task_state {
 /// The one set of control groups that all tasks are in, as far as the core knows; a kind that saves
 /// membership overrides it.
 pub(crate) const CG_SET: u32 = 1;
-/// A thread is worth starting for so many threads of a process.
-const WORTH: usize = 16;
-/// Size of `struct robust_list_head`, see get_robust_list(2).
-const ROBUST_LIST_HEAD: u32 = 24;
-/// The same of a 32-bit program.
-const COMPAT_ROBUST_LIST_HEAD: u32 = 12;
-
 /// The image of a zombie: its name and how it ended.
 ///
 /// # Errors
@@ -85,7 +75,7 @@ pub(crate) struct Subject<'a> {
 
 impl Subject<'_> {
     /// Adds what kinds have to say of a thread.
-    fn add_fields(&self, tid: i32, core: &mut CoreEntry) -> Result<()> {
+    pub(crate) fn add_fields(&self, tid: i32, core: &mut CoreEntry) -> Result<()> {
         let Some(fields) = self.fields.get(&tid) else {
             return Ok(());
         };
@@ -113,8 +103,9 @@ pub(crate) fn dump_leader(
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no status"))?;
     refuse_death_signal(dump, subject, &thread.info)?;
     let compat = infected.is_compat();
-    let outside = Outside::of(subject, pid, &thread.info)?;
-    let (mut core, extra) = thread_core(subject, infected.tracee(), &thread, outside, status, seccomp)?;
+    let traced = Traced::of(infected.tracee(), &thread, status, seccomp)?;
+    let tid = infected.tracee().tid();
+    let (mut core, extra) = threads::core(subject, tid, &thread, traced, status)?;
     core.tc = Some(TaskCoreEntry {
         task_state: if matches!(subject.state, State::Stopped(_)) {
             task_state::STOPPED
@@ -167,7 +158,7 @@ pub(crate) fn dump_leader(
 }
 
 /// A restored leader ends when its children are there: that would be told to them.
-fn refuse_death_signal(dump: &Dump, subject: &Subject<'_>, info: &ThreadInfo) -> Result<()> {
+pub(crate) fn refuse_death_signal(dump: &Dump, subject: &Subject<'_>, info: &ThreadInfo) -> Result<()> {
     let parent = dump.task(subject.stat.ppid);
     let lost = parent.is_some_and(|parent| !parent.dead && !parent.threads.contains(&parent.pid));
     if !lost || info.pdeathsig <= 0 {
@@ -214,195 +205,6 @@ fn lost_leader(pid: i32, first: &CoreEntry, tc: Option<TaskCoreEntry>) -> Result
         }),
         ..first.clone()
     })
-}
-
-/// Writes the `core-TID.img` of each further thread.
-///
-/// # Errors
-/// Something of their state cannot be read or saved.
-pub(crate) fn dump_threads(
-    dump: &Dump,
-    subject: &Subject<'_>,
-    threads: &[Tracee],
-    states: &[ThreadState],
-    seccomp: &Seccomp,
-) -> Result<Vec<ThreadExtra>> {
-    let pid = subject.pid;
-    let mut extras = Vec::with_capacity(threads.len());
-    let mut cores = Vec::with_capacity(WORTH);
-    let asked: Vec<(i32, &ThreadInfo)> = threads
-        .iter()
-        .map(Tracee::tid)
-        .zip(states.iter().map(|state| &state.info))
-        .collect();
-    let outsides = parallel::map(&asked, WORTH, |&(tid, info)| Outside::of(subject, tid, info));
-    for (((tracee, state), outside), status) in threads
-        .iter()
-        .zip(states)
-        .zip(outsides)
-        .zip(subject.facts.statuses.iter().skip(1))
-    {
-        let core = refuse_death_signal(dump, subject, &state.info)
-            .and(outside)
-            .and_then(|outside| thread_core(subject, tracee, state, outside, status, seccomp))
-            .context(|| format!("dumping thread {} of process {pid}", tracee.tid()));
-        let Some((mut core, extra)) = dump.blockers.note(core)? else {
-            continue;
-        };
-        subject.add_fields(tracee.tid(), &mut core)?;
-        cores.push((tracee.tid(), core));
-        if cores.len() == WORTH {
-            write_cores(dump, std::mem::take(&mut cores))?;
-        }
-        extras.push(extra);
-    }
-    write_cores(dump, cores)?;
-    Ok(extras)
-}
-
-/// Writes what was found out about threads, in the background.
-fn write_cores(dump: &Dump, cores: Vec<(i32, CoreEntry)>) -> Result<()> {
-    let images = dump.images.clone();
-    dump.background.borrow_mut().put(move || {
-        cores.iter().try_for_each(|(tid, core)| {
-            Ok(images.write_one(&magic::CORE, tid.cast_unsigned().into(), core)?)
-        })
-    })
-}
-
-/// What can be found out about a thread without tracing it.
-struct Outside {
-    scheduling: Scheduling,
-    robust_list: u64,
-    io_flusher: bool,
-}
-
-impl Outside {
-    fn of(subject: &Subject<'_>, tid: i32, info: &ThreadInfo) -> Result<Self> {
-        Ok(Self {
-            scheduling: Scheduling::of(tid)?,
-            robust_list: robust_list(tid, subject.compat)?,
-            io_flusher: extra::io_flusher(subject.pid, tid, info)?,
-        })
-    }
-}
-
-/// What every thread has.
-fn thread_core(
-    subject: &Subject<'_>,
-    tracee: &Tracee,
-    state: &ThreadState,
-    outside: Outside,
-    status: &Status,
-    seccomp: &Seccomp,
-) -> Result<(CoreEntry, ThreadExtra)> {
-    let (pid, tid) = (subject.pid, tracee.tid());
-    landlock::check(pid, tid, &state.info)?;
-    let Outside {
-        mut scheduling,
-        robust_list,
-        io_flusher,
-    } = outside;
-    let extra = extra::thread(tracee, state, &mut scheduling, io_flusher)?;
-    let info = &state.info;
-    let thread = ThreadCoreEntry {
-        futex_rla: robust_list,
-        futex_rla_len: if subject.compat {
-            COMPAT_ROBUST_LIST_HEAD
-        } else {
-            ROBUST_LIST_HEAD
-        },
-        sched_nice: Some(scheduling.nice),
-        sched_policy: Some(scheduling.policy),
-        sched_prio: (scheduling.priority != 0).then_some(scheduling.priority),
-        blk_sigset: Some(state.sigmask),
-        sas: Some(ThreadSasEntry {
-            ss_sp: info.altstack[0],
-            ss_flags: info.altstack[1] as u32,
-            ss_size: info.altstack[2],
-        }),
-        pdeath_sig: u32::try_from(info.pdeathsig).ok().filter(|&signal| signal != 0),
-        signals_p: Some(queue(tracee, Queue::Thread, state.traps.clone(), status.pending)?),
-        creds: Some(credentials(status, info, Labels::of(subject.lsm, pid, tid)?)),
-        seccomp_mode: (status.seccomp != 0).then_some(status.seccomp.cast_signed()),
-        seccomp_filter: seccomp.of(tid),
-        comm: Some(status.name.clone()),
-        rseq_entry: rseq(state),
-        cg_set: Some(CG_SET),
-        ..ThreadCoreEntry::default()
-    };
-    let core = CoreEntry {
-        mtype: March::X8664 as i32,
-        thread_info: Some(ThreadInfoX86 {
-            clear_tid_addr: info.tid_address,
-            gpregs: arch::general_registers(&state.regs),
-            fpregs: arch::vector_registers(tid, &state.xstate)?,
-            tls: arch::thread_areas(tid, info.thread_areas)?,
-        }),
-        thread_core: Some(thread),
-        ..CoreEntry::default()
-    };
-    Ok((core, extra))
-}
-
-fn rseq(state: &ThreadState) -> Option<RseqEntry> {
-    let (config, section) = state.rseq?;
-    Some(RseqEntry {
-        rseq_abi_pointer: config.address,
-        rseq_abi_size: config.size,
-        signature: config.signature,
-        // A thread that stands in a critical section is sent to its abort handler by the restore, for which the
-        // section must be known.
-        rseq_cs_pointer: (section != 0).then_some(section),
-    })
-}
-
-fn credentials(status: &Status, info: &ThreadInfo, labels: Labels) -> CredsEntry {
-    let creds = &status.credentials;
-    let halves = |set: u64| vec![set as u32, (set >> 32) as u32];
-    CredsEntry {
-        uid: creds.uids[0],
-        euid: creds.uids[1],
-        suid: creds.uids[2],
-        fsuid: creds.uids[3],
-        gid: creds.gids[0],
-        egid: creds.gids[1],
-        sgid: creds.gids[2],
-        fsgid: creds.gids[3],
-        cap_inh: halves(creds.cap_inh),
-        cap_prm: halves(creds.cap_prm),
-        cap_eff: halves(creds.cap_eff),
-        cap_bnd: halves(creds.cap_bnd),
-        cap_amb: halves(creds.cap_amb),
-        secbits: info.securebits as u32,
-        groups: creds.groups.clone(),
-        no_new_privs: creds.no_new_privs.then_some(1),
-        lsm_profile: labels.profile,
-        lsm_sockcreate: labels.sockcreate,
-        ..CredsEntry::default()
-    }
-}
-
-/// The pending signals of a queue, with those `held` that the parasite was given. Of one that was sent when the sender had no more room for it
-/// (`RLIMIT_SIGPENDING`) the kernel knows the number alone, and hands it out as sent by nobody.
-fn queue(tracee: &Tracee, which: Queue, held: Vec<SigInfo>, mask: u64) -> Result<SignalQueueEntry> {
-    let mut signals = held;
-    signals.extend(tracee.pending(which)?);
-    let known = signals.iter().fold(0u64, |known, info| {
-        known | 1 << (u32::from(info[0]).saturating_sub(1) & 63)
-    });
-    for signal in (1..=64u8).filter(|signal| (mask & !known) >> (signal - 1) & 1 == 1) {
-        let mut info = [0; 128];
-        info[0] = signal;
-        signals.push(info);
-    }
-    let signals = signals
-        .iter()
-        .map(|info| SiginfoEntry {
-            siginfo: info.to_vec(),
-        })
-        .collect();
-    Ok(SignalQueueEntry { signals })
 }
 
 /// The actions of all signals but SIGKILL and SIGSTOP, which have none.
@@ -497,21 +299,6 @@ fn parse_timers(text: &[u8]) -> Option<Vec<PosixTimerEntry>> {
         }
     }
     Some(timers)
-}
-
-fn robust_list(tid: i32, compat: bool) -> Result<u64> {
-    if compat {
-        return arch::compat_robust_list(tid);
-    }
-    let (mut head, mut len) = (0u64, 0usize);
-    // SAFETY: get_robust_list writes a pointer and a size to the two addresses given.
-    let ret = unsafe { libc::syscall(libc::SYS_get_robust_list, tid, &raw mut head, &raw mut len) };
-    if ret < 0 {
-        return Err(Error::last_os(format!(
-            "reading the robust futex list of thread {tid}"
-        )));
-    }
-    Ok(head)
 }
 
 /// A result of a call that the parasite made.

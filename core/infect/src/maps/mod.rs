@@ -1,6 +1,8 @@
 //! `/proc/PID/maps`: where there is room, where the stack is, and where code lies that helps to
 //! leave the process.
 
+mod query;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
@@ -10,8 +12,15 @@ use crate::arch::{Gadgets, LONGEST_GADGET};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// What the text of most processes fits into.
+use self::query::Asked;
+
+/// What the text of most processes fits into: those with a longer one are asked about what matters.
 const ROOM: usize = 16 << 10;
+/// So many mappings right below the main stack are looked at.
+const NEAR: usize = 64;
+
+/// What is left free between a new mapping and others.
+const DISTANCE: u64 = 0x1_0000;
 
 /// One mapping.
 #[derive(Debug, Clone)]
@@ -47,58 +56,102 @@ impl Vma {
         })
     }
 
+    /// What is left free below it: a stack may grow down into a gap.
+    fn kept_below(&self) -> u64 {
+        if self.name == "[stack]" {
+            0x1000_0000
+        } else {
+            DISTANCE
+        }
+    }
+
     fn executable(&self) -> bool {
         self.perms[0] == b'r' && self.perms[2] == b'x'
     }
 }
 
-/// All mappings of a process, ascending.
-#[derive(Debug, Clone)]
-pub(crate) struct Maps(Vec<Vma>);
+/// The mappings of a process.
+#[derive(Debug)]
+pub(crate) struct Maps {
+    /// All of them, ascending; or those with code, if others can be asked for.
+    known: Vec<Vma>,
+    asked: Option<Asked>,
+}
 
 impl Maps {
     pub(crate) fn read(tid: i32) -> Result<Maps> {
+        Self::read_some(tid, ROOM)
+    }
+
+    /// Of no more than so many bytes of text, where the kernel can be asked about the rest.
+    fn read_some(tid: i32, most: usize) -> Result<Maps> {
         let path = format!("/proc/{tid}/maps");
+        let failed = |why: String| Error::Proc {
+            path: path.clone(),
+            why,
+        };
+        let mut file = fs::File::open(&path).map_err(|e| failed(e.to_string()))?;
         // With room from the start: the kernel hands out a page at a time, and nothing tells the length.
         let mut text = Vec::with_capacity(ROOM);
-        let read = fs::File::open(&path).and_then(|file| file.take(u64::MAX).read_to_end(&mut text));
-        read.map_err(|e| Error::Proc {
-            path: path.clone(),
-            why: e.to_string(),
-        })?;
-        let mut all = Vec::new();
-        for line in String::from_utf8_lossy(&text).lines() {
-            let vma = Vma::parse(line).ok_or_else(|| Error::Proc {
-                path: path.clone(),
-                why: format!("unknown line {line:?}"),
-            })?;
-            all.push(vma);
+        let first = (&file).take(most as u64).read_to_end(&mut text);
+        if first.map_err(|e| failed(e.to_string()))? == most {
+            file = match Asked::new(file) {
+                Ok(asked) => {
+                    return Ok(Maps {
+                        known: asked.code(),
+                        asked: Some(asked),
+                    });
+                }
+                Err(file) => file,
+            };
+            file.read_to_end(&mut text).map_err(|e| failed(e.to_string()))?;
         }
-        Ok(Maps(all))
+        let lines = String::from_utf8_lossy(&text);
+        let parse = |line| Vma::parse(line).ok_or_else(|| failed(format!("unknown line {line:?}")));
+        Ok(Maps {
+            known: lines.lines().map(parse).collect::<Result<_>>()?,
+            asked: None,
+        })
     }
 
-    /// The mapping with `address` and the one before it.
-    fn at(&self, address: u64) -> Option<(&Vma, Option<&Vma>)> {
-        let next = self.0.partition_point(|v| v.end <= address);
-        let vma = self.0.get(next).filter(|v| v.start <= address)?;
-        Some((vma, next.checked_sub(1).map(|i| &self.0[i])))
+    /// The mapping with `address` and the one that ends where it begins, if one does.
+    fn at(&self, address: u64) -> Option<(Vma, Option<Vma>)> {
+        if let Some(asked) = &self.asked {
+            let vma = asked.at(address)?;
+            let before = vma.start.checked_sub(1).and_then(|last| asked.at(last));
+            return Some((vma, before));
+        }
+        let next = self.known.partition_point(|v| v.end <= address);
+        let vma = self.known.get(next).filter(|v| v.start <= address)?;
+        let before = next.checked_sub(1).map(|i| &self.known[i]);
+        Some((
+            vma.clone(),
+            before.filter(|before| before.end == vma.start).cloned(),
+        ))
     }
 
-    /// The address for a mapping of `size` bytes: the upper end of the largest gap, where the
-    /// kernel would place it too.
+    /// The address for a mapping of `size` bytes.
     /// `limit` is the end of the addresses.
-    pub(crate) fn room(&self, size: u64, limit: u64) -> Option<u64> {
-        const DISTANCE: u64 = 0x1_0000;
+    ///
+    /// # Errors
+    /// The mappings cannot be read.
+    pub(crate) fn room(&self, tid: i32, size: u64, limit: u64) -> Result<Option<u64>> {
+        let Some(asked) = &self.asked else {
+            return Ok(self.upper_end_of_largest_gap(size, limit));
+        };
+        if let Some(at) = wide_gap(asked, size, limit) {
+            return Ok(Some(at));
+        }
+        let all = Self::read_some(tid, usize::MAX)?;
+        Ok(all.upper_end_of_largest_gap(size, limit))
+    }
+
+    /// Where the kernel would place a mapping too.
+    fn upper_end_of_largest_gap(&self, size: u64, limit: u64) -> Option<u64> {
         let mut floor = 0x1_0000;
         let mut best = (0, 0);
-        for vma in &self.0 {
-            // A stack may grow down into the gap below it.
-            let grows = if vma.name == "[stack]" {
-                0x1000_0000
-            } else {
-                DISTANCE
-            };
-            let ceiling = vma.start.min(limit).saturating_sub(grows);
+        for vma in &self.known {
+            let ceiling = vma.start.min(limit).saturating_sub(vma.kept_below());
             if ceiling > floor && ceiling - floor > best.0 {
                 best = (ceiling - floor, ceiling);
             }
@@ -115,7 +168,7 @@ impl Maps {
     /// was killed has put there.
     pub(crate) fn end_of_vdso(&self, left: &[u8], mem: &fs::File) -> Option<u64> {
         use std::os::unix::fs::FileExt;
-        let vdso = self.0.iter().find(|vma| vma.name == "[vdso]")?;
+        let vdso = self.known.iter().find(|vma| vma.name == "[vdso]")?;
         let at = vdso.end - left.len() as u64;
         let mut bytes = vec![0; left.len()];
         mem.read_exact_at(&mut bytes, at).ok()?;
@@ -130,7 +183,7 @@ impl Maps {
     pub(crate) fn below_stack(&self, sp: u64, size: u64, pointers: [u64; 2]) -> Option<u64> {
         let (vma, before) = self.at(sp)?;
         let writable = vma.perms[..2] == *b"rw" && vma.perms[3] == b'p' && vma.file.is_none();
-        let guarded = before.is_some_and(|b| b.end == vma.start && b.perms[..3] == *b"---");
+        let guarded = before.is_some_and(|b| b.perms[..3] == *b"---");
         let own = pointers.iter().any(|at| (sp..vma.end).contains(at));
         let at = sp.checked_sub(size)? & !63;
         (writable && (vma.name == "[stack]" || guarded && own) && at >= vma.start).then_some(at)
@@ -138,12 +191,18 @@ impl Maps {
 
     /// The low end of the main stack, for frames of threads that run on memory of their own making. `sp` is the
     /// stack pointer of the leading thread.
-    pub(crate) fn main_stack(&self, sp: u64) -> Option<LowEnd> {
-        let i = self
-            .0
-            .iter()
-            .position(|v| v.name == "[stack]" && v.perms[..2] == *b"rw")?;
-        let stack = &self.0[i];
+    pub(crate) fn main_stack(&self, tid: i32, sp: u64) -> Option<LowEnd> {
+        let is_stack = |v: &Vma| v.name == "[stack]" && v.perms[..2] == *b"rw";
+        let (stack, floor) = if let Some(asked) = &self.asked {
+            let stack = asked.at(sp).filter(is_stack);
+            let stack = stack.or_else(|| asked.at(start_of_stack(tid)?).filter(is_stack))?;
+            let floor = below(asked, &stack)?;
+            (stack, floor)
+        } else {
+            let i = self.known.iter().position(is_stack)?;
+            let floor = i.checked_sub(1).map_or(0, |b| self.known[b].end);
+            (self.known[i].clone(), floor)
+        };
         let used = if (stack.start..stack.end).contains(&sp) {
             sp
         } else {
@@ -153,7 +212,7 @@ impl Maps {
             up: stack.start,
             limit: used.saturating_sub(LowEnd::KEPT),
             down: stack.start,
-            floor: i.checked_sub(1).map_or(0, |b| self.0[b].end),
+            floor,
         })
     }
 
@@ -163,10 +222,10 @@ impl Maps {
         let vdso = |v: &&Vma| v.name == "[vdso]";
         let code = |v: &&Vma| v.executable() && v.name != "[vdso]" && v.name != "[vsyscall]";
         // A C library has all of it, and it is small beside the code of some programs.
-        let mut others: Vec<&Vma> = self.0.iter().filter(code).collect();
+        let mut others: Vec<&Vma> = self.known.iter().filter(code).collect();
         let library = |v: &Vma| v.name.contains("/libc") || v.name.contains("/ld-musl");
         others.sort_by_key(|v| (!library(v), v.end - v.start));
-        for vma in self.0.iter().filter(vdso).chain(others) {
+        for vma in self.known.iter().filter(vdso).chain(others) {
             if found.complete() {
                 break;
             }
@@ -181,6 +240,46 @@ impl Maps {
         }
         found
     }
+}
+
+/// A gap between what programs map low and what the kernel maps high, found without a look at everything.
+fn wide_gap(asked: &Asked, size: u64, limit: u64) -> Option<u64> {
+    /// Between an executable, with what is allocated behind it, and libraries; or below both.
+    const PLACES: [u64; 3] = [0x6000_0000_0000, 0x7000_0000_0000, 0x1000_0000_0000];
+    const WIDE: u64 = 1 << 30;
+    PLACES
+        .into_iter()
+        .filter(|&place| place < limit)
+        .find_map(|place| {
+            let next = asked.from(place);
+            let ceiling = next.map_or(limit - DISTANCE, |vma| {
+                vma.start.min(limit).saturating_sub(vma.kept_below())
+            });
+            (ceiling.saturating_sub(place) > size + WIDE).then(|| (ceiling - size) & !0xfff)
+        })
+}
+
+/// An address that nothing lies above but the stack that begins higher.
+fn below(asked: &Asked, stack: &Vma) -> Option<u64> {
+    /// Further down than that nobody looks for room.
+    const REACH: u64 = 64 << 20;
+    let mut floor = stack.start.saturating_sub(REACH);
+    for _ in 0..NEAR {
+        let next = asked.from(floor)?;
+        if next.start >= stack.start {
+            return Some(floor);
+        }
+        floor = next.end;
+    }
+    None
+}
+
+/// `startstack` of proc_pid_stat(5).
+fn start_of_stack(tid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; the state behind it is field 3.
+    let (_, fields) = text.rsplit_once(") ")?;
+    fields.split(' ').nth(28 - 3)?.parse().ok()
 }
 
 /// What is free at the low end of the main stack.
@@ -286,4 +385,59 @@ fn scan(tid: i32, vma: &Vma) -> Gadgets {
         at += STEP;
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both() -> (Maps, Maps) {
+        let me = std::process::id().cast_signed();
+        let all = Maps::read_some(me, usize::MAX).unwrap();
+        (all, Maps::read_some(me, 64).unwrap())
+    }
+
+    fn plain(vma: &Vma) -> (u64, u64, [u8; 4], u64, &str) {
+        (vma.start, vma.end, vma.perms, vma.offset, vma.name.as_str())
+    }
+
+    #[test]
+    fn asking_tells_what_the_text_does() {
+        let (all, some) = both();
+        if some.asked.is_none() {
+            return println!("skipped: the kernel has no PROCMAP_QUERY");
+        }
+        let code = all
+            .known
+            .iter()
+            .filter(|v| v.executable() && v.name != "[vsyscall]");
+        let code: Vec<_> = code.collect();
+        let asked: Vec<_> = some.known.iter().filter(|v| v.name != "[vsyscall]").collect();
+        assert_eq!(
+            asked.iter().map(|v| plain(v)).collect::<Vec<_>>(),
+            code.iter().map(|v| plain(v)).collect::<Vec<_>>()
+        );
+        assert!(asked.iter().map(|v| &v.file).eq(code.iter().map(|v| &v.file)));
+        let here = 0;
+        for address in [
+            &raw const here as u64,
+            asking_tells_what_the_text_does as *const () as u64,
+        ] {
+            let (one, other) = (all.at(address).unwrap(), some.at(address).unwrap());
+            assert_eq!(plain(&one.0), plain(&other.0));
+            assert_eq!(one.1.as_ref().map(plain), other.1.as_ref().map(plain));
+        }
+    }
+
+    #[test]
+    fn the_stack_and_room_are_found_by_asking() {
+        let me = std::process::id().cast_signed();
+        let (all, some) = both();
+        let (one, other) = (all.main_stack(me, 0).unwrap(), some.main_stack(me, 0).unwrap());
+        assert_eq!((one.up, one.limit, one.down), (other.up, other.limit, other.down));
+        assert!(other.floor >= one.floor && other.floor < other.up);
+        let at = some.room(me, 1 << 20, 0x7fff_ffff_f000).unwrap().unwrap();
+        let taken = |vma: &Vma| vma.start < at + (1 << 20) && at < vma.end;
+        assert!(!Maps::read_some(me, usize::MAX).unwrap().known.iter().any(taken));
+    }
 }
