@@ -34,6 +34,8 @@ pub(crate) struct FileQuery {
     rdev: u64,
     purpose: Purpose,
     handle: Handle,
+    /// `f_type` of its file system, where that is known.
+    magic: Option<u64>,
 }
 
 impl FileQuery {
@@ -45,6 +47,7 @@ impl FileQuery {
             rdev: target.rdev,
             purpose: target.purpose(),
             handle: Handle::Local(target.local_fd),
+            magic: None,
         }
     }
 
@@ -56,7 +59,13 @@ impl FileQuery {
             rdev,
             purpose: Purpose::Descriptor,
             handle: Handle::Remote { pid, fd },
+            magic: None,
         }
+    }
+
+    /// With the `f_type` of its file system, if that is known.
+    pub(crate) fn on(self, magic: Option<u64>) -> Self {
+        Self { magic, ..self }
     }
 
     /// The same file, looked at as a path.
@@ -74,7 +83,7 @@ impl FileQuery {
             mode: self.mode,
             rdev: self.rdev,
             socket: &|| self.handle.socket(),
-            fs_magic: &|| self.handle.fs_magic(),
+            fs_magic: &|| self.magic.or_else(|| self.handle.fs_magic()),
             purpose: self.purpose,
         })
     }
@@ -112,12 +121,14 @@ impl Handle {
     }
 
     fn fs_magic(self) -> Option<u64> {
-        self.with(|fd| {
-            nix::sys::statfs::fstatfs(fd)
-                .ok()
-                .map(|fs| fs.filesystem_type().0.cast_unsigned())
-        })
+        self.with(fs_magic)
     }
+}
+
+/// `f_type` of the file system that an open file lies in.
+pub(crate) fn fs_magic(fd: BorrowedFd<'_>) -> Option<u64> {
+    let fs = nix::sys::statfs::fstatfs(fd).ok()?;
+    Some(fs.filesystem_type().0.cast_unsigned())
 }
 
 fn socket_option(fd: BorrowedFd<'_>, name: libc::c_int) -> Option<u32> {
@@ -217,6 +228,7 @@ impl Kinds {
                 rdev: 0,
                 purpose: Purpose::Mapping,
                 handle: Handle::Local(-1),
+                magic: None,
             };
             wanted.extend(query.with(|query| table.file_kinds(query)).first());
         }
@@ -228,6 +240,7 @@ impl Kinds {
                 rdev: 0,
                 purpose,
                 handle: Handle::Local(-1),
+                magic: None,
             };
             wanted.extend(query.with(|query| table.file_kinds(query)).first());
         }

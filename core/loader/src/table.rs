@@ -28,6 +28,7 @@ pub struct FileQuery<'a> {
 #[derive(Debug, Default)]
 pub struct ClaimTable {
     files: Vec<(Claim, KindId)>,
+    by_sort: BySort,
     mappings: Vec<(Claim, KindId)>,
     statuses: HashMap<u32, KindId>,
     flags: BTreeMap<String, KindId>,
@@ -52,6 +53,7 @@ impl ClaimTable {
         for (claim, at) in all {
             table.add(claim, kinds[at].id);
         }
+        table.by_sort = BySort::new(&table.files);
         Ok(table)
     }
 
@@ -80,10 +82,14 @@ impl ClaimTable {
     pub fn file_kinds(&self, file: &FileQuery<'_>) -> Vec<KindId> {
         let mut seen = Seen::default();
         let mut kinds = Vec::new();
-        for (claim, id) in &self.files {
+        let mut ask = |(claim, id): &(Claim, KindId)| {
             if seen.fits(claim, file) && !kinds.contains(id) {
                 kinds.push(*id);
             }
+        };
+        match file.purpose {
+            Purpose::Exe | Purpose::Cwd | Purpose::Root | Purpose::Path => self.files.iter().for_each(ask),
+            _ => self.by_sort.of(file).iter().for_each(|&at| ask(&self.files[at])),
         }
         kinds
     }
@@ -150,6 +156,61 @@ impl ClaimTable {
             .collect()
     }
 }
+
+/// The places of the claims that may fit descriptors of a sort, ascending: most of many are out of question at once.
+#[derive(Debug, Default)]
+struct BySort {
+    /// First bytes of links that claims name.
+    firsts: Vec<u8>,
+    /// By format (`S_IFMT`), for each of those first bytes and then for all others.
+    lists: Vec<Vec<usize>>,
+}
+
+const FORMATS: u32 = 16;
+
+impl BySort {
+    fn new(claims: &[(Claim, KindId)]) -> Self {
+        let link = |claim: &Claim| match claim {
+            Claim::Link(text) | Claim::LinkPrefix(text) => Some(text.as_bytes().first().copied()),
+            _ => None,
+        };
+        let mut firsts: Vec<u8> = claims.iter().filter_map(|(claim, _)| link(claim)?).collect();
+        firsts.sort_unstable();
+        firsts.dedup();
+        let may_fit = |claim: &Claim, format: u32, first: Option<u8>| match claim {
+            // An empty prefix is one of every link.
+            Claim::Link(_) | Claim::LinkPrefix(_) => {
+                link(claim).flatten().is_none_or(|own| Some(own) == first)
+            }
+            Claim::Char(_) => format == libc::S_IFCHR,
+            Claim::Block(_) => format == libc::S_IFBLK,
+            Claim::Socket(_) => format == libc::S_IFSOCK,
+            Claim::File(wanted, _) => format == *wanted,
+            _ => false,
+        };
+        let mut lists = Vec::new();
+        for first in firsts.iter().copied().map(Some).chain([None]) {
+            for format in 0..FORMATS {
+                let fits = |at: &usize| may_fit(&claims[*at].0, format << FORMAT_SHIFT, first);
+                lists.push((0..claims.len()).filter(fits).collect());
+            }
+        }
+        Self { firsts, lists }
+    }
+
+    fn of(&self, file: &FileQuery<'_>) -> &[usize] {
+        let first = file
+            .link
+            .first()
+            .and_then(|first| self.firsts.binary_search(first).ok());
+        let format = (file.mode & libc::S_IFMT) >> FORMAT_SHIFT;
+        let at = first.unwrap_or(self.firsts.len()) * FORMATS as usize + format as usize;
+        self.lists.get(at).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Where `S_IFMT` begins.
+const FORMAT_SHIFT: u32 = 12;
 
 /// What has been asked of a file so far.
 #[derive(Default)]

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use criu_plugin_api::message::{FileTarget, Purpose};
 use criu_proto::images::FownEntry;
 
 use crate::error::{Context, Error, Result};
+use crate::kinds::fs_magic;
 use crate::{parallel, proc};
 
 /// A thread is worth starting for so many descriptors.
@@ -31,6 +32,8 @@ pub(crate) struct Description {
     pub(crate) owner: FownEntry,
     /// `/proc/PID/fdinfo/FD` of a file that is nothing but state of the kernel, whose kind will ask for it.
     pub(crate) fdinfo: Option<Vec<u8>>,
+    /// `f_type` of the file system of a regular file, by which kinds are told apart.
+    pub(crate) fs_magic: Option<u64>,
 }
 
 /// The folders of `/proc` that tell of a process's descriptors.
@@ -126,11 +129,14 @@ impl Description {
         let owner = owner_of(local.as_fd())?;
         let synthetic = target.link.starts_with(b"anon_inode:");
         let fdinfo = if synthetic { Some(info()?) } else { None };
+        let regular = target.mode & libc::S_IFMT == libc::S_IFREG;
+        let fs_magic = if regular { fs_magic(local.as_fd()) } else { None };
         Ok(Self {
             local,
             target,
             owner,
             fdinfo,
+            fs_magic,
         })
     }
 }
@@ -162,6 +168,7 @@ pub(crate) fn each(
     pidfd: &OwnedFd,
     (pid, eye): (i32, i32),
     fds: &[i32],
+    spent: &Spent,
     mut take: impl FnMut(Result<Description>) -> Result<()>,
 ) -> Result<()> {
     if fds.is_empty() {
@@ -169,6 +176,7 @@ pub(crate) fn each(
     }
     let folders = &Folders::open(eye)?;
     let look = |&fd: &i32| {
+        spent.close();
         Description::of(pidfd, pid, folders, fd)
             .context(|| format!("dumping descriptor {fd} of process {pid}"))
     };
@@ -176,6 +184,32 @@ pub(crate) fn each(
         return fds.iter().try_for_each(|fd| take(look(fd)));
     }
     parallel::ahead("descriptors", fds, PART, look, take)
+}
+
+/// Copies that are of no use any more, to be closed by who looks at the next ones.
+#[derive(Debug, Default)]
+pub(crate) struct Spent(Mutex<Vec<OwnedFd>>);
+
+impl Spent {
+    /// More than these are not kept open.
+    const MOST: usize = 128;
+
+    pub(crate) fn put(&self, copy: OwnedFd) {
+        let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if copies.len() < Self::MOST {
+            copies.push(copy);
+        }
+    }
+
+    fn close(&self) {
+        // Whoever is at it leaves nothing.
+        let Ok(mut copies) = self.0.try_lock() else { return };
+        if copies.len() >= PART {
+            let many = std::mem::take(&mut *copies);
+            drop(copies);
+            drop(many);
+        }
+    }
 }
 
 /// What `/proc` says of a pipe or a socket, which the kernel forms of the inode number alone.
@@ -308,14 +342,14 @@ mod tests {
         // SAFETY: pidfd_open takes plain numbers and returns a new descriptor.
         let pidfd = unsafe { OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, pid, 0) as RawFd) };
         let mut seen = Vec::new();
-        each(&pidfd, (pid, pid), &fds, |description| {
+        each(&pidfd, (pid, pid), &fds, &Spent::default(), |description| {
             seen.push(description.map_or(1 << 20, |description| description.target.fd));
             Ok(())
         })
         .unwrap();
         assert_eq!(seen, fds);
         let mut count = 0;
-        let stopped = each(&pidfd, (pid, pid), &fds, |_| {
+        let stopped = each(&pidfd, (pid, pid), &fds, &Spent::default(), |_| {
             count += 1;
             Err(Error::malformed("it", "is enough"))
         });

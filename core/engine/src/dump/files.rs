@@ -13,9 +13,10 @@ use criu_plugin_api::Verdict;
 use criu_plugin_api::message::{FileTarget, Purpose, Slot};
 use criu_proto::images::{FdinfoEntry, FownEntry};
 use criu_proto::{Message, magic};
+use foldhash::fast::RandomState;
 
 use super::context::Context as Dump;
-use super::descriptions::{self, Description, target_of};
+use super::descriptions::{self, Description, Spent, target_of};
 use super::vmas;
 use crate::error::{Context, Error, Result};
 use crate::kinds::FileQuery;
@@ -73,6 +74,7 @@ type Inode = ((u32, u32), u64);
 pub(crate) struct Files {
     /// This process.
     me: i32,
+    spent: Spent,
     state: RefCell<State>,
 }
 
@@ -84,7 +86,7 @@ struct State {
     /// Whether files behind private mappings were opened for writing.
     writable: HashMap<Inode, bool>,
     /// Sorted by the order that kcmp(2) imposes.
-    sightings: HashMap<Likeness, Vec<Sighting>>,
+    sightings: HashMap<Likeness, Vec<Sighting>, RandomState>,
     /// How many there are.
     seen: usize,
     /// The descriptions that are being dumped, by their numbers in this process, with their ids: dumping one
@@ -100,12 +102,13 @@ impl Files {
     pub(crate) fn new(writer: FileWriter) -> Self {
         Self {
             me: std::process::id().cast_signed(),
+            spent: Spent::default(),
             state: RefCell::new(State {
                 next_id: 1,
                 writer: Some(writer),
                 by_inode: HashMap::new(),
                 writable: HashMap::new(),
-                sightings: HashMap::new(),
+                sightings: HashMap::default(),
                 seen: 0,
                 under_way: Vec::new(),
                 holdable: crate::limits::open_files().saturating_sub(KEPT_FREE) / 2,
@@ -119,7 +122,11 @@ impl Files {
     /// # Errors
     /// Writing failed.
     pub(crate) fn finish(&self, dump: &Dump) -> Result<()> {
-        self.state.borrow_mut().sightings.clear();
+        let held = std::mem::take(&mut self.state.borrow_mut().sightings);
+        // Closing many takes its time; without a thread to be had that is done here.
+        _ = std::thread::Builder::new()
+            .name("closing".to_owned())
+            .spawn(move || drop(held));
         if let Some(writer) = self.state.borrow_mut().writer.take() {
             writer
                 .finish()
@@ -180,7 +187,7 @@ impl Files {
             }
             None
         };
-        descriptions::each(&pidfd, (pid, dump.eye(pid)), &fresh, |description| {
+        descriptions::each(&pidfd, (pid, dump.eye(pid)), &fresh, &self.spent, |description| {
             let flags = put_inherited(&mut slots).unwrap_or_default();
             let dumped = description.and_then(|mut description| {
                 description.target.cloexec = flags & libc::FD_CLOEXEC as u32 != 0;
@@ -262,6 +269,7 @@ impl Files {
             mut target,
             owner,
             fdinfo,
+            fs_magic,
         } = description;
         let (pid, fd) = (target.pid, target.fd);
         let like = Likeness {
@@ -294,7 +302,7 @@ impl Files {
             .push((local.as_raw_fd(), target.id));
         // One description may lead to others: each is asked about itself first.
         dump.fdinfo_known(pid, fd, fdinfo);
-        let dispatched = self.dispatch(dump, target);
+        let dispatched = self.dispatch(dump, target, fs_magic);
         self.state.borrow_mut().under_way.pop();
         let file = dispatched?;
         if self.state.borrow().seen != seen {
@@ -311,6 +319,7 @@ impl Files {
             state.holdable -= 1;
             Some(local)
         } else {
+            self.spent.put(local);
             None
         };
         let sighting = Sighting {
@@ -428,7 +437,7 @@ impl Files {
         target.purpose = purpose as i32;
         target.local_fd = file.as_raw_fd();
         target.fown = FownEntry::default().encode_to_vec();
-        self.dispatch(dump, target)
+        self.dispatch(dump, target, None)
     }
 
     /// Dumps the path under which a file of another kind was opened.
@@ -444,15 +453,16 @@ impl Files {
                 purpose: Purpose::Path as i32,
                 ..file.clone()
             },
+            None,
         )
     }
 
     /// Gives the file an id, if it has none yet, and has the kind that claims it write its entry.
-    fn dispatch(&self, dump: &Dump, mut target: FileTarget) -> Result<Known> {
+    fn dispatch(&self, dump: &Dump, mut target: FileTarget, magic: Option<u64>) -> Result<Known> {
         if target.id == 0 {
             target.id = self.new_id();
         }
-        let query = FileQuery::of(&target);
+        let query = FileQuery::of(&target).on(magic);
         let mut kinds = dump.kinds.file(&query);
         if target.flags.cast_signed() & libc::O_PATH != 0 && target.purpose() != Purpose::Path {
             // Such a description is nothing but a path; the kind of what lies there may have no use for it.
