@@ -18,7 +18,7 @@ mod rt;
 mod wire;
 
 use rt::nr;
-use wire::{Control, MAX_UNDO, ProcessInfo, SigAction, Slot, ThreadInfo, Undo, command};
+use wire::{Control, MAX_UNDO, ProcessInfo, SigAction, Slot, ThreadInfo, Undo, abi, command};
 
 const SIGTRAP: u64 = 5;
 const SA_SIGINFO: u64 = 4;
@@ -328,13 +328,21 @@ fn leave(c: &mut Control) -> ! {
 
 /// Restores the action of SIGTRAP. From here on no breakpoint is met.
 fn set_old_trap(c: &Control) {
-    if c.compat != 0 {
-        // Which sort of handler it is the kernel knows by the call that sets it.
-        let action = c.old_trap.compat();
-        let at = action.as_ptr() as u32;
-        // SAFETY: a whole action on this stack, which a 32-bit program has below 4 GiB.
-        unsafe { rt::int80(nr::compat::RT_SIGACTION, [SIGTRAP as u32, at, 0, 8]) };
-        return;
+    // Which sort of handler it is the kernel knows by the call that sets it.
+    let action = c.old_trap.compat();
+    match c.abi {
+        abi::IA32 => {
+            let at = action.as_ptr() as u32;
+            // SAFETY: a whole action on this stack, which a 32-bit program has below 4 GiB.
+            unsafe { rt::int80(nr::compat::RT_SIGACTION, [SIGTRAP as u32, at, 0, 8]) };
+            return;
+        }
+        abi::X32 => {
+            // SAFETY: a whole action.
+            unsafe { syscall!(abi::X32_RT_SIGACTION, SIGTRAP, action.as_ptr(), 0, 8) };
+            return;
+        }
+        _ => {}
     }
     // SAFETY: a whole action.
     unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, addr_of!(c.old_trap), 0, 8) };

@@ -45,6 +45,24 @@ pub struct Undo {
     pub data: [u8; 16],
 }
 
+/// Which system calls a program makes; by that of `rt_sigaction` the kernel knows what frame a handler expects.
+pub mod abi {
+    /// Those of 64-bit programs.
+    pub const NATIVE: u32 = 0;
+    /// Those of 32-bit programs, by `int 0x80` and its like.
+    pub const IA32: u32 = 1;
+    /// Those of programs with 64-bit registers and 32-bit pointers: numbers with [`X32_BIT`].
+    pub const X32: u32 = 2;
+    /// `__X32_SYSCALL_BIT` of `<asm/unistd.h>`.
+    pub const X32_BIT: u64 = 0x4000_0000;
+    /// `rt_sigaction` of x32, with a `struct compat_sigaction`.
+    pub const X32_RT_SIGACTION: u64 = X32_BIT | 512;
+    /// `set_robust_list` of x32.
+    pub const X32_SET_ROBUST_LIST: u64 = X32_BIT | 530;
+    /// `get_robust_list` of x32.
+    pub const X32_GET_ROBUST_LIST: u64 = X32_BIT | 531;
+}
+
 /// `struct sigaction` as the kernel has it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,7 +78,7 @@ pub struct SigAction {
 }
 
 impl SigAction {
-    /// `struct compat_sigaction`, as 32-bit programs have it.
+    /// `struct compat_sigaction`, as programs with pointers of 32 bits have it.
     pub fn compat(&self) -> [u32; 5] {
         [
             self.handler as u32,
@@ -227,8 +245,8 @@ pub struct Control {
     pub timer_count: u32,
     /// Zero.
     pub pad: u32,
-    /// 1 in a 32-bit program.
-    pub compat: u32,
+    /// Which calls the program makes: [`abi`].
+    pub abi: u32,
     /// Zero.
     pub pad2: u32,
     /// Calls to run.

@@ -48,6 +48,9 @@ pub(crate) struct TaskExtra {
     /// How the leading thread has ended that others have outlived, as wait(2) has it.
     #[prost(uint32, optional, tag = "12")]
     pub(crate) lost_leader: Option<u32>,
+    /// It is a program of the x32 ABI: its actions are those of x32 calls.
+    #[prost(bool, tag = "13")]
+    pub(crate) x32: bool,
 }
 
 /// What a mapping has beside.

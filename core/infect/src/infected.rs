@@ -39,7 +39,7 @@ impl Tracee {
     /// other processes that share its memory) should be stopped.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for the x32 ABI, a shadow stack, or seccomp that this tracer may not suspend; [`Error::Remote`] if the process cannot map memory. The
+    /// [`Error::Unsupported`] for a shadow stack, or seccomp that this tracer may not suspend; [`Error::Remote`] if the process cannot map memory. The
     /// task comes back with the error, unchanged.
     pub fn infect(self) -> std::result::Result<Infected, InfectError> {
         let mut tracee = self;
@@ -85,9 +85,9 @@ impl Infected {
             .collect()
     }
 
-    /// Whether the program is a 32-bit one (ia32).
-    pub fn is_compat(&self) -> bool {
-        self.core().compat.is_some()
+    /// Which system calls the program makes.
+    pub fn abi(&self) -> arch::Abi {
+        self.core().abi
     }
 
     /// The program's extended state.

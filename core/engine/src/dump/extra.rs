@@ -39,6 +39,7 @@ pub(crate) fn process(pid: i32, stat: &Stat, status: &Status, info: &ProcessInfo
     Ok(TaskExtra {
         pid,
         lost_leader: None,
+        x32: false,
         exit_signal: exit_signal(stat),
         mdwe: positive(info.mdwe),
         thp_flags: positive(info.thp_disable & !THP_DISABLED).filter(|_| info.thp_disable > 0),

@@ -39,7 +39,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use criu_images::ImageDir;
-use criu_infect::Infected;
+use criu_infect::{Abi, Infected};
 use criu_plugin_api::message::TaskInfo;
 use criu_plugin_api::{Stage, Verdict};
 use criu_proto::images::{
@@ -296,10 +296,10 @@ fn dump_process(
         .facts
         .as_ref()
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "was not looked at"))?;
-    let (info, parasite, compat) = {
+    let (info, parasite, abi) = {
         let mut parasites = dump.parasites.borrow_mut();
         let infected = parasites.of(pid)?;
-        (infected.process_info()?, infected.mapping(), infected.is_compat())
+        (infected.process_info()?, infected.mapping(), infected.abi())
     };
     let status = facts.statuses.first().cloned().unwrap_or_default();
     if dump.table_owner(ids.files_id, pid) == pid {
@@ -311,13 +311,14 @@ fn dump_process(
 
     let mut extra = extra::process(pid, &process.stat, &status, &info)?;
     extra.lost_leader = process.lost;
+    extra.x32 = abi == Abi::X32;
     let subject = Subject {
         pid,
         stat: &process.stat,
         state: process.state,
         lost: process.lost.is_some(),
         info: &info,
-        compat,
+        abi,
         facts,
         lsm: dump.lsm,
         fields: &fields,

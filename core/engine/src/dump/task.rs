@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use criu_infect::{Infected, ProcessInfo, Queue, SigInfo, ThreadInfo, ThreadState, Tracee};
+use criu_infect::{Abi, Infected, ProcessInfo, Queue, SigInfo, ThreadInfo, ThreadState, Tracee};
 use criu_proto::images::core_entry::March;
 use criu_proto::images::{
     CoreEntry, CredsEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, RseqEntry, SaEntry, SiginfoEntry,
@@ -39,7 +39,7 @@ pub(crate) const CG_SET: u32 = 1;
 const WORTH: usize = 16;
 /// Size of `struct robust_list_head`, see get_robust_list(2).
 const ROBUST_LIST_HEAD: u32 = 24;
-/// The same of a 32-bit program.
+/// The same of a program with pointers of 32 bits.
 const COMPAT_ROBUST_LIST_HEAD: u32 = 12;
 
 /// The image of a zombie: its name and how it ended.
@@ -74,8 +74,8 @@ pub(crate) struct Subject<'a> {
     /// Whether its leader has ended before the others.
     pub(crate) lost: bool,
     pub(crate) info: &'a ProcessInfo,
-    /// Whether it is a 32-bit program.
-    pub(crate) compat: bool,
+    /// Which calls its program makes.
+    pub(crate) abi: Abi,
     pub(crate) facts: &'a Facts,
     /// The security module whose labels are saved.
     pub(crate) lsm: Option<Module>,
@@ -112,7 +112,6 @@ pub(crate) fn dump_leader(
         .first()
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no status"))?;
     refuse_death_signal(dump, subject, &thread.info)?;
-    let compat = infected.is_compat();
     let outside = Outside::of(subject, pid, &thread.info)?;
     let (mut core, extra) = thread_core(subject, infected.tracee(), &thread, outside, status, seccomp)?;
     core.tc = Some(TaskCoreEntry {
@@ -138,7 +137,7 @@ pub(crate) fn dump_leader(
         )?),
         loginuid: subject.facts.loginuid,
         oom_score_adj: Some(subject.facts.oom_score_adj),
-        sigactions: actions(subject.info, compat),
+        sigactions: actions(subject.info, subject.abi),
         child_subreaper: Some(checked(subject.info.child_subreaper, "PR_GET_CHILD_SUBREAPER", pid)? != 0),
         stop_signo: match subject.state {
             State::Stopped(signal) => Some(signal.cast_unsigned()),
@@ -266,7 +265,7 @@ impl Outside {
     fn of(subject: &Subject<'_>, tid: i32, info: &ThreadInfo) -> Result<Self> {
         Ok(Self {
             scheduling: Scheduling::of(tid)?,
-            robust_list: robust_list(tid, subject.compat)?,
+            robust_list: robust_list(tid, subject.abi)?,
             io_flusher: extra::io_flusher(subject.pid, tid, info)?,
         })
     }
@@ -292,10 +291,9 @@ fn thread_core(
     let info = &state.info;
     let thread = ThreadCoreEntry {
         futex_rla: robust_list,
-        futex_rla_len: if subject.compat {
-            COMPAT_ROBUST_LIST_HEAD
-        } else {
-            ROBUST_LIST_HEAD
+        futex_rla_len: match subject.abi {
+            Abi::Native => ROBUST_LIST_HEAD,
+            Abi::Ia32 | Abi::X32 => COMPAT_ROBUST_LIST_HEAD,
         },
         sched_nice: Some(scheduling.nice),
         sched_policy: Some(scheduling.policy),
@@ -391,7 +389,7 @@ fn queue(tracee: &Tracee, which: Queue, held: Vec<SigInfo>, mask: u64) -> Result
 }
 
 /// The actions of all signals but SIGKILL and SIGSTOP, which have none.
-fn actions(info: &ProcessInfo, compat: bool) -> Vec<SaEntry> {
+fn actions(info: &ProcessInfo, abi: Abi) -> Vec<SaEntry> {
     (1..=64)
         .zip(&info.actions)
         .filter(|(signal, _)| ![libc::SIGKILL, libc::SIGSTOP].contains(signal))
@@ -400,7 +398,7 @@ fn actions(info: &ProcessInfo, compat: bool) -> Vec<SaEntry> {
             flags: action.flags,
             restorer: action.restorer,
             mask: action.mask,
-            compat_sigaction: Some(compat),
+            compat_sigaction: Some(abi == Abi::Ia32),
             mask_extended: None,
         })
         .collect()
@@ -484,9 +482,11 @@ fn parse_timers(text: &[u8]) -> Option<Vec<PosixTimerEntry>> {
     Some(timers)
 }
 
-fn robust_list(tid: i32, compat: bool) -> Result<u64> {
-    if compat {
-        return arch::compat_robust_list(tid);
+fn robust_list(tid: i32, abi: Abi) -> Result<u64> {
+    match abi {
+        Abi::Native => {}
+        Abi::Ia32 => return arch::compat_robust_list(tid),
+        Abi::X32 => return arch::x32_robust_list(tid),
     }
     let (mut head, mut len) = (0u64, 0usize);
     // SAFETY: get_robust_list writes a pointer and a size to the two addresses given.
