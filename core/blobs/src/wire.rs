@@ -196,6 +196,8 @@ pub struct Slot {
     pub mask: u64,
     /// First signal frame of the way out.
     pub exit_frame: u64,
+    /// Its words on the thread's shadow stack, if it has one: the address that its first word has, and a token.
+    pub exit_pair: u64,
     /// Address of calls to run, and how many they are; none: fill [`Self::info`].
     pub calls: u64,
     /// See [`Self::calls`].
@@ -217,6 +219,10 @@ pub struct Control {
     /// Signal frame from which the way out begins: it unmaps the parasite, then [`Self::last_frame`].
     /// 0 if the target has no code for it.
     pub exit_frame: u64,
+    /// Its words on the shadow stack, see [`Slot::exit_pair`].
+    pub exit_pair: u64,
+    /// Those of [`Self::last_frame`].
+    pub last_pair: u64,
     /// Signal frame that restores the interrupted context.
     pub last_frame: u64,
     /// Address of `syscall; ret` outside of the parasite, or 0.

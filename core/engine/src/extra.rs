@@ -100,6 +100,9 @@ pub(crate) struct ThreadExtra {
     /// `PR_SET_TIMERSLACK` in nanoseconds, other than the usual.
     #[prost(uint64, optional, tag = "10")]
     pub(crate) timer_slack: Option<u64>,
+    /// Features of the user shadow stack that are locked (`ARCH_SHSTK_LOCK`).
+    #[prost(uint64, tag = "11")]
+    pub(crate) shadow_stack_locked: u64,
 }
 
 impl ThreadExtra {

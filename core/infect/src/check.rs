@@ -13,20 +13,14 @@ const O_SUSPEND_SECCOMP: i32 = 1 << 21;
 
 /// Checks whether the thread can be infected, and saves what has to be restored.
 pub(crate) fn check(tracee: &Tracee) -> Result<Context> {
-    let tid = tracee.tid();
-    let unsupported = |why| Err(Error::Unsupported { tid, why });
     let mut regs = tracee.regs()?;
-    if tracee.shadow_stack() {
-        return unsupported(
-            "it has a user shadow stack; start it without (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off)",
-        );
-    }
     suspend_seccomp(tracee)?;
     let rseq = abort_rseq(tracee, &mut regs)?;
     Ok(Context {
         regs,
         xstate: tracee.xstate()?,
         mask: tracee.sigmask()?,
+        shadow: tracee.shadow_stack_pointer(),
         dispatch: tracee.user_dispatch()?.filter(|config| config.mode != 0),
         rseq,
     })

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use crate::arch::{self, Abi, Gadgets};
 use crate::check::{abi_of, check};
 use crate::error::{Error, Result};
-use crate::exit::{self, Context, Frames, OutsideCall, Place};
+use crate::exit::{self, Context, Frames, OutsideCall, Place, Shadow};
 use crate::limits;
 use crate::maps::{LowEnd, Maps};
 use crate::state::{Queue, SigInfo};
@@ -203,6 +203,7 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
             why: "no executable mapping holds a system call instruction",
         });
     }
+    check_shadow(tid, &context, &maps)?;
     let size = exit::size(&context);
     let total = Layout::new(0, context.xstate.len() as u64).total;
     let limit = if abi == Abi::Native {
@@ -251,6 +252,9 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
     if let Some(planted) = planted {
         write_all(tid, &mem, planted.at, &arch::PLANTED)?;
     }
+    if let Some(shadow) = frames.shadow {
+        write_all(tid, &mem, shadow.first(), &shadow.bytes())?;
+    }
     Ok(Prepared {
         context,
         maps,
@@ -267,7 +271,19 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
     })
 }
 
-/// Writes through `/proc/TID/mem`, by which a stack grows.
+/// Checks that there is room for the way out below the shadow stack pointer of a thread that has one.
+pub(crate) fn check_shadow(tid: i32, context: &Context, maps: &Maps) -> Result<()> {
+    let full = context
+        .shadow
+        .is_some_and(|ssp| !maps.has_shadow_room(ssp, Shadow::ROOM));
+    if full {
+        let why = "its user shadow stack is full, or its pointer is not in one";
+        return Err(Error::Unsupported { tid, why });
+    }
+    Ok(())
+}
+
+/// Writes through `/proc/TID/mem`, by which a stack grows, and which takes writes to shadow stacks.
 pub(crate) fn write_all(tid: i32, mem: &File, address: u64, bytes: &[u8]) -> Result<()> {
     #[cfg(test)]
     crate::tests::step();
@@ -300,7 +316,19 @@ impl Core {
             )
         };
         let regs = arch::call_regs(&self.context.regs, code, stack, call.nr, call.args);
+        let shadow = if self.protected() {
+            self.frames.shadow_at(then)
+        } else {
+            self.context.shadow
+        };
+        self.move_shadow(shadow)?;
         self.make_call(&regs)
+    }
+
+    /// Moves the shadow stack pointer, if there is one. Between this and the registers that belong to it a thread cannot
+    /// go on by itself: the kernel has no call that sets both.
+    fn move_shadow(&self, to: Option<u64>) -> Result<()> {
+        to.map_or(Ok(()), |to| self.tracee.set_shadow_stack_pointer(to))
     }
 
     /// Lets the thread make the call that its registers are set up for.
@@ -403,6 +431,7 @@ impl Core {
         // In this order: until the registers are set, the frames still restore the mask; behind
         // them a breakpoint may be met, which must not find SIGTRAP blocked.
         self.tracee.set_sigmask(ALL_BUT_TRAP)?;
+        self.move_shadow(self.frames.shadow.map(|shadow| shadow.first()))?;
         self.tracee.set_regs(&regs)?;
         self.run()
     }
@@ -427,6 +456,10 @@ impl Core {
             );
         }
         put(offset_of!(Control, last_frame), self.frames.last);
+        if let Some(shadow) = self.frames.shadow {
+            put(offset_of!(Control, exit_pair), shadow.first());
+            put(offset_of!(Control, last_pair), shadow.last());
+        }
         put(offset_of!(Control, slots), l.slots);
         put(offset_of!(Control, slot_size), l.slot_size);
         put(offset_of!(Control, slot_count), SLOTS);
@@ -471,6 +504,7 @@ impl Core {
     pub(crate) fn retreat(&mut self) -> Result<()> {
         self.tracee.set_sigmask(self.context.mask)?;
         self.tracee.set_xstate(&self.context.xstate)?;
+        self.move_shadow(self.context.shadow)?;
         self.tracee.set_regs(&self.context.regs)?;
         self.tracee.resume_dispatch(self.context.dispatch)?;
         if let Some(planted) = self.planted {
@@ -528,6 +562,7 @@ impl Core {
         sys::write_mem(tid, scratch, &bytes)?;
         let args = [libc::SIGTRAP as u64, scratch, 0, 8];
         let result = match self.planted {
+            // The kernel has no shadow stacks for such programs.
             Some(planted) if self.abi == Abi::Ia32 => {
                 let nr = arch::COMPAT_RT_SIGACTION;
                 let regs =

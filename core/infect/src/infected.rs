@@ -39,7 +39,7 @@ impl Tracee {
     /// other processes that share its memory) should be stopped.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a shadow stack, or seccomp that this tracer may not suspend; [`Error::Remote`] if the process cannot map memory. The
+    /// [`Error::Unsupported`] for seccomp that this tracer may not suspend; [`Error::Remote`] if the process cannot map memory. The
     /// task comes back with the error, unchanged.
     pub fn infect(self) -> std::result::Result<Infected, InfectError> {
         let mut tracee = self;
@@ -88,6 +88,11 @@ impl Infected {
     /// Which system calls the program makes.
     pub fn abi(&self) -> arch::Abi {
         self.core().abi
+    }
+
+    /// The program's shadow stack pointer, if it has a user shadow stack.
+    pub fn shadow_stack_pointer(&self) -> Option<u64> {
+        self.core().context.shadow
     }
 
     /// The program's extended state.

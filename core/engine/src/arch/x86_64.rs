@@ -225,6 +225,39 @@ pub(crate) fn x32_robust_list(tid: i32) -> Result<u64> {
     Ok(head.into())
 }
 
+/// User shadow stacks (Linux 6.6), see Documentation/arch/x86/shstk.rst.
+pub(crate) mod shadow {
+    use nix::errno::Errno;
+
+    /// `ARCH_SHSTK_SHSTK`, the shadow stack itself.
+    pub(crate) const SHSTK: u64 = 1;
+    /// `ARCH_SHSTK_WRSS`, writing to it by an instruction.
+    pub(crate) const WRSS: u64 = 2;
+    /// All features that there are.
+    pub(crate) const ALL: u64 = SHSTK | WRSS;
+    /// Switches a feature on, by `arch_prctl(2)`.
+    pub(crate) const ARCH_SHSTK_ENABLE: u64 = 0x5001;
+    const ARCH_SHSTK_STATUS: u64 = 0x5005;
+    /// The system call.
+    pub(crate) const MAP_SHADOW_STACK: i64 = 453;
+
+    /// Whether kernel and processor have them: then flags that nobody knows are what is wrong with a call.
+    pub(crate) fn is_supported() -> bool {
+        const UNKNOWN_FLAGS: u64 = 1 << 31;
+        // SAFETY: the call fails and maps nothing.
+        let mapped = unsafe { libc::syscall(MAP_SHADOW_STACK, 0, 4096, UNKNOWN_FLAGS) };
+        mapped < 0 && Errno::last() == Errno::EINVAL
+    }
+
+    /// The features that are on for this thread.
+    pub(crate) fn own_features() -> u64 {
+        let mut features = 0u64;
+        // SAFETY: the call writes one integer.
+        let asked = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SHSTK_STATUS, &raw mut features) };
+        if asked == 0 { features } else { 0 }
+    }
+}
+
 /// Whether this kernel runs programs of the x32 ABI (`CONFIG_X86_X32_ABI`, and not switched off at boot).
 pub(crate) fn has_x32() -> bool {
     let getpid = abi::X32_BIT.cast_signed() | libc::SYS_getpid;

@@ -109,6 +109,7 @@ pub(crate) fn range(mapping: &Mapping) -> Option<RangeExtra> {
 pub(crate) fn thread(
     tracee: &Tracee,
     state: &ThreadState,
+    status: &Status,
     scheduling: &mut Scheduling,
     io_flusher: bool,
 ) -> Result<ThreadExtra> {
@@ -132,6 +133,7 @@ pub(crate) fn thread(
         io_flusher,
         speculation: speculation(info),
         breakpoints: tracee.breakpoints()?.map(|all| all.to_vec()).unwrap_or_default(),
+        shadow_stack_locked: status.shadow_stack_locked,
         timer_slack: u64::try_from(info.timerslack)
             .ok()
             .filter(|&slack| slack != TIMER_SLACK && slack != 0),

@@ -323,7 +323,7 @@ fn dump_process(
         lsm: dump.lsm,
         fields: &fields,
     };
-    {
+    let shadow_pointers: Vec<u64> = {
         let mut parasites = dump.parasites.borrow_mut();
         let infected = parasites.of(pid)?;
         set_witnesses(dump, process, facts, infected)?;
@@ -335,7 +335,13 @@ fn dump_process(
         extra
             .threads
             .extend(task::dump_threads(dump, &subject, &threads, &states, seccomp)?);
-    }
+        let others = states.iter().filter_map(|state| state.shadow);
+        infected
+            .shadow_stack_pointer()
+            .into_iter()
+            .chain(others)
+            .collect()
+    };
 
     let mut mappings = dump.mappings.borrow_mut().take(process.eye)?;
     extra.lock_future = mappings
@@ -344,7 +350,7 @@ fn dump_process(
         .and_then(extra::lock_future);
     // It may be in two parts, see `PR_SET_MDWE`.
     mappings.retain(|m| m.end <= parasite.start || parasite.end <= m.start);
-    let mut vmas = vmas::collect(dump, pid, &mappings)?;
+    let mut vmas = vmas::collect(dump, pid, &mappings, &shadow_pointers)?;
     extra.ranges = std::mem::take(&mut vmas.extras);
     let exe = dump.files.executable(dump, pid, &mappings);
     let exe = dump.blockers.note(exe)?.map_or(0, |exe| exe.id);

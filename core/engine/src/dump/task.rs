@@ -7,7 +7,7 @@ use criu_proto::images::core_entry::March;
 use criu_proto::images::{
     CoreEntry, CredsEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, RseqEntry, SaEntry, SiginfoEntry,
     SignalQueueEntry, TaskCoreEntry, TaskKobjIdsEntry, TaskRlimitsEntry, TaskTimersEntry, ThreadCoreEntry,
-    ThreadInfoX86, ThreadSasEntry, UserX86RegsEntry, VmaEntry,
+    ThreadInfoX86, ThreadSasEntry, UserX86CetEntry, UserX86RegsEntry, VmaEntry,
 };
 use criu_proto::{Message, magic};
 
@@ -287,7 +287,12 @@ fn thread_core(
         robust_list,
         io_flusher,
     } = outside;
-    let extra = extra::thread(tracee, state, &mut scheduling, io_flusher)?;
+    let extra = extra::thread(tracee, state, status, &mut scheduling, io_flusher)?;
+    let mut vector = arch::vector_registers(tid, &state.xstate)?;
+    if let (Some(ssp), Some(xsave)) = (state.shadow, &mut vector.xsave) {
+        let cet = status.shadow_stack;
+        xsave.cet = Some(UserX86CetEntry { cet, ssp });
+    }
     let info = &state.info;
     let thread = ThreadCoreEntry {
         futex_rla: robust_list,
@@ -319,7 +324,7 @@ fn thread_core(
         thread_info: Some(ThreadInfoX86 {
             clear_tid_addr: info.tid_address,
             gpregs: arch::general_registers(&state.regs),
-            fpregs: arch::vector_registers(tid, &state.xstate)?,
+            fpregs: vector,
             tls: arch::thread_areas(tid)?,
         }),
         thread_core: Some(thread),

@@ -22,6 +22,7 @@ mod plan;
 mod registers;
 mod service_fds;
 mod services;
+mod shadow;
 mod shared;
 mod stats;
 mod sys;
@@ -72,6 +73,7 @@ pub fn restore(opts: &Options, notify: &dyn Notify) -> Result<()> {
 fn check(opts: &Options) -> Result<Rc<Restore>> {
     let dir = ImageDir::open(&opts.images_dir)?;
     let set = ImageSet::read(dir)?;
+    let here = shadow::Here::look()?;
     for task in &set.tasks {
         let x32 = task.live.as_ref().is_some_and(|live| live.abi == Abi::X32);
         if x32 && !arch::has_x32() {
@@ -80,6 +82,9 @@ fn check(opts: &Options) -> Result<Rc<Restore>> {
                 "is a program of the x32 ABI, and this kernel runs none",
                 "boot a kernel that has it (CONFIG_X86_X32_ABI), with syscall.x32=y",
             ));
+        }
+        if let Some(live) = &task.live {
+            shadow::check(task.pid, live, here)?;
         }
         for thread in task.live.iter().flat_map(|live| &live.threads) {
             if let Some(info) = &thread.core.thread_info {
