@@ -178,7 +178,7 @@ mod tests {
         while at != ssp {
             assert_eq!(word(at), code);
             let token = word(at + 8);
-            assert_eq!((token >> 63, token % 8), (1, 0));
+            assert_eq!((token >> 63, token & 7), (1, 0));
             at = token & !Shadow::TOKEN;
             returned += 1;
             assert!(at == shadow.last() || at == ssp);

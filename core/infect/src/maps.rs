@@ -140,7 +140,7 @@ impl Maps {
     pub(crate) fn has_shadow_room(&self, ssp: u64, size: u64) -> bool {
         // It may stand at the very end.
         let found = ssp.checked_sub(1).and_then(|last| self.at(last));
-        ssp % 8 == 0 && found.is_some_and(|(vma, _)| ssp - vma.start >= size)
+        ssp.is_multiple_of(8) && found.is_some_and(|(vma, _)| ssp - vma.start >= size)
     }
 
     /// The low end of the main stack, for frames of threads that run on memory of their own making. `sp` is the

@@ -120,14 +120,6 @@ fn plan_labels(opts: &Options, set: &ImageSet) -> Result<lsm::Plan> {
     }
     let plan = lsm::Plan::new(set.lsmtype, opts.lsm_profile.as_deref())?;
     for task in &set.tasks {
-        let x32 = task.live.as_ref().is_some_and(|live| live.abi == Abi::X32);
-        if x32 && !arch::has_x32() {
-            return Err(Error::refused_but(
-                format!("process {}", task.pid),
-                "is a program of the x32 ABI, and this kernel runs none",
-                "boot a kernel that has it (CONFIG_X86_X32_ABI), with syscall.x32=y",
-            ));
-        }
         for thread in task.live.iter().flat_map(|live| &live.threads) {
             if let Some(creds) = &thread.thread()?.creds {
                 plan.wanted(&format!("process {}", task.pid), creds)?;

@@ -108,7 +108,7 @@ fn pointer_fits(tid: i32, core: &CoreEntry, stacks: &[(u64, u64)]) -> Result<()>
     };
     // It may stand at the very end.
     let within = |&(start, end): &(u64, u64)| start < pointer && pointer <= end;
-    if pointer % 8 == 0 && stacks.iter().any(within) {
+    if pointer.is_multiple_of(8) && stacks.iter().any(within) {
         return Ok(());
     }
     let what = format!("has the shadow stack pointer {pointer:#x}, which is in no shadow stack");
