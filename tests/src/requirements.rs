@@ -38,11 +38,10 @@ pub enum Need {
     AppArmor,
 }
 
-/// One enforces, the other only tells.
+/// One enforces, and lets nobody send signals; the other only tells.
 const PROFILES: &str = "
 profile criu-test-one flags=(attach_disconnected) {
   file,
-  signal,
   ptrace,
   deny /**/forbidden rwk,
 }

@@ -2,6 +2,7 @@
 
 use criu_infect::{Resume, Stop, Tracee, UserDispatch};
 use criu_plugin_api::message::{RemoteArg, RemoteCall, RemoteResult};
+use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 
@@ -108,7 +109,14 @@ impl Caught {
             };
             if let Some(change) = labels.at_the_end(&format!("thread {}", thread.tid), creds)? {
                 self.write_file(thread.tid, &change.path, change.text.as_bytes())
-                    .context(|| format!("having thread {} write `{}`", thread.tid, change.text))?;
+                    .map_err(|error| {
+                        Error::refused_but(
+                            format!("thread {}", thread.tid),
+                            format!("cannot be given its label (`{}`): {error}", change.text),
+                            "the profile must be loaded, criu's own must allow to change to it and, with it, each to \
+                             trace and to be traced by the other, and the thread needs a /proc",
+                        )
+                    })?;
             }
         }
         Ok(())
@@ -326,6 +334,16 @@ impl Caught {
         Ok(())
     }
 
+    /// Ends a process that lets nobody send it signals by its label, which it got by system calls: at the end of one a
+    /// tracer's signal is delivered, and no security module asked.
+    fn end(&self) {
+        if let Some(leader) = self.threads.first()
+            && let Err(error) = leader.resume(Resume::Cont, libc::SIGKILL)
+        {
+            tracing::warn!("ending process {}: {error}", self.pid);
+        }
+    }
+
     /// From here on the kernel lets the threads go, and does not end them, should the coordinator be killed.
     pub(crate) fn is_complete(&self) -> Result<()> {
         for thread in &self.threads {
@@ -539,7 +557,15 @@ pub(crate) fn kill_all(restore: &Restore) {
             .load(std::sync::atomic::Ordering::Acquire)
             == 1
         {
-            sys::kill(planned.pid);
+            match sys::kill(planned.pid) {
+                // That it is gone already is no failure.
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(_) => {
+                    if let Some(caught) = restore.caught.borrow().get(&planned.pid) {
+                        caught.end();
+                    }
+                }
+            }
         }
     }
     restore.caught.borrow_mut().clear();
