@@ -81,11 +81,16 @@ fn compile(source: &Path, out: &Path, header: Option<SystemTime>) -> Result<(), 
         fs::create_dir_all(folder).map_err(|e| format!("create {}: {e}", folder.display()))?;
     }
     let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    // Programs of 32 bits, without a C library, which few machines have for them.
     let special: &[&str] = if relative.starts_with("ia32") {
+        &["-m32", "-msse2"]
+    } else if relative.starts_with("x32") {
+        &["-mx32"]
+    } else {
+        &["-pthread"]
+    };
+    // Few machines have a C library for such programs.
+    let bare: &[&str] = if relative.starts_with("ia32") || relative.starts_with("x32") {
         &[
-            "-m32",
-            "-msse2",
             "-nostdlib",
             "-static",
             "-ffreestanding",
@@ -94,11 +99,12 @@ fn compile(source: &Path, out: &Path, header: Option<SystemTime>) -> Result<(), 
             "-fno-stack-protector",
         ]
     } else {
-        &["-pthread"]
+        &[]
     };
     let result = Command::new(&compiler)
         .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wno-unused-function"])
         .args(special)
+        .args(bare)
         .arg("-o")
         .arg(&program)
         .arg(source)

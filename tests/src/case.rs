@@ -69,10 +69,15 @@ impl Case {
         self
     }
 
-    /// An option for the dump and the restore.
-    pub fn option(mut self, option: &'static str) -> Self {
+    /// An option for the restore.
+    pub fn restore_option(mut self, option: &'static str) -> Self {
         self.restore.push(option);
-        self.dump_option(option)
+        self
+    }
+
+    /// An option for the dump and the restore.
+    pub fn option(self, option: &'static str) -> Self {
+        self.restore_option(option).dump_option(option)
     }
 
     /// The program in this folder, which finds no plugins beside it.
@@ -183,6 +188,10 @@ impl Case {
     }
 
     pub(crate) fn run(self, act: impl FnOnce(&Case, &Lab, Pid)) {
+        if let Some(why) = self.needs.iter().find_map(|need| need.lacking()) {
+            println!("skipped: {}: {why}", self.guest);
+            return;
+        }
         let _met: Vec<_> = self.needs.iter().map(|need| need.meet()).collect();
         let mut lab = Lab::new();
         let pid = lab.start_guest(self.guest);

@@ -11,6 +11,7 @@ mod cli {
     mod ends;
     mod files;
     mod labels;
+    mod machine;
     mod network;
     mod outside;
     mod places;

@@ -39,6 +39,8 @@ criu_tests::guests! {
         seccomp_filter,
         seccomp_strict,
         seccomp_tsync,
+        // Each restored thread has one shadow stack more, of a page.
+        shadow_stack (.except("mapping")),
         shared_fd_table,
         sigchld,
         signal_actions,

@@ -18,7 +18,7 @@ mod rt;
 mod wire;
 
 use rt::nr;
-use wire::{Control, MAX_UNDO, ProcessInfo, SigAction, Slot, ThreadInfo, Undo, command};
+use wire::{Control, MAX_UNDO, ProcessInfo, SigAction, Slot, ThreadInfo, Undo, abi, command};
 
 const SIGTRAP: u64 = 5;
 const SA_SIGINFO: u64 = 4;
@@ -26,6 +26,7 @@ const SA_RESTORER: u64 = 0x0400_0000;
 const SA_RESTART: u64 = 0x1000_0000;
 const SA_ONSTACK: u64 = 0x0800_0000;
 const FUTEX_WAIT_PRIVATE: u64 = 128;
+const FUTEX_WAKE_PRIVATE: u64 = 1 | 128;
 const FUTEX_WAKE_OP_PRIVATE: u64 = 5 | 128;
 const ETIMEDOUT: i64 = 110;
 const SI_TKILL: i32 = -6;
@@ -48,11 +49,14 @@ pub extern "C" fn entry_thread() -> ! {
     naked_asm!("cld", "and rsp, -16", "xor ebp, ebp", "call {main}", "ud2", main = sym thread)
 }
 
-/// SIGTRAP handler: hands (signal, siginfo, ucontext, address of the frame) on. On the stack of
+/// SIGTRAP handler: hands (signal, siginfo, ucontext, address of the frame, that of its words on the shadow stack) on. On the stack of
 /// the interrupted code, while that is the blob's: a thread may have been using its alternate one.
 #[unsafe(naked)]
 extern "C" fn trap_entry() {
-    naked_asm!("cld", "mov rcx, rsp", "and rsp, -16", "xor ebp, ebp", "call {f}", "ud2", f = sym on_trap)
+    naked_asm!(
+        "cld", "mov rcx, rsp", "xor r8d, r8d", "rdsspq r8", "and rsp, -16", "xor ebp, ebp", "call {f}", "ud2",
+        f = sym on_trap
+    )
 }
 
 /// Where [`trap_entry`] would return to if the process has no code of its own for it.
@@ -243,7 +247,7 @@ extern "C" fn thread(slot: *mut Slot) -> ! {
 }
 
 /// The master is gone and a SIGTRAP was due; find out who we are by where we stood.
-extern "C" fn on_trap(_signal: i32, info: *const i32, ucontext: *const u64, frame: u64) -> ! {
+extern "C" fn on_trap(_signal: i32, info: *const i32, ucontext: *const u64, frame: u64, pair: u64) -> ! {
     // SAFETY: set before the handler was installed; the block outlives every thread here.
     let c = unsafe { &mut *CONTROL.load(Ordering::SeqCst) };
     // SAFETY: the kernel's ucontext: rsp is the 16th register of the sigcontext at byte 40.
@@ -259,12 +263,12 @@ extern "C" fn on_trap(_signal: i32, info: *const i32, ucontext: *const u64, fram
         // SAFETY: the index was just bounded; the slot is this thread's.
         leave_slot(unsafe { &mut *((c.slots + index * c.slot_size) as *mut Slot) }, asked);
     }
-    stray(c, frame)
+    stray(c, frame, pair)
 }
 
 /// A thread that is not in the blob was asked by [`wait_for_threads`] whether it is: say no, from
 /// outside of the blob, and go back.
-fn stray(c: &mut Control, frame: u64) -> ! {
+fn stray(c: &mut Control, frame: u64, pair: u64) -> ! {
     // SAFETY: no arguments.
     let tid = unsafe { syscall!(nr::GETTID) } as u32;
     for i in 0..c.slot_count {
@@ -275,6 +279,14 @@ fn stray(c: &mut Control, frame: u64) -> ! {
             continue;
         }
         state_of(s).store(wire::slot::LEAVING, Ordering::SeqCst);
+        if pair != 0 {
+            // Nothing but the kernel can put words on a shadow stack: the count goes down in here, and the blob stays.
+            // SAFETY: aligned, valid, and only changed atomically since the master is gone.
+            unsafe { AtomicU32::from_ptr(addr_of_mut!(c.busy)) }.fetch_sub(1, Ordering::SeqCst);
+            // SAFETY: the word is valid; there is one waiter at most.
+            unsafe { syscall!(nr::FUTEX, addr_of!(c.busy), FUTEX_WAKE_PRIVATE, 1) };
+            break;
+        }
         // Decrement `busy` by a call made outside of the blob, then return through the kernel's own frame. This
         // one lies in the slot, which is read before the count, and not on the thread's stack, which may be small.
         let below = (addr_of_mut!(*s) as u64 + size_of::<Slot>() as u64 + 63) & !63;
@@ -291,12 +303,12 @@ fn stray(c: &mut Control, frame: u64) -> ! {
         (g[15], g[16], g[17], g[18]) = (frame, c.syscall_ret, 0x202, 0x33 | 0x2b << 48);
         f[38] = !0;
         // SAFETY: a whole frame.
-        unsafe { rt::return_through(below) }
+        unsafe { rt::return_through(below, 0) }
     }
-    // A SIGTRAP from elsewhere in the moment between the master's death and the end of the
+    // Or a SIGTRAP from elsewhere in the moment between the master's death and the end of the
     // clean-up.
     // SAFETY: the kernel's own frame of this handler.
-    unsafe { rt::sigreturn(frame) }
+    unsafe { rt::sigreturn(frame, pair) }
 }
 
 /// FUTEX_OP(ADD, -1, CMP_EQ, 1): take one off and wake when it was the last.
@@ -304,9 +316,14 @@ const WAKE_OP: u64 = 1 << 28 | 0xfff << 12 | 1;
 
 /// Without the means to clean up: go back to the interrupted context, leaving the mapping.
 fn give_up(c: &Control) -> ! {
-    let frame = if c.exit_frame != 0 { c.exit_frame } else { c.last_frame };
     // SAFETY: the tracer wrote these frames before it let the thread run here.
-    unsafe { if c.exit_frame != 0 { rt::return_through(frame) } else { rt::sigreturn(frame) } }
+    unsafe {
+        if c.exit_frame != 0 {
+            rt::return_through(c.exit_frame, c.exit_pair)
+        } else {
+            rt::sigreturn(c.last_frame, c.last_pair)
+        }
+    }
 }
 
 /// The leading thread's way out: undo, restore the action, unmap, return.
@@ -324,21 +341,29 @@ fn leave(c: &mut Control) -> ! {
     }
     if alone && c.exit_frame != 0 && c.keep == 0 {
         // SAFETY: as in `give_up`.
-        unsafe { rt::return_through(c.exit_frame) }
+        unsafe { rt::return_through(c.exit_frame, c.exit_pair) }
     }
     // SAFETY: as in `give_up`.
-    unsafe { rt::sigreturn(c.last_frame) }
+    unsafe { rt::sigreturn(c.last_frame, c.last_pair) }
 }
 
 /// Restores the action of SIGTRAP. From here on no breakpoint is met.
 fn set_old_trap(c: &Control) {
-    if c.compat != 0 {
-        // Which sort of handler it is the kernel knows by the call that sets it.
-        let action = c.old_trap.compat();
-        let at = action.as_ptr() as u32;
-        // SAFETY: a whole action on this stack, which a 32-bit program has below 4 GiB.
-        unsafe { rt::int80(nr::compat::RT_SIGACTION, [SIGTRAP as u32, at, 0, 8]) };
-        return;
+    // Which sort of handler it is the kernel knows by the call that sets it.
+    let action = c.old_trap.compat();
+    match c.abi {
+        abi::IA32 => {
+            let at = action.as_ptr() as u32;
+            // SAFETY: a whole action on this stack, which a 32-bit program has below 4 GiB.
+            unsafe { rt::int80(nr::compat::RT_SIGACTION, [SIGTRAP as u32, at, 0, 8]) };
+            return;
+        }
+        abi::X32 => {
+            // SAFETY: a whole action.
+            unsafe { syscall!(abi::X32_RT_SIGACTION, SIGTRAP, action.as_ptr(), 0, 8) };
+            return;
+        }
+        _ => {}
     }
     // SAFETY: a whole action.
     unsafe { syscall!(nr::RT_SIGACTION, SIGTRAP, addr_of!(c.old_trap), 0, 8) };
@@ -363,7 +388,13 @@ fn leave_slot(s: &mut Slot, asked: bool) -> ! {
     }
     // SAFETY: the tracer wrote the frame before it let the thread run here; with the gadgets the
     // first frame counts this thread out from outside of the blob.
-    unsafe { if c.exit_frame != 0 { rt::return_through(s.exit_frame) } else { rt::sigreturn(s.exit_frame) } }
+    unsafe {
+        if c.exit_frame != 0 {
+            rt::return_through(s.exit_frame, s.exit_pair)
+        } else {
+            rt::sigreturn(s.exit_frame, s.exit_pair)
+        }
+    }
 }
 
 fn state_of(s: &mut Slot) -> &AtomicU32 {

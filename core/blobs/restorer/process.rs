@@ -7,6 +7,7 @@ use crate::restore::{Action, Early, Move, Needed, PosixTimer, Range, Rlimit, Sig
 use crate::rt::{int80, nr};
 use crate::syscall;
 use crate::thread;
+use crate::wire::abi;
 
 const PR_SET_DUMPABLE: u64 = 4;
 const PR_SET_MM: u64 = 35;
@@ -152,17 +153,7 @@ unsafe fn clone_thread(args: &CloneArgs) -> i64 {
 
 /// What can be set while others are still being built: everything that starts no clock.
 pub fn first_half(task: &Task, report: Report<'_>) {
-    if task.compat != 0 {
-        compat_actions(task, report);
-    }
-    let actions = if task.compat != 0 { Default::default() } else { task.actions };
-    // SAFETY: an array of the arguments.
-    for one in unsafe { slice::<Action>(actions) } {
-        let action = &raw const one.action;
-        // SAFETY: the action lies in the arguments; all signals are blocked.
-        let result = unsafe { syscall!(nr::RT_SIGACTION, one.signal, action, 0, 8) };
-        report.check(result, step::ACTION, one.signal);
-    }
+    set_actions(task, report);
     // SAFETY: an array of the arguments.
     for one in unsafe { slice::<SigInfo>(task.signals) } {
         // SAFETY: the siginfo lies in the arguments.
@@ -191,8 +182,28 @@ pub fn first_half(task: &Task, report: Report<'_>) {
     }
 }
 
-/// The actions of a 32-bit program: set by its own call, by which the kernel knows the sort of the handler.
-fn compat_actions(task: &Task, report: Report<'_>) {
+/// Sets the actions by the program's own call, by which the kernel knows the sort of the handlers.
+fn set_actions(task: &Task, report: Report<'_>) {
+    if task.abi == abi::IA32 {
+        return ia32_actions(task, report);
+    }
+    // SAFETY: an array of the arguments.
+    for one in unsafe { slice::<Action>(task.actions) } {
+        let result = if task.abi == abi::X32 {
+            let action = one.action.compat();
+            // SAFETY: the action lies on this stack; all signals are blocked.
+            unsafe { syscall!(abi::X32_RT_SIGACTION, one.signal, action.as_ptr(), 0, 8) }
+        } else {
+            let action = &raw const one.action;
+            // SAFETY: the action lies in the arguments; all signals are blocked.
+            unsafe { syscall!(nr::RT_SIGACTION, one.signal, action, 0, 8) }
+        };
+        report.check(result, step::ACTION, one.signal);
+    }
+}
+
+/// The actions of a 32-bit program, whose call takes addresses below 4 GiB.
+fn ia32_actions(task: &Task, report: Report<'_>) {
     const READ_WRITE: u64 = 3;
     /// MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT
     const LOW: u64 = 0x62;

@@ -6,9 +6,10 @@ use crate::report::{Report, slice};
 use crate::restore::{Array, Filter, SigInfo, Thread, step};
 use crate::rt::{int80, nr};
 use crate::syscall;
+use crate::wire::abi;
 
-/// Size of the head of the list of a 32-bit program.
-const COMPAT_ROBUST_LIST: u64 = 12;
+/// Size of the head of the list of a program with pointers of 32 bits.
+const SHORT_ROBUST_LIST: u64 = 12;
 const PR_SET_PDEATHSIG: u64 = 1;
 const PR_SET_NAME: u64 = 15;
 const PR_SET_NO_NEW_PRIVS: u64 = 38;
@@ -22,12 +23,17 @@ pub fn first_half(me: &Thread, report: Report<'_>) {
     unsafe { syscall!(nr::SET_TID_ADDRESS, me.clear_tid) };
     if me.robust[0] != 0 {
         let [head, length] = me.robust;
-        let result = if length == COMPAT_ROBUST_LIST {
+        // SAFETY: the task's part of the arguments, which outlives every thread here.
+        let abi = unsafe { (*(me.task as *const crate::restore::Task)).abi };
+        let result = match (length, abi) {
             // SAFETY: as above.
-            unsafe { int80(nr::compat::SET_ROBUST_LIST, [head as u32, length as u32, 0, 0]) }
-        } else {
+            (SHORT_ROBUST_LIST, abi::X32) => unsafe { syscall!(abi::X32_SET_ROBUST_LIST, head, length) },
             // SAFETY: as above.
-            unsafe { syscall!(nr::SET_ROBUST_LIST, head, length) }
+            (SHORT_ROBUST_LIST, _) => unsafe {
+                int80(nr::compat::SET_ROBUST_LIST, [head as u32, length as u32, 0, 0])
+            },
+            // SAFETY: as above.
+            _ => unsafe { syscall!(nr::SET_ROBUST_LIST, head, length) },
         };
         report.check(result, step::ROBUST_LIST, me.robust[0]);
     }

@@ -71,24 +71,67 @@ pub fn is_segment(number: u32) -> bool {
 }
 
 /// Takes the signal frame at `frame` (its first word is the address of code calling
-/// `rt_sigreturn`) as if a handler returned there.
+/// `rt_sigreturn`) as if a handler returned there. `pair` are the words for that on a shadow stack: the same address,
+/// and a token.
 ///
 /// # Safety
-/// `frame` is the address of a complete signal frame.
-pub unsafe fn return_through(frame: u64) -> ! {
-    // SAFETY: nothing of this stack is used any more; the rest is the caller's promise.
-    unsafe { asm!("mov rsp, {f}", "ret", f = in(reg) frame, options(noreturn)) }
+/// `frame` is the address of a complete signal frame; with a shadow stack, `pair` is that of its words, at or above the
+/// shadow stack pointer.
+pub unsafe fn return_through(frame: u64, pair: u64) -> ! {
+    // SAFETY: nothing of this stack, nor of its shadow, is used any more; the rest is the caller's promise.
+    unsafe {
+        asm!("call {unwind}", "mov rsp, rdi", "ret", unwind = sym unwind_to, in("rdi") frame, in("rsi") pair,
+             options(noreturn));
+    }
 }
 
-/// `rt_sigreturn` from within the blob, taking the frame at `frame`.
+/// `rt_sigreturn` from within the blob, taking the frame at `frame`, and with a shadow stack the token of `pair`.
 ///
 /// # Safety
-/// `frame` is the address of a complete signal frame.
-pub unsafe fn sigreturn(frame: u64) -> ! {
+/// As for [`return_through`].
+pub unsafe fn sigreturn(frame: u64, pair: u64) -> ! {
     // SAFETY: as above; the kernel takes the frame from 8 bytes below rsp.
     unsafe {
-        asm!("lea rsp, [{f} + 8]", "mov eax, 15", "syscall", "ud2", f = in(reg) frame, options(noreturn));
+        asm!("call {unwind}", "lea rsp, [rdi + 8]", "mov eax, 15", "syscall", "ud2", unwind = sym unwind_to,
+             in("rdi") frame, in("rsi") pair + 8, options(noreturn));
     }
+}
+
+/// Moves the shadow stack pointer up to rsi, where there is a shadow stack, and returns. Leaves rdi alone.
+///
+/// Without one, `rdsspq` does nothing, on any processor.
+#[unsafe(naked)]
+extern "C" fn unwind_to() {
+    naked_asm!(
+        // The return address is taken off first: on the way up its shadow goes too.
+        "pop r8",
+        "2:",
+        "xor eax, eax",
+        "rdsspq rax",
+        "test rax, rax",
+        "jz 3f",
+        "mov rcx, rsi",
+        "sub rcx, rax",
+        "jbe 3f",
+        "shr rcx, 3",
+        // No more than 255 words at a time.
+        "mov edx, 255",
+        "cmp rcx, rdx",
+        "cmova rcx, rdx",
+        "incsspq rcx",
+        "jmp 2b",
+        "3:",
+        "jmp r8"
+    )
+}
+
+/// Where the shadow stack pointer is; 0 without a shadow stack.
+#[inline(always)]
+pub fn shadow_stack_pointer() -> u64 {
+    let ssp: u64;
+    // SAFETY: reads a register; without a shadow stack it does nothing.
+    unsafe { asm!("rdsspq {0}", inlateout(reg) 0u64 => ssp, options(nomem, nostack)) };
+    ssp
 }
 
 #[panic_handler]

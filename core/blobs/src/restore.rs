@@ -118,8 +118,11 @@ pub mod step {
     /// `prctl(PR_SET_TIMERSLACK)`.
     pub const TIMER_SLACK: u32 = 44;
 
+    /// `arch_prctl(ARCH_MAP_VDSO_X32)`.
+    pub const VDSO_X32: u32 = 45;
+
     /// The words for the steps, by number.
-    pub const NAMES: [&str; 45] = [
+    pub const NAMES: [&str; 46] = [
         "nothing",
         "moving the vdso aside",
         "unmapping the old memory",
@@ -165,6 +168,7 @@ pub mod step {
         "asking for processor state (ARCH_REQ_XCOMP_PERM)",
         "mapping the vdso of 32-bit programs (needs CONFIG_IA32_EMULATION)",
         "setting the timer slack",
+        "mapping the vdso of programs of the x32 ABI (needs CONFIG_X86_X32_ABI)",
     ];
 }
 
@@ -451,8 +455,8 @@ pub struct Task {
     pub clothed: AtomicU32,
     /// 1 once the filters that all threads share are there; a futex.
     pub shared_filters: AtomicU32,
-    /// 1 for a 32-bit program.
-    pub compat: u32,
+    /// Which calls the program makes: [`crate::wire::abi`].
+    pub abi: u32,
     /// Zero.
     pub pad: u32,
     /// [`Filter`]s that all threads share, the oldest first.

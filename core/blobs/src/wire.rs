@@ -45,6 +45,24 @@ pub struct Undo {
     pub data: [u8; 16],
 }
 
+/// Which system calls a program makes; by that of `rt_sigaction` the kernel knows what frame a handler expects.
+pub mod abi {
+    /// Those of 64-bit programs.
+    pub const NATIVE: u32 = 0;
+    /// Those of 32-bit programs, by `int 0x80` and its like.
+    pub const IA32: u32 = 1;
+    /// Those of programs with 64-bit registers and 32-bit pointers: numbers with [`X32_BIT`].
+    pub const X32: u32 = 2;
+    /// `__X32_SYSCALL_BIT` of `<asm/unistd.h>`.
+    pub const X32_BIT: u64 = 0x4000_0000;
+    /// `rt_sigaction` of x32, with a `struct compat_sigaction`.
+    pub const X32_RT_SIGACTION: u64 = X32_BIT | 512;
+    /// `set_robust_list` of x32.
+    pub const X32_SET_ROBUST_LIST: u64 = X32_BIT | 530;
+    /// `get_robust_list` of x32.
+    pub const X32_GET_ROBUST_LIST: u64 = X32_BIT | 531;
+}
+
 /// `struct sigaction` as the kernel has it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,7 +78,7 @@ pub struct SigAction {
 }
 
 impl SigAction {
-    /// `struct compat_sigaction`, as 32-bit programs have it.
+    /// `struct compat_sigaction`, as programs with pointers of 32 bits have it.
     pub fn compat(&self) -> [u32; 5] {
         [
             self.handler as u32,
@@ -180,6 +198,8 @@ pub struct Slot {
     pub mask: u64,
     /// First signal frame of the way out.
     pub exit_frame: u64,
+    /// Its words on the thread's shadow stack, if it has one: the address that its first word has, and a token.
+    pub exit_pair: u64,
     /// Address of calls to run, and how many they are; none: fill [`Self::info`].
     pub calls: u64,
     /// See [`Self::calls`].
@@ -201,6 +221,10 @@ pub struct Control {
     /// Signal frame from which the way out begins: it unmaps the parasite, then [`Self::last_frame`].
     /// 0 if the target has no code for it.
     pub exit_frame: u64,
+    /// Its words on the shadow stack, see [`Slot::exit_pair`].
+    pub exit_pair: u64,
+    /// Those of [`Self::last_frame`].
+    pub last_pair: u64,
     /// Signal frame that restores the interrupted context.
     pub last_frame: u64,
     /// Address of `syscall; ret` outside of the parasite, or 0.
@@ -229,8 +253,8 @@ pub struct Control {
     pub timer_count: u32,
     /// Zero.
     pub pad: u32,
-    /// 1 in a 32-bit program.
-    pub compat: u32,
+    /// Which calls the program makes: [`abi`].
+    pub abi: u32,
     /// Zero.
     pub pad2: u32,
     /// Calls to run.

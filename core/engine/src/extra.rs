@@ -48,6 +48,9 @@ pub(crate) struct TaskExtra {
     /// How the leading thread has ended that others have outlived, as wait(2) has it.
     #[prost(uint32, optional, tag = "12")]
     pub(crate) lost_leader: Option<u32>,
+    /// It is a program of the x32 ABI: its actions are those of x32 calls.
+    #[prost(bool, tag = "13")]
+    pub(crate) x32: bool,
 }
 
 /// What a mapping has beside.
@@ -97,6 +100,9 @@ pub(crate) struct ThreadExtra {
     /// `PR_SET_TIMERSLACK` in nanoseconds, other than the usual.
     #[prost(uint64, optional, tag = "10")]
     pub(crate) timer_slack: Option<u64>,
+    /// Features of the user shadow stack that are locked (`ARCH_SHSTK_LOCK`).
+    #[prost(uint64, tag = "11")]
+    pub(crate) shadow_stack_locked: u64,
 }
 
 impl ThreadExtra {

@@ -1,6 +1,7 @@
 //! Labels that a security module has put on threads: AppArmor's profiles, SELinux' contexts. They are part of the
 //! credentials. See apparmor(7), selinux(8), and proc_pid_attr(5) on how they are read and set.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -132,6 +133,21 @@ pub(crate) struct Plan {
     given: Option<(Module, String)>,
     /// Those of this program, which every task begins with.
     own: Labels,
+    /// The profiles that AppArmor knows, where it tells.
+    loaded: Option<HashSet<String>>,
+}
+
+/// The names in `/sys/kernel/security/apparmor/profiles`: a line each, with the mode.
+fn profiles(text: &str) -> HashSet<String> {
+    let names = text.lines().filter_map(|line| line.rsplit_once(" ("));
+    names.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The profile of a label, which may be several, that is not among those. Those of other namespaces are not told.
+fn missing<'a>(label: &'a str, loaded: &HashSet<String>) -> Option<&'a str> {
+    label
+        .split("//&")
+        .find(|name| *name != UNCONFINED && !name.starts_with(':') && !loaded.contains(*name))
 }
 
 impl Plan {
@@ -147,14 +163,32 @@ impl Plan {
             saved: Module::of_lsmtype(lsmtype),
             given: option.map(|text| given(text, active)).transpose()?,
             own: Labels::of(active, own, own)?,
+            loaded: fs::read_to_string("/sys/kernel/security/apparmor/profiles")
+                .ok()
+                .filter(|_| active == Some(Module::AppArmor))
+                .map(|text| profiles(&text)),
         })
     }
 
     /// The label that a thread is to have; none where it is not confined.
     ///
     /// # Errors
-    /// There is no such module here.
+    /// There is no such module here, or no such profile.
     pub(crate) fn wanted(&self, object: &str, creds: &CredsEntry) -> Result<Option<(Module, String)>> {
+        let wanted = self.label(object, creds)?;
+        let gone = wanted.as_ref().filter(|(module, _)| *module == Module::AppArmor);
+        let gone = gone.and_then(|(_, label)| missing(label, self.loaded.as_ref()?));
+        if let Some(profile) = gone {
+            return Err(Error::refused_but(
+                object,
+                format!("is to be confined by AppArmor's profile `{profile}`, which is not loaded here"),
+                "load it (apparmor_parser -r FILE), or say what the processes are to have with --lsm-profile",
+            ));
+        }
+        Ok(wanted)
+    }
+
+    fn label(&self, object: &str, creds: &CredsEntry) -> Result<Option<(Module, String)>> {
         if let Some((module, label)) = &self.given {
             let confined = label != UNCONFINED || *module != Module::AppArmor;
             return Ok(confined.then(|| (*module, label.clone())));
@@ -341,6 +375,27 @@ mod tests {
             plan(None, None).wanted("x", &CredsEntry::default()).unwrap(),
             None
         );
+    }
+
+    #[test]
+    fn a_profile_that_is_not_loaded_is_refused() {
+        let mut plan = plan(Some(Module::AppArmor), Some(Module::AppArmor));
+        plan.loaded = Some(profiles("web (enforce)\nweb//sub (complain)\na b (unconfined)\n"));
+        for label in [
+            "web",
+            "web//sub",
+            "a b",
+            "web//&a b",
+            "web//&unconfined",
+            ":ns:other",
+        ] {
+            assert!(plan.wanted("x", &creds(label)).is_ok(), "{label}");
+        }
+        for label in ["other", "web//other", "web//&other"] {
+            let text = plan.wanted("x", &creds(label)).unwrap_err().to_string();
+            assert!(text.contains("not loaded"), "{text}");
+        }
+        assert_eq!(plan.wanted("x", &CredsEntry::default()).unwrap(), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use crate::arch;
+use crate::arch::{self, Abi};
 use crate::error::{Error, Result};
 use crate::exit::Context;
 use crate::sys;
@@ -43,17 +43,7 @@ pub(crate) fn check_all(threads: &[Tracee]) -> Result<Vec<Context>> {
 
 /// Of one thread: which critical section its rseq area names is not known yet.
 fn context(tracee: &Tracee) -> Result<Context> {
-    let tid = tracee.tid();
-    let unsupported = |why| Err(Error::Unsupported { tid, why });
     let regs = tracee.regs()?;
-    if arch::is_x32(&regs) {
-        return unsupported("it is a program of the x32 ABI, which is not supported");
-    }
-    if tracee.shadow_stack() {
-        return unsupported(
-            "it has a user shadow stack; start it without (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off)",
-        );
-    }
     if !tracee.is_known_unfiltered() {
         suspend_seccomp(tracee)?;
     }
@@ -61,6 +51,7 @@ fn context(tracee: &Tracee) -> Result<Context> {
         regs,
         xstate: tracee.xstate()?,
         mask: tracee.sigmask()?,
+        shadow: tracee.shadow_stack_pointer(),
         dispatch: tracee.user_dispatch()?.filter(|config| config.mode != 0),
         rseq: tracee
             .rseq()?
@@ -117,12 +108,11 @@ fn abort_rseq(tid: i32, section: u64, regs: &mut arch::Regs) -> u64 {
     section
 }
 
-/// Whether the program of a process is a 32-bit one: an ELF file of class 32.
-pub(crate) fn is_compat_program(tid: i32) -> bool {
+/// Which calls the program of a process makes; `regs` are those of its leading thread.
+pub(crate) fn abi_of(tid: i32, regs: &arch::Regs) -> Abi {
     use std::io::Read;
-    const ELF_32: [u8; 5] = [0x7f, b'E', b'L', b'F', 1];
-    let mut head = [0; 5];
+    let mut head = [0; arch::ELF_HEAD];
     let read =
         std::fs::File::open(format!("/proc/{tid}/exe")).and_then(|mut file| file.read_exact(&mut head));
-    read.is_ok() && head == ELF_32
+    read.map_or(Abi::Native, |()| Abi::of(&head, regs))
 }

@@ -6,13 +6,13 @@ use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 
 use criu_blobs::PARASITE;
-use criu_blobs::wire::{Call, Control, MAX_UNDO, SigAction, Slot, TimerInfo, Undo};
+use criu_blobs::wire::{self, Call, Control, MAX_UNDO, SigAction, Slot, TimerInfo, Undo};
 use nix::errno::Errno;
 
-use crate::arch::{self, Gadgets};
-use crate::check::{check, is_compat_program};
+use crate::arch::{self, Abi, Gadgets};
+use crate::check::{abi_of, check};
 use crate::error::{Error, Result};
-use crate::exit::{self, Context, Frames, OutsideCall, Place};
+use crate::exit::{self, Context, Frames, OutsideCall, Place, Shadow};
 use crate::limits;
 use crate::maps::{LowEnd, Maps};
 use crate::state::{Queue, SigInfo};
@@ -96,8 +96,9 @@ pub(crate) struct Core {
     pub(crate) used_slots: usize,
     /// Threads that are in the parasite, or just about to be.
     pub(crate) inside: u32,
-    /// Of a 32-bit program.
-    pub(crate) compat: Option<Compat>,
+    /// Which calls the program makes.
+    pub(crate) abi: Abi,
+    planted: Option<Planted>,
     /// Processes that threads are to look at.
     pub(crate) witnesses: HashMap<i32, i32>,
 }
@@ -110,11 +111,10 @@ pub(crate) struct Held {
     pub(crate) info: SigInfo,
 }
 
-/// What is different in a 32-bit program.
+/// Code for leaving that was put where zeros had been.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Compat {
-    /// Where code for leaving was put, instead of zeros.
-    planted: u64,
+struct Planted {
+    at: u64,
     /// `int 0x80; ret` in it.
     int80: u64,
 }
@@ -130,7 +130,8 @@ pub(crate) struct Prepared {
     frames: Frames,
     main_stack: Option<LowEnd>,
     below: Vec<u8>,
-    compat: Option<Compat>,
+    abi: Abi,
+    planted: Option<Planted>,
     own_traps: usize,
 }
 
@@ -153,7 +154,8 @@ impl Prepared {
             keep: false,
             used_slots: 0,
             inside: 0,
-            compat: self.compat,
+            abi: self.abi,
+            planted: self.planted,
             witnesses: HashMap::new(),
         }
     }
@@ -177,16 +179,23 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
             path,
             why: e.to_string(),
         })?;
-    let compat = arch::is_compat(&context.regs) && is_compat_program(tid);
-    let (gadgets, planting) = if compat {
-        let at = maps.end_of_vdso(&arch::PLANTED, &mem).ok_or(Error::Unsupported {
-            tid,
-            why: "it is a 32-bit program without a vdso (vdso32=0)",
-        })?;
-        let (gadgets, int80) = arch::planted(at);
-        (gadgets, Some(Compat { planted: at, int80 }))
-    } else {
-        (maps.gadgets(tid), None)
+    let abi = abi_of(tid, &context.regs);
+    let (gadgets, planted) = match abi {
+        Abi::Native => (maps.gadgets(tid), None),
+        // Its own code makes other calls.
+        Abi::Ia32 | Abi::X32 => match maps.end_of_vdso(&arch::PLANTED, &mem) {
+            Some(at) => {
+                let (gadgets, int80) = arch::planted(at);
+                (gadgets, Some(Planted { at, int80 }))
+            }
+            None if abi == Abi::X32 => (maps.gadgets(tid), None),
+            None => {
+                return Err(Error::Unsupported {
+                    tid,
+                    why: "it is a 32-bit program without a vdso (vdso32=0)",
+                });
+            }
+        },
     };
     if gadgets.syscall.is_none() {
         return Err(Error::Unsupported {
@@ -194,12 +203,13 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
             why: "no executable mapping holds a system call instruction",
         });
     }
+    check_shadow(tid, &context, &maps)?;
     let size = exit::size(&context);
     let total = Layout::new(0, context.xstate.len() as u64).total;
-    let limit = if compat {
-        arch::COMPAT_TASK_SIZE
-    } else {
+    let limit = if abi == Abi::Native {
         arch::TASK_SIZE
+    } else {
+        arch::COMPAT_TASK_SIZE
     };
     let base = maps.room(tid, total, limit)?.ok_or(Error::Unsupported {
         tid,
@@ -239,8 +249,11 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
         }
         write_all(tid, &mem, at, &frames.bytes)?;
     }
-    if let Some(compat) = planting {
-        write_all(tid, &mem, compat.planted, &arch::PLANTED)?;
+    if let Some(planted) = planted {
+        write_all(tid, &mem, planted.at, &arch::PLANTED)?;
+    }
+    if let Some(shadow) = frames.shadow {
+        write_all(tid, &mem, shadow.first(), &shadow.bytes())?;
     }
     Ok(Prepared {
         context,
@@ -252,12 +265,25 @@ pub(crate) fn prepare(tracee: &mut Tracee) -> Result<Prepared> {
         frames,
         main_stack,
         below,
-        compat: planting,
+        abi,
+        planted,
         own_traps,
     })
 }
 
-/// Writes through `/proc/TID/mem`, by which a stack grows.
+/// Checks that there is room for the way out below the shadow stack pointer of a thread that has one.
+pub(crate) fn check_shadow(tid: i32, context: &Context, maps: &Maps) -> Result<()> {
+    let full = context
+        .shadow
+        .is_some_and(|ssp| !maps.has_shadow_room(ssp, Shadow::ROOM));
+    if full {
+        let why = "its user shadow stack is full, or its pointer is not in one";
+        return Err(Error::Unsupported { tid, why });
+    }
+    Ok(())
+}
+
+/// Writes through `/proc/TID/mem`, by which a stack grows, and which takes writes to shadow stacks.
 pub(crate) fn write_all(tid: i32, mem: &File, address: u64, bytes: &[u8]) -> Result<()> {
     #[cfg(test)]
     crate::tests::step();
@@ -290,7 +316,19 @@ impl Core {
             )
         };
         let regs = arch::call_regs(&self.context.regs, code, stack, call.nr, call.args);
+        let shadow = if self.protected() {
+            self.frames.shadow_at(then)
+        } else {
+            self.context.shadow
+        };
+        self.move_shadow(shadow)?;
         self.make_call(&regs)
+    }
+
+    /// Moves the shadow stack pointer, if there is one. Between this and the registers that belong to it a thread cannot
+    /// go on by itself: the kernel has no call that sets both.
+    fn move_shadow(&self, to: Option<u64>) -> Result<()> {
+        to.map_or(Ok(()), |to| self.tracee.set_shadow_stack_pointer(to))
     }
 
     /// Lets the thread make the call that its registers are set up for.
@@ -393,6 +431,7 @@ impl Core {
         // In this order: until the registers are set, the frames still restore the mask; behind
         // them a breakpoint may be met, which must not find SIGTRAP blocked.
         self.tracee.set_sigmask(ALL_BUT_TRAP)?;
+        self.move_shadow(self.frames.shadow.map(|shadow| shadow.first()))?;
         self.tracee.set_regs(&regs)?;
         self.run()
     }
@@ -417,11 +456,15 @@ impl Core {
             );
         }
         put(offset_of!(Control, last_frame), self.frames.last);
+        if let Some(shadow) = self.frames.shadow {
+            put(offset_of!(Control, exit_pair), shadow.first());
+            put(offset_of!(Control, last_pair), shadow.last());
+        }
         put(offset_of!(Control, slots), l.slots);
         put(offset_of!(Control, slot_size), l.slot_size);
         put(offset_of!(Control, slot_count), SLOTS);
         put(offset_of!(Control, undo), l.undo);
-        put(offset_of!(Control, compat), u64::from(self.compat.is_some()));
+        put(offset_of!(Control, abi), self.abi.number().into());
         head
     }
 
@@ -461,15 +504,12 @@ impl Core {
     pub(crate) fn retreat(&mut self) -> Result<()> {
         self.tracee.set_sigmask(self.context.mask)?;
         self.tracee.set_xstate(&self.context.xstate)?;
+        self.move_shadow(self.context.shadow)?;
         self.tracee.set_regs(&self.context.regs)?;
         self.tracee.resume_dispatch(self.context.dispatch)?;
-        if let Some(compat) = self.compat {
-            write_all(
-                self.tracee.tid(),
-                &self.mem,
-                compat.planted,
-                &[0; arch::PLANTED.len()],
-            )?;
+        if let Some(planted) = self.planted {
+            let zeros = [0; arch::PLANTED.len()];
+            write_all(self.tracee.tid(), &self.mem, planted.at, &zeros)?;
         }
         if let Some(at) = self.place.outside() {
             let zeros = vec![0; self.frames.bytes.len()];
@@ -496,7 +536,7 @@ impl Core {
         };
         // If we die now the thread goes on through the frames: unmap, restore.
         self.checked("rt_sigaction", action, self.frames.at)?;
-        self.restore_compat_action()?;
+        self.restore_action_by_its_call()?;
         self.send_again()?;
         let unmap = OutsideCall {
             nr: libc::SYS_munmap as u64,
@@ -507,12 +547,12 @@ impl Core {
         self.tracee.set_options(0)
     }
 
-    /// Of a 32-bit program: the action of SIGTRAP once more, by its own call, by which the kernel knows what sort
-    /// of a handler it is.
-    fn restore_compat_action(&mut self) -> Result<()> {
-        let Some(compat) = self.compat else {
+    /// Of a program that makes other calls: the action of SIGTRAP once more, by its own call, by which the kernel
+    /// knows what sort of a handler it is.
+    fn restore_action_by_its_call(&mut self) -> Result<()> {
+        if self.abi == Abi::Native {
             return Ok(());
-        };
+        }
         let tid = self.tracee.tid();
         let at = self.layout.control + offset_of!(Control, old_trap) as u64;
         // SAFETY: integers.
@@ -521,9 +561,22 @@ impl Core {
         let bytes: Vec<u8> = old.compat().iter().flat_map(|word| word.to_le_bytes()).collect();
         sys::write_mem(tid, scratch, &bytes)?;
         let args = [libc::SIGTRAP as u64, scratch, 0, 8];
-        let nr = arch::COMPAT_RT_SIGACTION;
-        let regs = arch::compat_call_regs(&self.context.regs, compat.int80, self.frames.at, nr, args);
-        let result = self.make_call(&regs)?;
+        let result = match self.planted {
+            // The kernel has no shadow stacks for such programs.
+            Some(planted) if self.abi == Abi::Ia32 => {
+                let nr = arch::COMPAT_RT_SIGACTION;
+                let regs =
+                    arch::compat_call_regs(&self.context.regs, planted.int80, self.frames.at, nr, args);
+                self.make_call(&regs)?
+            }
+            _ => {
+                let call = OutsideCall {
+                    nr: wire::abi::X32_RT_SIGACTION,
+                    args: [args[0], args[1], args[2], args[3], 0, 0],
+                };
+                self.outside_call(call, self.frames.at)?
+            }
+        };
         self.result("rt_sigaction", result).map(drop)
     }
 

@@ -12,6 +12,8 @@ pub(crate) struct Context {
     pub(crate) regs: Regs,
     pub(crate) xstate: Vec<u8>,
     pub(crate) mask: u64,
+    /// Its shadow stack pointer, if it has a user shadow stack.
+    pub(crate) shadow: Option<u64>,
     /// System call user dispatch that is off for as long as the thread is not its own.
     pub(crate) dispatch: Option<UserDispatch>,
     /// Its registered rseq area and the critical section named there.
@@ -84,6 +86,60 @@ pub(crate) struct Frames {
     pub(crate) bytes: Vec<u8>,
     /// Address of the second frame.
     pub(crate) last: u64,
+    /// What the way through them takes off a user shadow stack.
+    pub(crate) shadow: Option<Shadow>,
+}
+
+impl Frames {
+    /// Where the shadow stack pointer has to be for who comes upon a frame of these by a `ret`.
+    pub(crate) fn shadow_at(&self, frame: u64) -> Option<u64> {
+        let shadow = self.shadow.as_ref()?;
+        Some(if frame == self.at {
+            shadow.first()
+        } else {
+            shadow.last()
+        })
+    }
+}
+
+/// Words below a shadow stack pointer, for two frames: for each the address of the code that calls `rt_sigreturn`, which
+/// `ret` compares with that on the stack, and a token, which `rt_sigreturn` takes for the shadow stack pointer to go
+/// on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shadow {
+    /// Address of the words.
+    at: u64,
+    pub(crate) words: [u64; 4],
+}
+
+impl Shadow {
+    /// What must be free below a shadow stack pointer: the words, and what the blob pushes, which nests a few calls and
+    /// a signal deep.
+    pub(crate) const ROOM: u64 = 0x400;
+    /// Marks a token, which is no address of code.
+    const TOKEN: u64 = 1 << 63;
+
+    /// For a thread with this shadow stack pointer.
+    fn below(ssp: u64, sigreturn: u64) -> Shadow {
+        let at = ssp - 32;
+        let words = [sigreturn, (at + 16) | Self::TOKEN, sigreturn, ssp | Self::TOKEN];
+        Shadow { at, words }
+    }
+
+    /// The pair of the first frame.
+    pub(crate) fn first(&self) -> u64 {
+        self.at
+    }
+
+    /// The pair of the second.
+    pub(crate) fn last(&self) -> u64 {
+        self.at + 16
+    }
+
+    /// The words as they are in memory.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
 }
 
 /// Builds the frames. Without both gadgets only the second is of use.
@@ -98,5 +154,36 @@ pub(crate) fn build(at: u64, context: &Context, gadgets: &Gadgets, call: Outside
     bytes.extend(arch::frame(&interrupted, context.mask, sigreturn, xstate_at));
     bytes.resize((xstate_at - at) as usize, 0);
     bytes.extend(arch::xstate_in_frame(&context.xstate));
-    Frames { at, bytes, last }
+    let shadow = context.shadow.map(|ssp| Shadow::below(ssp, sigreturn));
+    Frames {
+        at,
+        bytes,
+        last,
+        shadow,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_lead_from_frame_to_frame_and_back() {
+        let (ssp, code) = (0x7fff_0000_1000, 0x40_1000);
+        let shadow = Shadow::below(ssp, code);
+        let word = |at: u64| shadow.words[((at - shadow.first()) / 8) as usize];
+        let mut at = shadow.first();
+        let mut returned = 0;
+        // As the processor and the kernel take them: a return address, then a token.
+        while at != ssp {
+            assert_eq!(word(at), code);
+            let token = word(at + 8);
+            assert_eq!((token >> 63, token & 7), (1, 0));
+            at = token & !Shadow::TOKEN;
+            returned += 1;
+            assert!(at == shadow.last() || at == ssp);
+        }
+        assert_eq!(returned, 2);
+        assert_eq!(shadow.bytes().len(), 32);
+    }
 }

@@ -12,7 +12,7 @@ use crate::core::{Core, SCRATCH_SIZE, bytes_of_slice, prepare};
 use crate::error::{Error, Result};
 use crate::state::SigInfo;
 use crate::sys;
-use crate::tracee::Tracee;
+use crate::tracee::{Resume, Tracee};
 
 /// An infection that failed; the task is as it was, if it lives.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ impl Tracee {
     /// other processes that share its memory) should be stopped.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for the x32 ABI, a shadow stack, or seccomp that this tracer may not suspend; [`Error::Remote`] if the process cannot map memory. The
+    /// [`Error::Unsupported`] for seccomp that this tracer may not suspend; [`Error::Remote`] if the process cannot map memory. The
     /// task comes back with the error, unchanged.
     pub fn infect(self) -> std::result::Result<Infected, InfectError> {
         let mut tracee = self;
@@ -85,9 +85,23 @@ impl Infected {
             .collect()
     }
 
-    /// Whether the program is a 32-bit one (ia32).
-    pub fn is_compat(&self) -> bool {
-        self.core().compat.is_some()
+    /// Ends the process by `SIGKILL` at the breakpoint where its leading thread stands. Unlike kill(2) this asks no
+    /// security module whether the process may be sent a signal.
+    ///
+    /// # Errors
+    /// [`Error::Sys`] if the thread is not there any more.
+    pub fn kill(&mut self) -> Result<()> {
+        self.core_mut().tracee.resume(Resume::Cont, libc::SIGKILL)
+    }
+
+    /// Which system calls the program makes.
+    pub fn abi(&self) -> arch::Abi {
+        self.core().abi
+    }
+
+    /// The program's shadow stack pointer, if it has a user shadow stack.
+    pub fn shadow_stack_pointer(&self) -> Option<u64> {
+        self.core().context.shadow
     }
 
     /// The program's extended state.

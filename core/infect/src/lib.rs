@@ -56,7 +56,7 @@ mod threads;
 mod tracee;
 
 pub use crate::core::SCRATCH_SIZE;
-pub use arch::Regs;
+pub use arch::{Abi, Regs};
 pub use criu_blobs::wire::{Call, ProcessInfo, SigAction, ThreadInfo, TimerInfo};
 pub use error::{Error, Result};
 pub use infected::{InfectError, Infected};

@@ -86,6 +86,7 @@ const DEBUG_REGISTERS: usize = 848;
 const SECCOMP_GET_FILTER: u32 = 0x420c;
 const SECCOMP_GET_METADATA: u32 = 0x420d;
 const PEEK_SHARED: u32 = 1;
+const PTRACE_ARCH_PRCTL: u32 = 30;
 
 impl Tracee {
     /// The general registers.
@@ -328,12 +329,13 @@ impl Tracee {
         Ok(())
     }
 
-    /// Whether the thread has a shadow stack.
-    pub(crate) fn shadow_stack(&self) -> bool {
+    /// The shadow stack pointer of a thread whose user shadow stack is on (Linux 6.6), see
+    /// Documentation/arch/x86/shstk.rst.
+    pub fn shadow_stack_pointer(&self) -> Option<u64> {
         /// The kernel has no such thing, which it says by `EINVAL`; of a thread without one it says `ENODEV`.
         static UNKNOWN: AtomicBool = AtomicBool::new(false);
         if UNKNOWN.load(Ordering::Relaxed) {
-            return false;
+            return None;
         }
         let mut ssp = 0u64;
         let mut iov = libc::iovec {
@@ -357,7 +359,40 @@ impl Tracee {
             })
         );
         UNKNOWN.fetch_or(unknown, Ordering::Relaxed);
-        asked.is_ok()
+        asked.is_ok().then_some(ssp)
+    }
+
+    /// Moves the shadow stack pointer of such a thread.
+    pub fn set_shadow_stack_pointer(&self, ssp: u64) -> Result<()> {
+        let mut ssp = ssp;
+        let mut iov = libc::iovec {
+            iov_base: (&raw mut ssp).cast(),
+            iov_len: 8,
+        };
+        // SAFETY: the request reads 8 bytes from the vector.
+        unsafe {
+            self.ask(
+                "setting the shadow stack pointer",
+                libc::PTRACE_SETREGSET,
+                NT_SHSTK,
+                &raw mut iov,
+            )
+        }
+        .map(drop)
+    }
+
+    /// Has the features of the user shadow stack (a mask of `ARCH_SHSTK_*`) stay as they are for the thread, or lets it
+    /// change them again (for which the kernel needs `CONFIG_CHECKPOINT_RESTORE`).
+    pub fn lock_shadow_stack(&self, features: u64, lock: bool) -> Result<()> {
+        const ARCH_SHSTK_LOCK: usize = 0x5003;
+        const ARCH_SHSTK_UNLOCK: usize = 0x5004;
+        let (doing, which) = if lock {
+            ("locking the features of its shadow stack", ARCH_SHSTK_LOCK)
+        } else {
+            ("unlocking the features of its shadow stack", ARCH_SHSTK_UNLOCK)
+        };
+        // SAFETY: the request takes the two numbers, the option as data.
+        unsafe { sys::ptrace(self.tid(), doing, PTRACE_ARCH_PRCTL, features as usize, which) }.map(drop)
     }
 
     /// The seccomp filters of a task in filter mode, the one installed last first; empty without.

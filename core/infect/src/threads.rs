@@ -7,9 +7,9 @@ use criu_blobs::wire::{Call, Control, MAX_CALLS, Slot, ThreadInfo, slot};
 
 use crate::arch;
 use crate::check::check_all;
-use crate::core::{ALL_BUT_TRAP, Core, Held, SLOTS, bytes_of_slice, is_breakpoint, write_all};
+use crate::core::{ALL_BUT_TRAP, Core, Held, SLOTS, bytes_of_slice, check_shadow, is_breakpoint, write_all};
 use crate::error::{Error, Result};
-use crate::exit::{self, Context, OutsideCall, Place};
+use crate::exit::{self, Context, OutsideCall, Place, Shadow};
 use crate::infected::Infected;
 use crate::maps::LowEnd;
 use crate::state::{RseqConfig, SigInfo, UserDispatch};
@@ -29,6 +29,8 @@ pub struct ThreadState {
     pub sigmask: u64,
     /// SIGTRAPs that were pending for it, as [`Infected::traps`].
     pub traps: Vec<SigInfo>,
+    /// Its shadow stack pointer, where it has a user shadow stack.
+    pub shadow: Option<u64>,
     /// Its system call user dispatch, where it is on.
     pub dispatch: Option<UserDispatch>,
     /// Its registered rseq area, and the address of the critical section that is named there (`rseq_cs`), 0 for
@@ -157,11 +159,17 @@ impl Infected {
             regs: c.regs,
             xstate: c.xstate.clone(),
             sigmask: c.mask,
+            shadow: c.shadow,
             dispatch: c.dispatch,
             rseq: c.rseq,
             traps: core.traps_of(0),
         })
     }
+}
+
+/// Moves the shadow stack pointer of a thread, if it has one.
+fn move_shadow(thread: &Tracee, to: Option<u64>) -> Result<()> {
+    to.map_or(Ok(()), |to| thread.set_shadow_stack_pointer(to))
 }
 
 impl Core {
@@ -197,8 +205,10 @@ impl Core {
             writes: Vec::new(),
             borrowed: Vec::new(),
         };
+        let mut shadows = Vec::with_capacity(contexts.len());
         for (i, context) in contexts.iter().enumerate() {
-            self.prepare_slot(i as u64, &threads[i], tids[i], context, calls, &mut ways)?;
+            let shadow = self.prepare_slot(i as u64, &threads[i], tids[i], context, calls, &mut ways)?;
+            shadows.push(shadow);
         }
         let Ways {
             mut writes, borrowed, ..
@@ -215,7 +225,7 @@ impl Core {
             }
         };
         // Whatever happens to one thread, the others are brought back.
-        let ran = self.run_threads(threads, tids, &contexts, &mut keep);
+        let ran = self.run_threads(threads, tids, &contexts, &shadows, &mut keep);
         for (i, thread) in threads.iter_mut().enumerate().filter(|(i, _)| ran[*i]) {
             let context = &contexts[i];
             keep(
@@ -223,6 +233,7 @@ impl Core {
                     .finish_settle()
                     .and_then(|()| thread.set_sigmask(context.mask))
                     .and_then(|()| thread.set_xstate(&context.xstate))
+                    .and_then(|()| move_shadow(thread, context.shadow))
                     .and_then(|()| thread.set_regs(&context.regs))
                     .and_then(|()| self.count(i as u64, false)),
             );
@@ -249,6 +260,7 @@ impl Core {
                 regs: context.regs,
                 xstate: context.xstate,
                 sigmask: context.mask,
+                shadow: context.shadow,
                 dispatch: context.dispatch,
                 rseq: context.rseq,
                 traps: self.traps_of(tids[i]),
@@ -264,6 +276,7 @@ impl Core {
         threads: &mut [Tracee],
         tids: &[i32],
         contexts: &[Context],
+        shadows: &[Option<Shadow>],
         keep: &mut impl FnMut(Result<()>),
     ) -> Vec<bool> {
         let entry = self.layout.base + PARASITE.entry("thread").unwrap_or_default() as u64;
@@ -280,6 +293,7 @@ impl Core {
             good.push(note(
                 counted
                     .and_then(|()| thread.suspend_dispatch(contexts[i].dispatch))
+                    .and_then(|()| move_shadow(thread, shadows[i].map(|shadow| shadow.first())))
                     .and_then(|()| thread.set_regs(&regs))
                     .and_then(|()| thread.set_sigmask(ALL_BUT_TRAP))
                     .and_then(|()| thread.resume(Resume::Cont, 0)),
@@ -330,7 +344,8 @@ impl Core {
         context: &Context,
         calls: Option<(u64, u64)>,
         ways: &mut Ways,
-    ) -> Result<()> {
+    ) -> Result<Option<Shadow>> {
+        check_shadow(thread.tid(), context, &self.maps)?;
         let at = self.layout.slot(index);
         let busy = self.layout.control + offset_of!(Control, busy) as u64;
         let unused = self.layout.control + offset_of!(Control, pad) as u64;
@@ -358,11 +373,14 @@ impl Core {
             },
             Place::Inside => {}
         }
+        if (frames.at == inside || frames.shadow.is_some()) && !self.keep {
+            self.write_control(offset_of!(Control, keep), &1u32.to_le_bytes())?;
+            self.keep = true;
+        }
+        if let Some(shadow) = frames.shadow {
+            write_all(thread.tid(), &self.mem, shadow.first(), &shadow.bytes())?;
+        }
         if frames.at == inside {
-            if !self.keep {
-                self.write_control(offset_of!(Control, keep), &1u32.to_le_bytes())?;
-                self.keep = true;
-            }
             ways.writes.push((frames.at, std::mem::take(&mut frames.bytes)));
         }
         let protected = self.gadgets.complete();
@@ -378,6 +396,12 @@ impl Core {
             tid: tid as u32,
             mask,
             exit_frame: if protected { frames.at } else { frames.last },
+            exit_pair: frames.shadow.map_or(
+                0,
+                |shadow| {
+                    if protected { shadow.first() } else { shadow.last() }
+                },
+            ),
             calls: calls.unwrap_or_default().0,
             call_count: calls.unwrap_or_default().1,
             info: ThreadInfo {
@@ -386,7 +410,7 @@ impl Core {
             },
         };
         ways.writes.push((at, bytes_of_slice(&[slot]).to_vec()));
-        Ok(())
+        Ok(frames.shadow)
     }
 
     /// Counts a thread in, just before it is made to enter, or out, when it is as it was.

@@ -4,7 +4,7 @@ use std::fs;
 
 use criu_images::{ImageDir, magic};
 use criu_proto::images::{CoreEntry, Lsmtype};
-use criu_tests::Lab;
+use criu_tests::{Lab, Need};
 
 use super::support::{criu, dump, end, lives, sleeper};
 
@@ -45,6 +45,26 @@ fn lsm_profile() {
     }
     assert!(!lives(pid));
     criu(&lab, "restore -D im -d --lsm-profile apparmor:unconfined").ok();
+    end(pid);
+    lab.assert_clean(&[pid]);
+}
+
+#[test]
+fn a_profile_that_is_not_loaded() {
+    if let Some(why) = Need::AppArmor.lacking() {
+        println!("skipped: {why}");
+        return;
+    }
+    let lab = Lab::new();
+    let pid = sleeper(&lab);
+    dump(&lab, pid, "");
+    criu(&lab, "restore -D im -d --lsm-profile apparmor:criu-test-none").refused(&[
+        "`criu-test-none`",
+        "not loaded",
+        "apparmor_parser",
+    ]);
+    assert!(!lives(pid));
+    criu(&lab, "restore -D im -d").ok();
     end(pid);
     lab.assert_clean(&[pid]);
 }

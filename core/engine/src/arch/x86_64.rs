@@ -6,6 +6,7 @@
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
+use criu_blobs::wire::abi;
 use criu_proto::images::{
     UserDescT, UserX86CetEntry, UserX86FpregsEntry, UserX86RegsEntry, UserX86RegsMode, UserX86XsaveEntry,
 };
@@ -81,7 +82,9 @@ fn restart(entry: &mut UserX86RegsEntry) {
     const FUTEX_OP: u64 = 0x7f;
     const FUTEX_WAIT_BITSET: u64 = 9;
     let compat = entry.mode == Some(UserX86RegsMode::Compat as i32);
-    let again = match entry.orig_ax.cast_signed() {
+    // The calls of x32 that have such notes have the numbers and arguments of 64-bit programs.
+    let call = entry.orig_ax & !abi::X32_BIT;
+    let again = match call.cast_signed() {
         number if compat => restart_compat(number, entry),
         // Its second argument is where the rest of the time stands.
         libc::SYS_nanosleep if entry.si != 0 => {
@@ -203,6 +206,63 @@ pub(crate) fn compat_robust_list(tid: i32) -> Result<u64> {
         });
     }
     Ok(head.into())
+}
+
+/// [`compat_robust_list`] of a program of the x32 ABI.
+///
+/// # Errors
+/// The thread is gone, or the kernel runs no such programs.
+pub(crate) fn x32_robust_list(tid: i32) -> Result<u64> {
+    let (mut head, mut len) = (0u32, 0u32);
+    let number = abi::X32_GET_ROBUST_LIST.cast_signed();
+    // SAFETY: the call writes a word of 32 bits to each of the two addresses.
+    let ret = unsafe { libc::syscall(number, tid, &raw mut head, &raw mut len) };
+    if ret < 0 {
+        return Err(Error::last_os(format!(
+            "reading the robust futex list of thread {tid}"
+        )));
+    }
+    Ok(head.into())
+}
+
+/// User shadow stacks (Linux 6.6), see Documentation/arch/x86/shstk.rst.
+pub(crate) mod shadow {
+    use nix::errno::Errno;
+
+    /// `ARCH_SHSTK_SHSTK`, the shadow stack itself.
+    pub(crate) const SHSTK: u64 = 1;
+    /// `ARCH_SHSTK_WRSS`, writing to it by an instruction.
+    pub(crate) const WRSS: u64 = 2;
+    /// All features that there are.
+    pub(crate) const ALL: u64 = SHSTK | WRSS;
+    /// Switches a feature on, by `arch_prctl(2)`.
+    pub(crate) const ARCH_SHSTK_ENABLE: u64 = 0x5001;
+    const ARCH_SHSTK_STATUS: u64 = 0x5005;
+    /// The system call.
+    pub(crate) const MAP_SHADOW_STACK: i64 = 453;
+
+    /// Whether kernel and processor have them: then flags that nobody knows are what is wrong with a call.
+    pub(crate) fn is_supported() -> bool {
+        const UNKNOWN_FLAGS: u64 = 1 << 31;
+        // SAFETY: the call fails and maps nothing.
+        let mapped = unsafe { libc::syscall(MAP_SHADOW_STACK, 0, 4096, UNKNOWN_FLAGS) };
+        mapped < 0 && Errno::last() == Errno::EINVAL
+    }
+
+    /// The features that are on for this thread.
+    pub(crate) fn own_features() -> u64 {
+        let mut features = 0u64;
+        // SAFETY: the call writes one integer.
+        let asked = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SHSTK_STATUS, &raw mut features) };
+        if asked == 0 { features } else { 0 }
+    }
+}
+
+/// Whether this kernel runs programs of the x32 ABI (`CONFIG_X86_X32_ABI`, and not switched off at boot).
+pub(crate) fn has_x32() -> bool {
+    let getpid = abi::X32_BIT.cast_signed() | libc::SYS_getpid;
+    // SAFETY: the call has no arguments and changes nothing.
+    unsafe { libc::syscall(getpid) > 0 }
 }
 
 /// Components of the XSAVE area by their bit in XCR0.
@@ -485,6 +545,20 @@ mod tests {
         assert_eq!(general_registers(&futex).ax, 202);
         futex.rsi = 128;
         assert_eq!(general_registers(&futex).ax.cast_signed(), -4);
+    }
+
+    #[test]
+    fn a_call_of_x32_stays_one() {
+        const X32: i64 = 0x4000_0000;
+        let entry = general_registers(&regs(X32 | libc::SYS_poll, ERESTARTNOHAND));
+        assert_eq!((entry.ax.cast_signed(), entry.ip), (X32 | libc::SYS_poll, 0x1000));
+        let mut sleep = regs(X32 | libc::SYS_nanosleep, ERESTART_RESTARTBLOCK);
+        (sleep.rdi, sleep.rsi) = (0x100, 0x200);
+        let entry = general_registers(&sleep);
+        assert_eq!(
+            (entry.ax.cast_signed(), entry.di),
+            (X32 | libc::SYS_nanosleep, 0x200)
+        );
     }
 
     #[test]

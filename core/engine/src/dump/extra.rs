@@ -39,6 +39,7 @@ pub(crate) fn process(pid: i32, stat: &Stat, status: &Status, info: &ProcessInfo
     Ok(TaskExtra {
         pid,
         lost_leader: None,
+        x32: false,
         exit_signal: exit_signal(stat),
         mdwe: positive(info.mdwe),
         thp_flags: positive(info.thp_disable & !THP_DISABLED).filter(|_| info.thp_disable > 0),
@@ -105,6 +106,7 @@ pub(crate) fn range(mapping: &Mapping) -> Option<RangeExtra> {
 pub(crate) fn thread(
     tid: i32,
     state: &ThreadState,
+    status: &Status,
     scheduling: &mut Scheduling,
     io_flusher: bool,
     breakpoints: Option<[u64; 5]>,
@@ -129,6 +131,7 @@ pub(crate) fn thread(
         io_flusher,
         speculation: speculation(info),
         breakpoints: breakpoints.map(|all| all.to_vec()).unwrap_or_default(),
+        shadow_stack_locked: status.shadow_stack_locked,
         timer_slack: u64::try_from(info.timerslack)
             .ok()
             .filter(|&slack| slack != TIMER_SLACK && slack != 0),

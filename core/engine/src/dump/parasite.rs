@@ -219,7 +219,12 @@ impl Infection {
                 )
             };
             if ret < 0 {
-                return Err(Error::last_os(format!("killing process {}", process.pid)));
+                let denied = Error::last_os(format!("killing process {}", process.pid));
+                // Its label may let nobody send it signals. Who traces it needs no leave.
+                tracing::debug!("{denied}; it is ended where it stands");
+                if dump.parasites.borrow_mut().of(process.pid)?.kill().is_err() {
+                    return Err(denied);
+                }
             }
             pidfds.push(pidfd);
         }
@@ -252,7 +257,7 @@ impl Cured {
         for (process, leader) in self.infection.processes.iter().zip(self.leaders).rev() {
             let Some(leader) = leader else { continue };
             if stopped && process.state == State::Alive {
-                stop(process.pid);
+                result = result.and(stop(process.pid));
             }
             let released = leader.and_then(|leader| {
                 // By then others may have ended it.
@@ -268,7 +273,10 @@ impl Cured {
 }
 
 /// Has a process stop as soon as it is let go.
-fn stop(pid: i32) {
+fn stop(pid: i32) -> Result<()> {
     // SAFETY: sends a signal to a process that cannot be another one while it is traced.
-    unsafe { libc::kill(pid, libc::SIGSTOP) };
+    if unsafe { libc::kill(pid, libc::SIGSTOP) } == 0 {
+        return Ok(());
+    }
+    Err(Error::last_os(format!("stopping process {pid}")))
 }

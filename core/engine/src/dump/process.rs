@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use criu_infect::Infected;
+use criu_infect::{Abi, Infected};
 use criu_plugin_api::Verdict;
 use criu_proto::images::TaskKobjIdsEntry;
 
@@ -78,10 +78,10 @@ fn dump_one(
         .facts
         .as_ref()
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "was not looked at"))?;
-    let (info, parasite, compat) = {
+    let (info, parasite, abi) = {
         let mut parasites = dump.parasites.borrow_mut();
         let infected = parasites.of(pid)?;
-        (infected.process_info()?, infected.mapping(), infected.is_compat())
+        (infected.process_info()?, infected.mapping(), infected.abi())
     };
     let status = facts.statuses.first().cloned().unwrap_or_default();
     if dump.table_owner(ids.files_id, pid) == pid {
@@ -95,18 +95,19 @@ fn dump_one(
 
     let mut extra = extra::process(pid, &process.stat, &status, &info)?;
     extra.lost_leader = process.lost;
+    extra.x32 = abi == Abi::X32;
     let subject = Subject {
         pid,
         stat: &process.stat,
         state: process.state,
         lost: process.lost.is_some(),
         info: &info,
-        compat,
+        abi,
         facts,
         lsm: dump.lsm,
         fields: &fields,
     };
-    {
+    let shadow_pointers: Vec<u64> = {
         let mut parasites = dump.parasites.borrow_mut();
         let infected = parasites.of(pid)?;
         set_witnesses(dump, process, facts, infected)?;
@@ -124,7 +125,13 @@ fn dump_one(
         extra
             .threads
             .extend(threads::dump(dump, &subject, &threads, &states, seccomp)?);
-    }
+        let others = states.iter().filter_map(|state| state.shadow);
+        infected
+            .shadow_stack_pointer()
+            .into_iter()
+            .chain(others)
+            .collect()
+    };
 
     tracing::debug!(pid, "threads are saved");
     let mut mappings = dump.mappings.borrow_mut().take(process.eye)?;
@@ -134,7 +141,7 @@ fn dump_one(
         .and_then(extra::lock_future);
     // It may be in two parts, see `PR_SET_MDWE`.
     mappings.retain(|m| m.end <= parasite.start || parasite.end <= m.start);
-    let mut vmas = vmas::collect(dump, pid, &mappings)?;
+    let mut vmas = vmas::collect(dump, pid, &mappings, &shadow_pointers)?;
     extra.ranges = std::mem::take(&mut vmas.extras);
     let exe = dump.files.executable(dump, pid, &mappings);
     let exe = dump.blockers.note(exe)?.map_or(0, |exe| exe.id);

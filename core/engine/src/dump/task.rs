@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use criu_infect::{Infected, ProcessInfo, Queue, ThreadInfo};
+use criu_infect::{Abi, Infected, ProcessInfo, Queue, ThreadInfo};
 use criu_proto::images::core_entry::March;
 use criu_proto::images::{
     CoreEntry, FsEntry, ItimerEntry, MmEntry, PosixTimerEntry, SaEntry, SignalQueueEntry, TaskCoreEntry,
@@ -64,8 +64,8 @@ pub(crate) struct Subject<'a> {
     /// Whether its leader has ended before the others.
     pub(crate) lost: bool,
     pub(crate) info: &'a ProcessInfo,
-    /// Whether it is a 32-bit program.
-    pub(crate) compat: bool,
+    /// Which calls its program makes.
+    pub(crate) abi: Abi,
     pub(crate) facts: &'a Facts,
     /// The security module whose labels are saved.
     pub(crate) lsm: Option<Module>,
@@ -102,7 +102,6 @@ pub(crate) fn dump_leader(
         .first()
         .ok_or_else(|| Error::malformed(format!("process {pid}"), "has no status"))?;
     refuse_death_signal(dump, subject, &thread.info)?;
-    let compat = infected.is_compat();
     let traced = Traced::of(infected.tracee(), &thread, status, seccomp)?;
     let tid = infected.tracee().tid();
     let (mut core, extra) = threads::core(subject, tid, &thread, traced, status)?;
@@ -129,7 +128,7 @@ pub(crate) fn dump_leader(
         )?),
         loginuid: subject.facts.loginuid,
         oom_score_adj: Some(subject.facts.oom_score_adj),
-        sigactions: actions(subject.info, compat),
+        sigactions: actions(subject.info, subject.abi),
         child_subreaper: Some(checked(subject.info.child_subreaper, "PR_GET_CHILD_SUBREAPER", pid)? != 0),
         stop_signo: match subject.state {
             State::Stopped(signal) => Some(signal.cast_unsigned()),
@@ -208,7 +207,7 @@ fn lost_leader(pid: i32, first: &CoreEntry, tc: Option<TaskCoreEntry>) -> Result
 }
 
 /// The actions of all signals but SIGKILL and SIGSTOP, which have none.
-fn actions(info: &ProcessInfo, compat: bool) -> Vec<SaEntry> {
+fn actions(info: &ProcessInfo, abi: Abi) -> Vec<SaEntry> {
     (1..=64)
         .zip(&info.actions)
         .filter(|(signal, _)| ![libc::SIGKILL, libc::SIGSTOP].contains(signal))
@@ -217,7 +216,7 @@ fn actions(info: &ProcessInfo, compat: bool) -> Vec<SaEntry> {
             flags: action.flags,
             restorer: action.restorer,
             mask: action.mask,
-            compat_sigaction: Some(compat),
+            compat_sigaction: Some(abi == Abi::Ia32),
             mask_extended: None,
         })
         .collect()

@@ -1,10 +1,10 @@
 //! The state of threads: `core-TID.img`.
 
-use criu_infect::{Queue, SigInfo, ThreadInfo, ThreadState, Tracee};
+use criu_infect::{Abi, Queue, SigInfo, ThreadInfo, ThreadState, Tracee};
 use criu_proto::images::core_entry::March;
 use criu_proto::images::{
     CoreEntry, CredsEntry, RseqEntry, SiginfoEntry, SignalQueueEntry, ThreadCoreEntry, ThreadInfoX86,
-    ThreadSasEntry, UserDescT,
+    ThreadSasEntry, UserDescT, UserX86CetEntry,
 };
 use criu_proto::magic;
 
@@ -25,7 +25,7 @@ use crate::proc::Status;
 const WORTH: usize = 16;
 /// Size of `struct robust_list_head`, see get_robust_list(2).
 pub(crate) const ROBUST_LIST_HEAD: u32 = 24;
-/// The same of a 32-bit program.
+/// The same of a program with pointers of 32 bits.
 const COMPAT_ROBUST_LIST_HEAD: u32 = 12;
 
 /// Writes the `core-TID.img` of each further thread.
@@ -110,16 +110,27 @@ pub(crate) fn core(
     let pid = subject.pid;
     landlock::check(pid, tid, &state.info)?;
     let mut scheduling = Scheduling::of(tid)?;
-    let robust_list = robust_list(tid, subject.compat)?;
+    let robust_list = robust_list(tid, subject.abi)?;
     let io_flusher = extra::io_flusher(pid, tid, &state.info)?;
-    let extra = extra::thread(tid, state, &mut scheduling, io_flusher, traced.breakpoints);
+    let extra = extra::thread(
+        tid,
+        state,
+        status,
+        &mut scheduling,
+        io_flusher,
+        traced.breakpoints,
+    );
+    let mut vector = arch::vector_registers(tid, &state.xstate)?;
+    if let (Some(ssp), Some(xsave)) = (state.shadow, &mut vector.xsave) {
+        let cet = status.shadow_stack;
+        xsave.cet = Some(UserX86CetEntry { cet, ssp });
+    }
     let info = &state.info;
     let thread = ThreadCoreEntry {
         futex_rla: robust_list,
-        futex_rla_len: if subject.compat {
-            COMPAT_ROBUST_LIST_HEAD
-        } else {
-            ROBUST_LIST_HEAD
+        futex_rla_len: match subject.abi {
+            Abi::Native => ROBUST_LIST_HEAD,
+            Abi::Ia32 | Abi::X32 => COMPAT_ROBUST_LIST_HEAD,
         },
         sched_nice: Some(scheduling.nice),
         sched_policy: Some(scheduling.policy),
@@ -145,7 +156,7 @@ pub(crate) fn core(
         thread_info: Some(ThreadInfoX86 {
             clear_tid_addr: info.tid_address,
             gpregs: arch::general_registers(&state.regs),
-            fpregs: arch::vector_registers(tid, &state.xstate)?,
+            fpregs: vector,
             tls: traced.segments,
         }),
         thread_core: Some(thread),
@@ -219,9 +230,11 @@ pub(crate) fn queue(
     Ok(SignalQueueEntry { signals })
 }
 
-fn robust_list(tid: i32, compat: bool) -> Result<u64> {
-    if compat {
-        return arch::compat_robust_list(tid);
+fn robust_list(tid: i32, abi: Abi) -> Result<u64> {
+    match abi {
+        Abi::Native => {}
+        Abi::Ia32 => return arch::compat_robust_list(tid),
+        Abi::X32 => return arch::x32_robust_list(tid),
     }
     let (mut head, mut len) = (0u64, 0usize);
     // SAFETY: get_robust_list writes a pointer and a size to the two addresses given.

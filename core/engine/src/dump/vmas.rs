@@ -24,6 +24,7 @@ pub(crate) mod status {
     pub(crate) const FILE_SHARED: u32 = 1 << 7;
     pub(crate) const ANON_PRIVATE: u32 = 1 << 9;
     pub(crate) const VVAR: u32 = 1 << 12;
+    pub(crate) const SHADOW_STACK: u32 = 1 << 15;
     pub(crate) const GUARD: u32 = 1 << 16;
     pub(crate) const UPROBES: u32 = 1 << 17;
 }
@@ -39,6 +40,7 @@ const MAP_DROPPABLE: u32 = 0x08;
 /// `MAP_LOCKED` this flag says the same, and mmap(2) ignores it.
 const LOCK_ON_FAULT: i32 = libc::MAP_LOCKED | libc::MAP_NONBLOCK;
 const MAP_HUGE_SHIFT: u32 = 26;
+const PAGE: u64 = 4096;
 
 /// The mappings of a process as the image holds them, and the ranges whose pages belong to it.
 #[derive(Debug, Default)]
@@ -55,12 +57,15 @@ pub(crate) struct Vmas {
 ///
 /// # Errors
 /// A mapping that cannot be saved is refused with its address.
-pub(crate) fn collect(dump: &Dump, pid: i32, mappings: &[Mapping]) -> Result<Vmas> {
+pub(crate) fn collect(dump: &Dump, pid: i32, mappings: &[Mapping], shadow_pointers: &[u64]) -> Result<Vmas> {
     let mut vmas = Vmas {
         entries: Vec::with_capacity(mappings.len()),
         ..Vmas::default()
     };
     for mapping in mappings {
+        if is_spare_shadow_stack(mapping, shadow_pointers) {
+            continue;
+        }
         let described = describe(dump, pid, mapping, &mut vmas).context(|| {
             format!(
                 "dumping mapping {:#x}-{:#x} {} of process {pid}",
@@ -72,6 +77,16 @@ pub(crate) fn collect(dump: &Dump, pid: i32, mappings: &[Mapping]) -> Result<Vma
         dump.blockers.note(described)?;
     }
     Ok(vmas)
+}
+
+/// Whether it is a shadow stack that the kernel has given to a thread beside the one that was restored: a page that
+/// nobody has been on, nor can be, without a token.
+fn is_spare_shadow_stack(mapping: &Mapping, pointers: &[u64]) -> bool {
+    let used = |&pointer: &u64| mapping.start < pointer && pointer <= mapping.end;
+    mapping.flags.has("ss")
+        && mapping.end - mapping.start == PAGE
+        && !mapping.touched
+        && !pointers.iter().any(used)
 }
 
 fn describe(dump: &Dump, pid: i32, mapping: &Mapping, vmas: &mut Vmas) -> Result<()> {
@@ -148,6 +163,9 @@ fn anonymous(mapping: &Mapping, entry: &mut VmaEntry, vmas: &mut Vmas) {
     entry.pgoff = 0;
     if mapping.name == b"[heap]" {
         entry.status |= status::HEAP;
+    }
+    if mapping.flags.has("ss") {
+        entry.status |= status::SHADOW_STACK;
     }
     if mapping.flags.has("dp") {
         entry.flags = entry.flags & !(libc::MAP_PRIVATE as u32) | MAP_DROPPABLE;
@@ -332,11 +350,10 @@ fn refuse_name(dump: &Dump, mapping: &Mapping) -> Result<()> {
 /// Has the kinds see to the flags that they claim. Others that stand for a state which a fresh mapping does not have
 /// are refused.
 fn flags(dump: &Dump, pid: i32, mapping: &Mapping, vmas: &mut Vmas) -> Result<()> {
-    const UNSUPPORTED: [(&str, &str); 4] = [
+    const UNSUPPORTED: [(&str, &str); 3] = [
         ("um", "is registered with a userfaultfd"),
         ("uw", "is write-protected by a userfaultfd"),
         ("ui", "is registered with a userfaultfd for minor faults"),
-        ("ss", "is a shadow stack"),
     ];
     let object = || format!("mapping {:#x}-{:#x}", mapping.start, mapping.end);
     let claimed = dump.kinds.vma_flags(|flag| mapping.flags.has(flag));
@@ -403,3 +420,26 @@ pub(crate) fn add_guards(entries: &mut Vec<VmaEntry>, guards: &[(u64, u64)]) {
 
 /// The file behind a mapping, for [`super::files`].
 pub(crate) const PURPOSE: Purpose = Purpose::Mapping;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shadow_stack_that_nobody_was_on_is_passed_over() {
+        let text = b"7000-8000 rw-p 0 00:00 0\nRss: 0 kB\nVmFlags: rd wr mr mw me ss\n\
+            9000-a000 rw-p 0 00:00 0\nRss: 4 kB\nVmFlags: rd wr mr mw me ss\n\
+            b000-d000 rw-p 0 00:00 0\nRss: 0 kB\nVmFlags: rd wr mr mw me ss\n\
+            e000-f000 rw-p 0 00:00 0\nRss: 0 kB\nVmFlags: rd wr mr mw me\n";
+        let mappings = crate::proc::parse_mappings(text);
+        let spare = |pointers: &[u64]| -> Vec<bool> {
+            mappings
+                .iter()
+                .map(|mapping| is_spare_shadow_stack(mapping, pointers))
+                .collect()
+        };
+        assert_eq!(spare(&[]), [true, false, false, false]);
+        // Where a thread is, even at the very end.
+        assert_eq!(spare(&[0x8000]), [false; 4]);
+    }
+}

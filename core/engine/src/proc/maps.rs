@@ -48,6 +48,8 @@ pub struct Mapping {
     pub page_size: u64,
     /// Its protection key (`ProtectionKey`), 0 where there are none.
     pub pkey: u32,
+    /// Whether any page of it is there (`Rss`, `Swap`).
+    pub touched: bool,
     /// Whether some of its pages are in the memory of another process too (`Shared_Clean`, `Shared_Dirty`).
     pub has_shared_pages: bool,
 }
@@ -97,6 +99,14 @@ pub fn read_mappings(pid: i32, buffer: &mut Vec<u8>) -> Result<Vec<Mapping>> {
     }
 }
 
+/// The mappings in a text like that of smaps.
+#[cfg(test)]
+pub(crate) fn parse_mappings(text: &[u8]) -> Vec<Mapping> {
+    let mut parser = Parser::default();
+    parser.text(text).expect("a text like that of smaps");
+    parser.mappings
+}
+
 /// Bytes that are read by one call: a few of the pages that the kernel hands out.
 const CHUNK: usize = 16 << 10;
 
@@ -135,8 +145,16 @@ impl Parser {
             }
             // Few of the many keys matter; comparing their first bytes keeps the rest cheap.
             b'S' => {
-                let shared = line.starts_with(b"Shared_") && line.iter().any(|b| matches!(b, b'1'..=b'9'));
-                self.mappings.last_mut()?.has_shared_pages |= shared;
+                let some = || line.iter().any(|b| matches!(b, b'1'..=b'9'));
+                if line.starts_with(b"Shared_") && some() {
+                    self.mappings.last_mut()?.has_shared_pages = true;
+                } else if line.starts_with(b"Swap:") && some() {
+                    self.mappings.last_mut()?.touched = true;
+                }
+            }
+            b'R' => {
+                let some = line.starts_with(b"Rss:") && line.iter().any(|b| matches!(b, b'1'..=b'9'));
+                self.mappings.last_mut()?.touched |= some;
             }
             b'V' => {
                 if let Some(flags) = line.strip_prefix(b"VmFlags:") {
@@ -200,6 +218,7 @@ fn parse_header(line: &[u8]) -> Option<Mapping> {
         flags: VmFlags::default(),
         page_size: 0,
         pkey: 0,
+        touched: false,
         has_shared_pages: false,
     })
 }
@@ -215,7 +234,7 @@ mod tests {
     }
 
     const TEXT: &[u8] = b"00400000-00401000 r-xp 00001000 fe:00 42                         /bin/a b\n\
-        Size:                  4 kB\nKernelPageSize:        4 kB\nShared_Clean:          4 kB\n\
+        Size:                  4 kB\nKernelPageSize:        4 kB\nRss:                   4 kB\nShared_Clean:          4 kB\n\
         VmFlags: rd ex mr mw me sd \n\
         7ffc0000-7ffc2000 rw-s 00000000 00:00 0 \nKernelPageSize:     2048 kB\nShared_Dirty:   0 kB\nProtectionKey:         3\n\
         VmFlags: rd wr gd ht\n";
@@ -237,6 +256,7 @@ mod tests {
         assert_eq!(mappings[1].page_size, 2 << 20);
         assert!(mappings[1].name.is_empty());
         assert!(mappings[0].has_shared_pages && !mappings[1].has_shared_pages);
+        assert!(mappings[0].touched && !mappings[1].touched);
     }
 
     #[test]

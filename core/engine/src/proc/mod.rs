@@ -15,6 +15,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use crate::error::{Context, Error, Result};
 
+#[cfg(test)]
+pub(crate) use maps::parse_mappings;
 pub use maps::{Mapping, VmFlags, read_mappings};
 pub use stat::Stat;
 pub use status::{Credentials, Status};

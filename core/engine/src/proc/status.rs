@@ -55,6 +55,10 @@ pub struct Status {
     pub threads: u64,
     /// Swapped memory in bytes.
     pub swap: u64,
+    /// Features of the user shadow stack that are on: bit 0 is `shstk`, bit 1 `wrss` (Linux 6.6).
+    pub shadow_stack: u64,
+    /// Those that the thread cannot change any more.
+    pub shadow_stack_locked: u64,
     /// Which bits of an address count; all where the kernel does not say (before 6.4).
     pub untag_mask: u64,
 }
@@ -104,6 +108,8 @@ impl Status {
                 b"Threads" => status.threads = parse(value)?,
                 b"RssAnon" => status.rss_anon = kilobytes(value)?,
                 b"untag_mask" => status.untag_mask = parse_hex(value.strip_prefix(b"0x")?)?,
+                b"x86_Thread_features" => status.shadow_stack = features(value),
+                b"x86_Thread_features_locked" => status.shadow_stack_locked = features(value),
                 b"VmSwap" => status.swap = kilobytes(value)?,
                 _ => {}
             }
@@ -118,6 +124,16 @@ fn words<T: std::str::FromStr>(value: &[u8]) -> Option<Vec<T>> {
         .filter(|w| !w.is_empty())
         .map(parse)
         .collect()
+}
+
+/// The names of features of a shadow stack, as bits.
+fn features(value: &[u8]) -> u64 {
+    let words = value.split(u8::is_ascii_whitespace);
+    words.fold(0, |bits, word| match word {
+        b"shstk" => bits | 1,
+        b"wrss" => bits | 2,
+        _ => bits,
+    })
 }
 
 fn kilobytes(value: &[u8]) -> Option<u64> {
@@ -162,7 +178,8 @@ mod tests {
     fn parses_what_the_kernel_writes() {
         let text = b"Name:\ta\\nb\\\\\nUmask:\t0027\nTracerPid:\t0\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n\
             Groups:\t10 20 \nNSpid:\t7\t1\nCapEff:\t000001fffeffffff\nNoNewPrivs:\t1\nSeccomp:\t2\n\
-            RssAnon:\t    12 kB\nVmSwap:\t 4 kB\nuntag_mask:\t0x81ffffffffffffff\n";
+            RssAnon:\t    12 kB\nVmSwap:\t 4 kB\nuntag_mask:\t0x81ffffffffffffff\n\
+            x86_Thread_features:\tshstk \nx86_Thread_features_locked:\tshstk wrss \n";
         let status = Status::parse(text).unwrap();
         assert_eq!(status.name, b"a\nb\\");
         assert_eq!(status.umask, 0o27);
@@ -173,6 +190,7 @@ mod tests {
         assert_eq!(status.ns_pids, [7, 1]);
         assert_eq!((status.rss_anon, status.swap), (12 << 10, 4 << 10));
         assert_eq!(status.untag_mask, 0x81ff_ffff_ffff_ffff);
+        assert_eq!((status.shadow_stack, status.shadow_stack_locked), (1, 3));
     }
 
     #[test]

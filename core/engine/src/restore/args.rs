@@ -100,7 +100,7 @@ pub(crate) fn build(
         dumpable: live.mm.dumpable.map_or(u32::MAX, i32::cast_unsigned),
         membarrier: tc.membarrier_registration_mask.unwrap_or(0),
         early: arena.push(&early),
-        compat: live.compat.into(),
+        abi: live.abi.number(),
         late: arena.push(&extra::late(&live.extra)),
         ..Task::default()
     };

@@ -2,13 +2,16 @@
 
 use criu_infect::{Resume, Stop, Tracee, UserDispatch};
 use criu_plugin_api::message::{RemoteArg, RemoteCall, RemoteResult};
+use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 
 use super::context::Restore;
 use super::images::{Live, State, TaskImages, ThreadImages};
 use super::plan::Role;
+use super::shadow::{self, Step};
 use super::{registers, sys};
+use crate::arch::shadow::{ARCH_SHSTK_ENABLE, MAP_SHADOW_STACK};
 use crate::error::{Context, Error, Result};
 use crate::extra::ThreadExtra;
 use crate::lsm;
@@ -106,7 +109,14 @@ impl Caught {
             };
             if let Some(change) = labels.at_the_end(&format!("thread {}", thread.tid), creds)? {
                 self.write_file(thread.tid, &change.path, change.text.as_bytes())
-                    .context(|| format!("having thread {} write `{}`", thread.tid, change.text))?;
+                    .map_err(|error| {
+                        Error::refused_but(
+                            format!("thread {}", thread.tid),
+                            format!("cannot be given its label (`{}`): {error}", change.text),
+                            "the profile must be loaded, criu's own must allow to change to it and, with it, each to \
+                             trace and to be traced by the other, and the thread needs a /proc",
+                        )
+                    })?;
             }
         }
         Ok(())
@@ -141,12 +151,111 @@ impl Caught {
         written.map(drop)
     }
 
-    /// Takes the restorer out and gives every thread its registers.
-    pub(crate) fn complete(&mut self, task: &TaskImages, live: &Live, restorer: (u64, u64)) -> Result<()> {
+    /// Makes and fills the shadow stacks.
+    pub(crate) fn map_shadow_stacks(
+        &mut self,
+        live: &Live,
+        read: impl Fn(usize, u64, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        for (start, args) in shadow::mappings(live) {
+            let result = self.syscall(self.pid, MAP_SHADOW_STACK, args)?;
+            if result != start.cast_signed() {
+                return Err(Error::Io {
+                    action: format!("mapping the shadow stack at {start:#x} of process {}", self.pid),
+                    source: std::io::Error::from_raw_os_error(-(result as i32)),
+                });
+            }
+        }
+        shadow::fill(self.pid, live, read)
+    }
+
+    /// Puts every thread on its shadow stack. None returns from a call after that but in its own program.
+    fn switch_shadow_stacks(&mut self, task: &TaskImages, live: &Live, inherited: u64) -> Result<()> {
+        let any = live
+            .lasting()
+            .iter()
+            .any(|thread| shadow::of(&thread.core).is_some());
+        let [small, own] = shadow::limits(stack_limit(task));
+        if any {
+            self.limit_stack(live, small)?;
+        }
+        for thread in live.lasting() {
+            let extra = live.extra.threads.iter().find(|extra| extra.tid == thread.tid);
+            let locked = extra.map_or(0, |extra| extra.shadow_stack_locked);
+            for step in shadow::steps(shadow::of(&thread.core), locked, inherited) {
+                self.take_step(thread.tid, step)
+                    .context(|| format!("restoring the shadow stack of thread {}", thread.tid))?;
+            }
+        }
+        if any {
+            self.limit_stack(live, own)?;
+        }
+        Ok(())
+    }
+
+    fn take_step(&mut self, tid: i32, step: Step) -> Result<()> {
+        let tracee = self.threads.iter().find(|thread| thread.tid() == tid);
+        let tracee =
+            tracee.ok_or_else(|| Error::Task(format!("process {} has no thread {tid}", self.pid)))?;
+        match step {
+            Step::Unlock => Ok(tracee.lock_shadow_stack(u64::MAX, false)?),
+            Step::Lock(features) => Ok(tracee.lock_shadow_stack(features, true)?),
+            Step::Point(to) => Ok(tracee.set_shadow_stack_pointer(to)?),
+            Step::Enable(feature) => {
+                let args = [ARCH_SHSTK_ENABLE, feature, 0, 0, 0, 0];
+                match self.syscall(tid, libc::SYS_arch_prctl, args)? {
+                    0 => Ok(()),
+                    failed => Err(Error::Io {
+                        action: format!("switching feature {feature} on (ARCH_SHSTK_ENABLE)"),
+                        source: std::io::Error::from_raw_os_error(-(failed as i32)),
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Has the process set the limit of its main stack: by that the kernel sizes new shadow stacks.
+    fn limit_stack(&mut self, live: &Live, limit: [u64; 2]) -> Result<()> {
+        let value = |value: u64| RemoteArg {
+            value,
+            ..RemoteArg::default()
+        };
+        let bytes = limit.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let data = RemoteArg {
+            data: Some(bytes),
+            ..RemoteArg::default()
+        };
+        let pid = live.lasting().first().map_or(self.pid, |thread| thread.tid);
+        let call = RemoteCall {
+            pid,
+            nr: libc::SYS_prlimit64,
+            args: vec![value(0), value(libc::RLIMIT_STACK.into()), data, value(0)],
+        };
+        match self.remote_call(&call)?.value {
+            0 => Ok(()),
+            failed => Err(Error::Io {
+                action: format!("limiting the stack of process {pid}"),
+                source: std::io::Error::from_raw_os_error(-(failed as i32)),
+            }),
+        }
+    }
+
+    /// Takes the restorer out and gives every thread its registers. `locked` are the features of shadow stacks that are
+    /// locked for what this program makes; none where the kernel has no shadow stacks.
+    pub(crate) fn complete(
+        &mut self,
+        task: &TaskImages,
+        live: &Live,
+        restorer: (u64, u64),
+        locked: Option<u64>,
+    ) -> Result<()> {
         self.seal(live)?;
         if let Some(status) = live.extra.lost_leader {
             self.end_leader(status)
                 .context(|| format!("ending the leading thread of process {}", self.pid))?;
+        }
+        if let Some(locked) = locked {
+            self.switch_shadow_stacks(task, live, locked)?;
         }
         let args = [restorer.0, restorer.1 - restorer.0, 0, 0, 0, 0];
         let first = self.threads.first().map_or(self.pid, Tracee::tid);
@@ -225,6 +334,16 @@ impl Caught {
         Ok(())
     }
 
+    /// Ends a process that lets nobody send it signals by its label, which it got by system calls: at the end of one a
+    /// tracer's signal is delivered, and no security module asked.
+    fn end(&self) {
+        if let Some(leader) = self.threads.first()
+            && let Err(error) = leader.resume(Resume::Cont, libc::SIGKILL)
+        {
+            tracing::warn!("ending process {}: {error}", self.pid);
+        }
+    }
+
     /// From here on the kernel lets the threads go, and does not end them, should the coordinator be killed.
     pub(crate) fn is_complete(&self) -> Result<()> {
         for thread in &self.threads {
@@ -239,6 +358,15 @@ impl Caught {
     pub(crate) fn release(self) -> Result<()> {
         Tracee::detach_all(self.threads).context(|| format!("letting process {} go", self.pid))
     }
+}
+
+/// `RLIMIT_STACK` of a process, soft and hard.
+fn stack_limit(task: &TaskImages) -> (u64, u64) {
+    let limits = task.tc.rlimits.iter().flat_map(|limits| &limits.rlimits);
+    let mut stack = limits.skip(libc::RLIMIT_STACK as usize);
+    stack
+        .next()
+        .map_or((u64::MAX, u64::MAX), |limit| (limit.cur, limit.max))
 }
 
 /// Whether a stop signal will stop the process: it is neither handled, ignored nor blocked.
@@ -429,7 +557,15 @@ pub(crate) fn kill_all(restore: &Restore) {
             .load(std::sync::atomic::Ordering::Acquire)
             == 1
         {
-            sys::kill(planned.pid);
+            match sys::kill(planned.pid) {
+                // That it is gone already is no failure.
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(_) => {
+                    if let Some(caught) = restore.caught.borrow().get(&planned.pid) {
+                        caught.end();
+                    }
+                }
+            }
         }
     }
     restore.caught.borrow_mut().clear();

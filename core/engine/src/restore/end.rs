@@ -12,7 +12,7 @@ use super::context::Restore;
 use super::memory::World;
 use super::plan::Role;
 use super::task::{self, Places};
-use super::{catch, sys};
+use super::{catch, shadow, sys, vdso};
 use crate::error::{Context, Error, Result};
 use crate::options::Options;
 
@@ -199,11 +199,16 @@ pub(crate) fn remove_all(restore: &Restore) {
 /// Takes the restorer out of every process and gives the threads their registers.
 pub(crate) fn complete(restore: &Restore) -> Result<()> {
     let hole = (restore.layout.start, restore.layout.end);
+    let locked = shadow::inherited()?;
     for (node, live) in catch::processes(restore) {
         let (task, _) = restore.live(node)?;
         if let Some(caught) = restore.caught.borrow_mut().get_mut(&task.pid) {
             caught.label(live, &restore.labels)?;
-            caught.complete(task, live, hole)?;
+            if shadow::has_stacks(live) {
+                let files = task::PageFiles::open(restore, task, live)?;
+                caught.map_shadow_stacks(live, vdso::reader(&files.fds))?;
+            }
+            caught.complete(task, live, hole, locked)?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use criu_blobs::restore::{Needed, step};
+use criu_infect::Abi;
 
 use super::images::TaskImages;
 use super::memory::World;
@@ -50,6 +51,12 @@ pub(crate) fn attach(tasks: &mut [TaskImages], extras: Vec<TaskExtra>) -> Result
             task.exit_signal = signal;
         }
         let Some(live) = &mut task.live else { continue };
+        if extra.x32 {
+            if live.abi != Abi::Native {
+                return wrong(format!("has process {pid} as of x32, whose actions are of ia32"));
+            }
+            live.abi = Abi::X32;
+        }
         if let Some(status) = extra.lost_leader
             && (live.threads.len() < 2 || live.threads[0].tid != pid || status & 0xff != 0)
         {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use criu_images::{ImageDir, PagemapReader, Run, Source, magic};
+use criu_infect::Abi;
 use criu_plugin_api::message::FileRecord;
 use criu_proto::Message;
 use criu_proto::images::{
@@ -71,8 +72,8 @@ pub(crate) struct Live {
     pub(crate) fds: Arc<Vec<FdinfoEntry>>,
     /// What the format has no place for.
     pub(crate) extra: TaskExtra,
-    /// Whether it is a 32-bit program.
-    pub(crate) compat: bool,
+    /// Which calls its program makes.
+    pub(crate) abi: Abi,
 }
 
 impl Live {
@@ -271,10 +272,15 @@ impl ImageSet {
             fs,
             fds,
             extra: TaskExtra::default(),
-            compat: tc
+            abi: if tc
                 .sigactions
                 .iter()
-                .any(|action| action.compat_sigaction.unwrap_or(false)),
+                .any(|action| action.compat_sigaction.unwrap_or(false))
+            {
+                Abi::Ia32
+            } else {
+                Abi::Native
+            },
         };
         self.check_references(pid, &live)?;
         Ok(live)

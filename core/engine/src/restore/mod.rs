@@ -22,6 +22,7 @@ mod plan;
 mod registers;
 mod service_fds;
 mod services;
+mod shadow;
 mod shared;
 mod stats;
 mod sys;
@@ -35,9 +36,11 @@ use std::time::Instant;
 
 use criu_blobs::restore::stage;
 use criu_images::ImageDir;
+use criu_infect::Abi;
 use criu_plugin_api::{Outcome, Stage, TaskPoint};
 use nix::unistd::{getpgrp, getsid};
 
+use crate::arch;
 use crate::error::{Context as _, Error, Result};
 use crate::lsm;
 use crate::options::{Notify, Options};
@@ -71,7 +74,19 @@ fn check(opts: &Options) -> Result<Rc<Restore>> {
     let dir = ImageDir::open(&opts.images_dir)?;
     let set = ImageSet::read(dir)?;
     tracing::debug!(processes = set.tasks.len(), "the images are read");
+    let here = shadow::Here::look()?;
     for task in &set.tasks {
+        let x32 = task.live.as_ref().is_some_and(|live| live.abi == Abi::X32);
+        if x32 && !arch::has_x32() {
+            return Err(Error::refused_but(
+                format!("process {}", task.pid),
+                "is a program of the x32 ABI, and this kernel runs none",
+                "boot a kernel that has it (CONFIG_X86_X32_ABI), with syscall.x32=y",
+            ));
+        }
+        if let Some(live) = &task.live {
+            shadow::check(task.pid, live, here)?;
+        }
         for thread in task.live.iter().flat_map(|live| &live.threads) {
             if let Some(info) = &thread.core.thread_info {
                 registers::check(thread.tid, &info.fpregs)?;
@@ -220,7 +235,7 @@ fn set_up_shared(restore: &Restore, table: FileTable) -> Result<&SharedMemory> {
 /// Checks what the kernel has given to 32-bit programs.
 fn check_vdsos(restore: &Restore) -> Result<()> {
     for (node, live) in catch::processes(restore) {
-        if live.compat {
+        if live.abi != Abi::Native {
             let (task, _) = restore.live(node)?;
             let files = task::PageFiles::open(restore, task, live)?;
             vdso::check_compat(task.pid, live, vdso::reader(&files.fds))?;

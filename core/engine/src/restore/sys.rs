@@ -425,9 +425,9 @@ pub(crate) fn write_all_at(fd: RawFd, mut bytes: &[u8], mut offset: u64) -> Resu
 }
 
 /// Kills a process.
-pub(crate) fn kill(pid: i32) {
-    // SAFETY: plain numbers. That it is gone already is no failure.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
+pub(crate) fn kill(pid: i32) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    Errno::result(unsafe { libc::kill(pid, libc::SIGKILL) }).map(drop)
 }
 
 /// Waits for the end of a child without reaping it, or reaps it.

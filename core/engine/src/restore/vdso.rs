@@ -3,6 +3,7 @@
 
 use criu_blobs::restore::{Move, Needed, step};
 use criu_images::{Run, Source};
+use criu_infect::Abi;
 
 use super::images::Live;
 use super::layout::{KernelPages, Layout};
@@ -36,7 +37,7 @@ pub(crate) fn plan(
     world: &mut World,
     read: impl Fn(usize, u64, &mut [u8]) -> Result<()>,
 ) -> Result<Moves> {
-    if live.compat {
+    if live.abi != Abi::Native {
         return Ok(Moves::default());
     }
     let (vmas, runs) = (&live.vmas, &live.pages.runs);
@@ -95,19 +96,25 @@ pub(crate) fn plan(
     moves(layout, world, own, target)
 }
 
-/// The call by which the kernel maps the vdso of a 32-bit program, where one was.
+/// The call by which the kernel maps the vdso of a program with pointers of 32 bits, where one was.
 pub(crate) fn compat_call(live: &Live) -> Option<Needed> {
+    const ARCH_MAP_VDSO_X32: u64 = 0x2001;
     const ARCH_MAP_VDSO_32: u64 = 0x2002;
+    let (which, step) = match live.abi {
+        Abi::Native => return None,
+        Abi::Ia32 => (ARCH_MAP_VDSO_32, step::VDSO_32),
+        Abi::X32 => (ARCH_MAP_VDSO_X32, step::VDSO_X32),
+    };
     let special = |vma: &&Vma| matches!(vma.backing, Backing::Vdso | Backing::Vvar);
-    let first = live.vmas.iter().find(special).filter(|_| live.compat)?;
+    let first = live.vmas.iter().find(special)?;
     Some(Needed {
         nr: libc::SYS_arch_prctl as u64,
-        args: [ARCH_MAP_VDSO_32, first.start, 0, 0, 0, 0],
-        step: step::VDSO_32.into(),
+        args: [which, first.start, 0, 0, 0, 0],
+        step: step.into(),
     })
 }
 
-/// Checks that the kernel has put the vdso of a 32-bit program where it was, and that it is the same.
+/// Checks that the kernel has put the vdso of such a program where it was, and that it is the same.
 ///
 /// # Errors
 /// It is not, or an image cannot be read.
@@ -117,7 +124,7 @@ pub(crate) fn check_compat(
     read: impl Fn(usize, u64, &mut [u8]) -> Result<()>,
 ) -> Result<()> {
     let vdso = live.vmas.iter().find(|vma| vma.backing == Backing::Vdso);
-    let Some(vdso) = vdso.filter(|_| live.compat) else {
+    let Some(vdso) = vdso.filter(|_| live.abi != Abi::Native) else {
         return Ok(());
     };
     let object = format!("the vdso of process {pid} at {:#x}", vdso.start);
@@ -144,7 +151,7 @@ pub(crate) fn check_compat(
     }
     Err(Error::refused_but(
         object,
-        "differs from that of the running kernel, which for 32-bit programs is not supported",
+        "differs from that of the running kernel, which for programs with pointers of 32 bits is not supported",
         "restore on a machine with the kernel that it was dumped on",
     ))
 }

@@ -18,6 +18,7 @@ pub(crate) mod status {
     pub(crate) const ANON_SHARED: u32 = 1 << 8;
     pub(crate) const ANON_PRIVATE: u32 = 1 << 9;
     pub(crate) const VVAR: u32 = 1 << 12;
+    pub(crate) const SHADOW_STACK: u32 = 1 << 15;
     pub(crate) const GUARD: u32 = 1 << 16;
     pub(crate) const UPROBES: u32 = 1 << 17;
     /// Bits that say nothing the core would have to act on: regular, stack, heap, and the mark of a
@@ -32,6 +33,7 @@ pub(crate) mod status {
         | ANON_SHARED
         | ANON_PRIVATE
         | VVAR
+        | SHADOW_STACK
         | GUARD
         | UPROBES;
 }
@@ -53,6 +55,8 @@ pub(crate) enum Backing {
     Vdso,
     /// The slots of user probes, which the kernel maps when it needs them.
     Uprobes,
+    /// A user shadow stack, see [`super::shadow`].
+    ShadowStack,
     /// A kind puts it back at the end; the number of the status bit that says so.
     Kind(u32),
 }
@@ -188,6 +192,7 @@ fn convert(entry: &VmaEntry) -> std::result::Result<Vma, String> {
     let backing = match entry.status {
         s if s & !status::CORE != 0 => Backing::Kind((s & !status::CORE).trailing_zeros()),
         s if s & status::UPROBES != 0 => Backing::Uprobes,
+        s if s & status::SHADOW_STACK != 0 => Backing::ShadowStack,
         s if s & status::VDSO != 0 => Backing::Vdso,
         s if s & status::VVAR != 0 => Backing::Vvar,
         s if s & status::FILE_PRIVATE != 0 => Backing::PrivateFile(file("private")?),

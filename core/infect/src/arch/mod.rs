@@ -3,6 +3,8 @@
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
+pub use x86_64::Abi;
+#[cfg(target_arch = "x86_64")]
 pub use x86_64::Regs;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::*;

@@ -1,5 +1,7 @@
 //! x86-64.
 
+use criu_blobs::wire::abi;
+
 /// General registers as `PTRACE_GETREGS` gives them (`struct user_regs_struct`).
 pub type Regs = libc::user_regs_struct;
 
@@ -56,12 +58,46 @@ impl Gadgets {
     }
 }
 
-/// Whether the registers are those of a program of the x32 ABI in a system call.
-pub(crate) fn is_x32(regs: &Regs) -> bool {
-    const X32_BIT: i64 = 0x4000_0000;
-    let nr = regs.orig_rax as i64;
-    regs.cs == CS && nr >= 0 && nr & X32_BIT != 0
+/// Which system calls a program makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Abi {
+    /// Those of 64-bit programs.
+    #[default]
+    Native,
+    /// Those of 32-bit programs (i386), which also run in a segment of their own.
+    Ia32,
+    /// Those of programs with 64-bit registers and pointers of 32 bits.
+    X32,
 }
+
+impl Abi {
+    /// That of the program whose ELF file begins with these bytes, as a thread with such registers runs it.
+    pub(crate) fn of(head: &[u8; ELF_HEAD], regs: &Regs) -> Abi {
+        const ELF_32: [u8; 5] = [0x7f, b'E', b'L', b'F', 1];
+        const EM_X86_64: u16 = 62;
+        if head[..5] != ELF_32 {
+            return Abi::Native;
+        }
+        let machine = u16::from_le_bytes([head[18], head[19]]);
+        match (is_compat(regs), machine) {
+            (true, _) => Abi::Ia32,
+            (false, EM_X86_64) => Abi::X32,
+            (false, _) => Abi::Native,
+        }
+    }
+
+    /// As the blobs name it.
+    pub fn number(self) -> u32 {
+        match self {
+            Abi::Native => abi::NATIVE,
+            Abi::Ia32 => abi::IA32,
+            Abi::X32 => abi::X32,
+        }
+    }
+}
+
+/// Bytes of an ELF file up to its machine, which is part of them.
+pub(crate) const ELF_HEAD: usize = 20;
 
 /// Whether the registers are those of 32-bit code.
 pub(crate) fn is_compat(regs: &Regs) -> bool {
@@ -101,11 +137,11 @@ pub(crate) fn compat_call_regs(old: &Regs, code: u64, stack: u64, nr: u64, args:
 
 /// `rt_sigaction` of 32-bit programs.
 pub(crate) const COMPAT_RT_SIGACTION: u64 = 174;
-/// End of what 32-bit programs may map.
+/// End of what programs with pointers of 32 bits may map.
 pub(crate) const COMPAT_TASK_SIZE: u64 = 0xffff_e000;
 
-/// Code for leaving a 32-bit program, which has none of it: `syscall; ret`, then a call of `rt_sigreturn`, then
-/// `int 0x80; ret`.
+/// Code for leaving a program that has no such of its own, or not all: `syscall; ret`, then a call of `rt_sigreturn`,
+/// then `int 0x80; ret`.
 pub(crate) const PLANTED: [u8; 16] = [
     0x0f, 0x05, 0xc3, 0xb8, 15, 0, 0, 0, 0x0f, 0x05, 0xcd, 0x80, 0xc3, 0, 0, 0,
 ];

@@ -189,6 +189,13 @@ impl Maps {
         (writable && (vma.name == "[stack]" || guarded && own) && at >= vma.start).then_some(at)
     }
 
+    /// Whether that much is free below a shadow stack pointer.
+    pub(crate) fn has_shadow_room(&self, ssp: u64, size: u64) -> bool {
+        // It may stand at the very end.
+        let found = ssp.checked_sub(1).and_then(|last| self.at(last));
+        ssp.is_multiple_of(8) && found.is_some_and(|(vma, _)| ssp - vma.start >= size)
+    }
+
     /// The low end of the main stack, for frames of threads that run on memory of their own making. `sp` is the
     /// stack pointer of the leading thread.
     pub(crate) fn main_stack(&self, tid: i32, sp: u64) -> Option<LowEnd> {

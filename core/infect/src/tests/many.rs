@@ -162,8 +162,9 @@ fn threads_that_block_every_signal_survive_the_master() {
         });
     });
     shared.wait(0, |v| v == 2);
-    let before = child.look();
+    // Not on the way there any more.
     wait_in(child.0, libc::SYS_futex);
+    let before = child.look();
     let mut n = 0;
     while killed::killed_at(n, || drop(visit_threads(child.0))) {
         all_progress(&shared, 2);
