@@ -48,7 +48,7 @@ int main(void)
 	OK(epoll_ctl(set, EPOLL_CTL_ADD, mine, &event));
 	struct { pid_t volatile tid; } *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(shared != MAP_FAILED);
-	struct latch l = latch_new();
+	struct latch l = latch_new(), seen = latch_new();
 	pid_t child = OK(fork());
 	if (!child) {
 		pthread_t below = start();
@@ -56,6 +56,7 @@ int main(void)
 		latch_open(l);
 		wait_go();
 		EQ(pid_of(mine), own);
+		latch_open(seen);
 		EQ(readable(mine, 60000), 1);
 		EQ(write(go[1], "x", 1), 1);
 		EQ(pthread_join(below, NULL), 0);
@@ -73,6 +74,7 @@ int main(void)
 	EQ(readable(mine, 0), 0);
 	EQ(readable(theirs, 0), 0);
 	EQ(epoll_wait(set, &event, 1, 0), 0);
+	latch_wait(seen);
 	EQ(write(go[1], "x", 1), 1);
 	EQ(pthread_join(thread, NULL), 0);
 	EQ(epoll_wait(set, &event, 1, 60000), 1);
