@@ -14,7 +14,7 @@ use crate::program::Program;
 struct Family {
     name: &'static str,
     kind: Kind,
-    /// How many there are in the largest guest: as many as 20,000 descriptors (or terminals) allow.
+    /// How many there are in the largest guest: as many as 20,000 descriptors (or terminals, segments, memory) allow.
     most: usize,
 }
 
@@ -37,6 +37,12 @@ const FAMILIES: &[Family] = &[
     family("ghost files", Kind::Ghosts, 9_900),
     family("inotify watches", Kind::Watches, 10_000),
     family("locks", Kind::Locks, 10_000),
+    family("netlink sockets", Kind::Netlinks, 10_000),
+    family("signalfds", Kind::Signalfds, 10_000),
+    family("io_uring rings", Kind::Rings, 3_000),
+    family("userfaultfds", Kind::Userfaultfds, 10_000),
+    family("bpf maps", Kind::BpfMaps, 10_000),
+    family("SysV segments", Kind::Segments, 3_000),
 ];
 
 /// So many are the usual case; the first number is few enough to show what the process itself costs.

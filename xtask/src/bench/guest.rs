@@ -43,6 +43,12 @@ pub(crate) enum Kind {
     Ghosts,
     Watches,
     Locks,
+    Netlinks,
+    Signalfds,
+    Rings,
+    Userfaultfds,
+    BpfMaps,
+    Segments,
 }
 
 impl Kind {

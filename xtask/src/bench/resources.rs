@@ -60,6 +60,16 @@ pub(crate) fn make(kind: Kind, amount: usize) -> Result<(), Error> {
             keep(file.into());
             Ok(())
         }),
+        Kind::Netlinks => each(amount, || {
+            let (family, protocol) = (libc::AF_NETLINK, libc::NETLINK_ROUTE);
+            // SAFETY: socket takes plain numbers.
+            owned(unsafe { libc::socket(family, libc::SOCK_RAW, protocol) }).map(keep)
+        }),
+        Kind::Signalfds => each(amount, signalfd),
+        Kind::Rings => each(amount, ring),
+        Kind::Userfaultfds => each(amount, userfaultfd),
+        Kind::BpfMaps => each(amount, bpf_map),
+        Kind::Segments => each(amount, segment),
         _ => Err(Error::Wrong(format!("{kind:?} is no family of resources"))),
     }
 }
@@ -211,4 +221,84 @@ fn watches(amount: usize) -> Result<(), Error> {
     })?;
     keep(group);
     Ok(())
+}
+
+fn signalfd() -> io::Result<()> {
+    // SAFETY: an all-zero set is a valid one, and both calls get the address of one.
+    owned(unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut set, libc::SIGUSR1);
+        libc::signalfd(-1, &raw const set, 0)
+    })
+    .map(keep)
+}
+
+/// A new descriptor by a call that the C library has no function for.
+fn from_call(result: libc::c_long) -> io::Result<OwnedFd> {
+    owned(RawFd::try_from(result).unwrap_or(-1))
+}
+
+/// A ring of io_uring(7), mapped as libraries do it.
+fn ring() -> io::Result<()> {
+    const ENTRIES: u32 = 8;
+    /// Sizes and offsets of the mappings: the rings, the entries.
+    const MAPPINGS: [(usize, libc::off_t); 2] = [(4096, 0), (64 * ENTRIES as usize, 0x1000_0000)];
+    // `struct io_uring_params`.
+    let mut params = [0u32; 30];
+    // SAFETY: the kernel reads and writes 120 bytes.
+    let ring = from_call(unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, params.as_mut_ptr()) })?;
+    for (size, offset) in MAPPINGS {
+        // SAFETY: the kernel chooses a free address.
+        let at = unsafe {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(
+                std::ptr::null_mut(),
+                size,
+                access,
+                libc::MAP_SHARED,
+                ring.as_raw_fd(),
+                offset,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    keep(ring);
+    Ok(())
+}
+
+fn userfaultfd() -> io::Result<()> {
+    /// `UFFDIO_API` and its argument: the version, no features, room for the answer.
+    const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
+    let mut api = [0xaau64, 0, 0];
+    // SAFETY: userfaultfd takes a plain number.
+    let faults = from_call(unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) })?;
+    // SAFETY: the kernel reads and writes three words.
+    checked(unsafe { libc::ioctl(faults.as_raw_fd(), UFFDIO_API, api.as_mut_ptr()) })?;
+    keep(faults);
+    Ok(())
+}
+
+fn bpf_map() -> io::Result<()> {
+    const MAP_CREATE: c_int = 0;
+    /// Of `union bpf_attr`: an array of four values of eight bytes.
+    const ARRAY: [u32; 5] = [2, 4, 8, 4, 0];
+    // SAFETY: the kernel reads as many bytes as it is told.
+    let map = unsafe { libc::syscall(libc::SYS_bpf, MAP_CREATE, ARRAY.as_ptr(), size_of_val(&ARRAY)) };
+    from_call(map).map(keep)
+}
+
+/// Shared memory that goes with the last process that has it.
+fn segment() -> io::Result<()> {
+    // SAFETY: the calls take plain numbers; the kernel chooses the address.
+    unsafe {
+        let id = checked(libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600))?;
+        let at = libc::shmat(id, std::ptr::null(), 0);
+        let removed = checked(libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()));
+        if at.addr().cast_signed() == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        removed.map(drop)
+    }
 }
