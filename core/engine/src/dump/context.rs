@@ -277,7 +277,8 @@ impl Context {
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, eye, flags) };
         if fd < 0 {
             let error = Error::last_os(format!("opening a pidfd of process {pid}"));
-            let old = matches!(&error, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EINVAL));
+            let old =
+                matches!(&error, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EINVAL));
             if eye != pid && old {
                 let what = "its first thread has ended, and this kernel does not give the files of the others \
                             (PIDFD_THREAD, Linux 6.9)";
