@@ -14,6 +14,15 @@
 #define PROTECTED_BIT (1ULL << 57)
 #define PRESENT_BIT (1ULL << 63)
 
+/* What is watched can be saved (PAGEMAP_SCAN, Linux 6.7). */
+static inline void needs_pagemap_scan(void)
+{
+	uint64_t nothing[12] = { sizeof nothing };
+	int fd = OK(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+	if (ioctl(fd, 0xc0606610, nothing) && errno == ENOTTY)
+		SKIP("the kernel has no PAGEMAP_SCAN");
+	close(fd);
+}
 static inline int uffd_bare(int flags)
 {
 	int fd = (int)syscall(SYS_userfaultfd, flags);

@@ -168,11 +168,7 @@ impl Case {
         let before = Snapshot::settled(pid);
         let dumped: Outcome = self.dump(lab, &images, pid).run();
         dumped.expect_ok();
-        let end = reaper::wait(pid, Duration::from_secs(10));
-        assert!(end.is_some(), "process {pid} is alive after its dump\n{dumped}");
-        if let Some(what) = self.between {
-            what(lab);
-        }
+        self.gone(lab, pid, &dumped);
         let pidfile = lab.path().join(format!("pid-{round}"));
         let restored = self
             .restore(lab, &images)
@@ -185,6 +181,20 @@ impl Case {
         // What goes wrong later is explained by the restore's log.
         println!("restore.log of round {round}:\n{restored}");
         before.assert_same(&Snapshot::settled(pid), &self.except, "dump and restore");
+    }
+
+    /// Waits until the tree is gone that was dumped; then the machine changes as the case asks.
+    pub(crate) fn gone(&self, lab: &Lab, pid: Pid, dumped: &Outcome) {
+        let end = reaper::wait(pid, Duration::from_secs(10));
+        assert!(end.is_some(), "process {pid} is alive after its dump\n{dumped}");
+        if let Some(what) = self.between {
+            what(lab);
+        }
+    }
+
+    /// The guest's `FAMILY/NAME`.
+    pub(crate) fn name(&self) -> &str {
+        self.guest
     }
 
     pub(crate) fn run(self, act: impl FnOnce(&Case, &Lab, Pid)) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use crate::lab::Lab;
+use crate::patience;
 
 /// Those that there are, one a hierarchy.
 pub fn groups(lab: &Lab) -> Vec<PathBuf> {
@@ -25,7 +26,7 @@ pub fn groups(lab: &Lab) -> Vec<PathBuf> {
 
 /// Removes them, with what is frozen thawed. Processes that have been killed take a moment to leave.
 pub fn remove_groups(lab: &Lab) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = patience::deadline(Duration::from_secs(10));
     for group in groups(lab) {
         while !removed(&group) {
             if Instant::now() > deadline {

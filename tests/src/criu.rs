@@ -63,6 +63,13 @@ impl<'a> Criu<'a> {
         format!("{} {} {option}", command.program.display(), words.join(" "))
     }
 
+    /// The same command of a program that finds its own plugins.
+    pub(crate) fn of(mut self, program: &Path) -> Self {
+        self.program = program.to_path_buf();
+        self.plugins = None;
+        self
+    }
+
     fn command(lab: &'a Lab, verb: &str, images: &str) -> Self {
         let images = lab.path().join(images);
         fs::create_dir_all(&images).expect("make the folder of the images");
@@ -117,7 +124,7 @@ impl<'a> Criu<'a> {
         let mut command = self.lab.command(&self.program);
         command.args(self.words());
         let pid = reaper::spawn(&mut command).expect("start the program");
-        reaper::wait(pid, after).or_else(|| {
+        reaper::wait_exactly(pid, after).or_else(|| {
             // SAFETY: kill has no memory effects; the child has not been reaped.
             unsafe { libc::kill(pid, libc::SIGKILL) };
             reaper::wait(pid, Duration::from_secs(10))

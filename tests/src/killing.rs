@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::criu::Criu;
 use crate::lab::{Lab, until};
 use crate::leftovers::{firewall_tables, processes_of};
+use crate::patience;
 use crate::reaper::{self, End, Pid};
 use crate::snapshot::Snapshot;
 
@@ -40,7 +41,7 @@ pub fn kill_dumps(lab: &Lab, pid: Pid, options: &[&str], mut check: impl FnMut()
             other => panic!("a dump that was to be killed at point {point} of {POINTS} ended by {other:?}"),
         }
         // What was in the target finds that its master is gone and takes itself out.
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = patience::deadline(Duration::from_secs(20));
         while !before.same(&Snapshot::take(pid)) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
@@ -94,7 +95,7 @@ pub fn kill_restores(lab: &Lab, pid: Pid, options: &[&str]) {
             }
         }
         let what = format!("a restore killed before point {point} of {RESTORE_POINTS}");
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = patience::deadline(Duration::from_secs(20));
         loop {
             let left = processes_of(lab.path());
             if left.is_empty() {

@@ -9,8 +9,8 @@ use std::{fs, io, thread};
 
 use tempfile::TempDir;
 
-use crate::leftovers;
 use crate::reaper::{self, End, Pid};
+use crate::{leftovers, patience};
 
 /// The environment variable by which the processes of a lab are known.
 pub(crate) const MARK: &str = "CRIU_TEST_LAB";
@@ -196,7 +196,7 @@ fn ended(pid: Pid) -> Option<String> {
 
 /// Polls a condition until it gives a value; panics with `what` when the time is over.
 pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + limit;
+    let deadline = patience::deadline(limit);
     loop {
         if let Some(value) = condition() {
             return value;
@@ -204,7 +204,7 @@ pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Opti
         assert!(
             Instant::now() < deadline,
             "waited {} s in vain until {what}",
-            limit.as_secs()
+            patience::patient(limit).as_secs()
         );
         thread::sleep(Duration::from_millis(1));
     }

@@ -6,6 +6,7 @@ use std::{fs, thread};
 
 use crate::lab::MARK;
 use crate::netlink;
+use crate::patience;
 use crate::reaper::Pid;
 
 /// The living processes of a lab: known by their environment, their working directory or their parent.
@@ -46,7 +47,7 @@ pub fn processes_of(lab: &Path) -> Vec<Pid> {
 
 /// Kills every process of a lab, until there is none.
 pub(crate) fn kill_all(lab: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = patience::deadline(Duration::from_secs(10));
     loop {
         let pids = processes_of(lab);
         if pids.is_empty() {
@@ -66,7 +67,7 @@ pub(crate) fn kill_all(lab: &Path) {
 
 /// Panics when anything of the lab is left.
 pub(crate) fn assert_none(lab: &Path, roots: &[Pid]) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = patience::deadline(Duration::from_secs(5));
     // Killed processes take a moment to go.
     while !processes_of(lab).is_empty() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(2));

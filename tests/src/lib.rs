@@ -14,6 +14,8 @@ mod lab;
 mod leftovers;
 mod motion;
 mod netlink;
+mod patience;
+mod peer;
 pub mod reaper;
 mod requirements;
 mod snapshot;
@@ -54,6 +56,11 @@ macro_rules! guests {
                 #[test]
                 fn leave_running() {
                     case().leave_running();
+                }
+                #[test]
+                #[ignore = "exchanges image sets with the program that CRIU_TEST_PEER names"]
+                fn peer() {
+                    case().peer();
                 }
             })*
             #[test]

@@ -8,6 +8,7 @@ use std::{env, fs, thread};
 use crate::case::Case;
 use crate::criu::Outcome;
 use crate::lab::{Lab, Verdict, until};
+use crate::patience;
 use crate::reaper::{self, Pid};
 use crate::snapshot::Snapshot;
 
@@ -65,7 +66,7 @@ impl Case {
 
     /// Dumps the guest at another moment of its work; again, where that is one at which it is to be refused.
     fn dump_in_motion(&self, lab: &Lab, pid: Pid, round: u32, options: &[&str]) -> Outcome {
-        let end = Instant::now() + STEP;
+        let end = patience::deadline(STEP);
         let mut attempt = 0;
         loop {
             work(lab, 1);
@@ -140,7 +141,7 @@ impl Held {
     #[track_caller]
     fn assert_no_more(&self, pid: Pid) {
         let mut new = numbers(pid);
-        let end = Instant::now() + STEP;
+        let end = patience::deadline(STEP);
         loop {
             new.retain(|number| !self.descriptors.contains(number));
             if new.is_empty() {

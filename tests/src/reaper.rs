@@ -8,6 +8,8 @@ use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::patience;
+
 /// A process id as the kernel gives it.
 pub type Pid = i32;
 
@@ -52,6 +54,11 @@ pub fn spawn(command: &mut Command) -> io::Result<Pid> {
 
 /// Waits until a child (or an orphan that has become one) has ended. `None` when the time is over.
 pub fn wait(pid: Pid, limit: Duration) -> Option<End> {
+    wait_exactly(pid, patience::patient(limit))
+}
+
+/// The same, for a time that is the same on every machine.
+pub(crate) fn wait_exactly(pid: Pid, limit: Duration) -> Option<End> {
     let ended = *ENDED;
     let deadline = Instant::now() + limit;
     let mut table = ended.table.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,6 +8,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::leftovers::state_and_parent;
+use crate::patience;
 use crate::reaper::Pid;
 use mappings::Mappings;
 
@@ -82,7 +83,7 @@ const FDINFO: &[&str] = &[
 impl Snapshot {
     /// Taken once the tree has come to rest, or after half a second if it never does.
     pub fn settled(root: Pid) -> Snapshot {
-        let deadline = Instant::now() + Duration::from_millis(500);
+        let deadline = patience::deadline(Duration::from_millis(500));
         let mut last = Snapshot::take(root);
         loop {
             std::thread::sleep(Duration::from_millis(5));

@@ -15,6 +15,7 @@ criu_tests::guests! {
         grows_down,
         guard_regions,
         heap,
+        high_addresses,
         huge_hugetlb (.need(criu_tests::Need::HugePages)),
         huge_transparent,
         large,

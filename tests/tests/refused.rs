@@ -208,3 +208,19 @@ fn ring_of_unknown_shape() {
 fn ring_that_is_closed() {
     ring("closed", &["mapping 0x", "no process has a descriptor"]);
 }
+
+#[test]
+fn files_of_a_process_without_its_leader() {
+    refused_for(
+        "refused/leader_gone",
+        &["its first thread has ended", "PIDFD_THREAD, Linux 6.9"],
+    );
+}
+
+#[test]
+fn user_dispatch_that_the_kernel_does_not_tell() {
+    refused_for(
+        "refused/user_dispatch",
+        &["PR_SET_SYSCALL_USER_DISPATCH", "Linux 6.4"],
+    );
+}

@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test`, `demo`, `bench`, `dist`.
+//! The project's own tasks: `cargo xtask test`, `vm`, `demo`, `bench`, `dist`.
 
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ mod packages;
 mod program;
 mod sh;
 mod test;
+mod vm;
 
 #[derive(Parser)]
 #[command(
@@ -28,6 +29,8 @@ struct Arguments {
 enum Task {
     /// Install what the tests need, build everything, run all tests.
     Test(test::Options),
+    /// Run the tests under the kernel of the distribution, in a virtual machine.
+    Vm(vm::Options),
     /// Dump and restore a Redis server with a connected client, and show what happens.
     Demo(demo::Options),
     /// Measure against the targets; the medians of interleaved runs.
@@ -42,6 +45,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Test(options) => test::run(&options),
+        Task::Vm(options) => vm::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Dist => dist::run(),

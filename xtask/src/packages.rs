@@ -35,6 +35,22 @@ pub(crate) const CRIT: Package = Package {
     program: "crit",
     package: "criu",
 };
+pub(crate) const QEMU: Package = Package {
+    program: "qemu-system-x86_64",
+    package: "qemu-system-x86",
+};
+pub(crate) const KMOD: Package = Package {
+    program: "depmod",
+    package: "kmod",
+};
+pub(crate) const BUSYBOX: Package = Package {
+    program: "busybox",
+    package: "busybox-static",
+};
+pub(crate) const CPIO: Package = Package {
+    program: "cpio",
+    package: "cpio",
+};
 pub(crate) const PYTHON: Package = Package {
     program: "python3",
     package: "python3",
@@ -47,6 +63,9 @@ pub(crate) const JAVA: Package = Package {
     program: "java",
     package: "default-jdk-headless",
 };
+
+/// What the tests need.
+pub(crate) const FOR_TESTS: [Package; 8] = [GCC, POSTGRES, REDIS, NGINX, CRIT, PYTHON, NODE, JAVA];
 
 /// Debian starts a service as soon as its package is installed unless this file says no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";

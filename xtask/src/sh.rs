@@ -28,6 +28,26 @@ pub(crate) fn shown(command: &mut Command) -> Result<(), Error> {
     })
 }
 
+/// Runs a command for what it prints.
+pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
+    let done = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|cause| Error::Start {
+            program: program_name(command),
+            cause,
+        })?;
+    if !done.status.success() {
+        return Err(Error::Command {
+            command: line(command),
+            status: done.status.to_string(),
+            output: String::new(),
+        });
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
 /// Runs a command quietly behind a progress line; its output is shown only if it fails.
 pub(crate) fn quiet(what: &str, command: &mut Command) -> Result<Duration, Error> {
     let text = line(command);

@@ -15,16 +15,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
     println!("1. What the tests need");
-    packages::ensure(&[
-        packages::GCC,
-        packages::POSTGRES,
-        packages::REDIS,
-        packages::NGINX,
-        packages::CRIT,
-        packages::PYTHON,
-        packages::NODE,
-        packages::JAVA,
-    ])?;
+    packages::ensure(&packages::FOR_TESTS)?;
     println!("2. The program, the plugins and the tests");
     // The plugins are shared objects that no test links: build them by name.
     sh::shown(sh::cargo().args(["build", "--workspace"]))?;

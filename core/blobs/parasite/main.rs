@@ -143,7 +143,7 @@ fn process_info(p: &mut ProcessInfo, old_trap: &SigAction) {
         p.thp_disable = syscall!(nr::PRCTL, 42);
         p.memory_merge = syscall!(nr::PRCTL, 68);
         p.brk = syscall!(nr::BRK, 0);
-        p.membarrier = syscall!(nr::MEMBARRIER, 512);
+        p.membarrier = membarrier();
         p.mdwe = syscall!(nr::PRCTL, 66);
         let mut perm = 0u64;
         p.xcomp_perm = match syscall!(nr::ARCH_PRCTL, 0x1022, addr_of_mut!(perm)) {
@@ -155,6 +155,26 @@ fn process_info(p: &mut ProcessInfo, old_trap: &SigAction) {
         p.ldt = i64::from(syscall!(nr::MODIFY_LDT, 0, entries.as_mut_ptr(), 16) as i32);
     }
     p.pkeys = pkeys();
+}
+
+/// For which expedited barriers the process is registered, as commands of `membarrier(2)`.
+fn membarrier() -> i64 {
+    const GET_REGISTRATIONS: u64 = 1 << 9;
+    const REGISTER_GLOBAL: i64 = 1 << 2;
+    // SAFETY: asks, and touches no memory.
+    let known = unsafe { syscall!(nr::MEMBARRIER, GET_REGISTRATIONS, 0, 0) };
+    if known >= 0 {
+        return known;
+    }
+    // Before Linux 6.3 one has to try. That of barriers of all processes cannot be tried, and to have it does no harm.
+    let mut found = REGISTER_GLOBAL;
+    for barrier in [1 << 3, 1 << 5, 1 << 7] {
+        // SAFETY: a barrier, or an error where the process is not registered for it.
+        if unsafe { syscall!(nr::MEMBARRIER, barrier, 0, 0) } == 0 {
+            found |= barrier << 1;
+        }
+    }
+    found
 }
 
 /// Which protection keys are in use: those that cannot be had. The keys taken to find out are given back

@@ -226,11 +226,16 @@ impl Core {
         };
         // Whatever happens to one thread, the others are brought back.
         let ran = self.run_threads(threads, tids, &contexts, &shadows, &mut keep);
-        for (i, thread) in threads.iter_mut().enumerate().filter(|(i, _)| ran[*i]) {
+        for (i, thread) in threads.iter_mut().enumerate() {
             let context = &contexts[i];
+            // One that stopped on the way goes back from there.
+            let settled = if ran[i] {
+                thread.finish_settle()
+            } else {
+                thread.settle()
+            };
             keep(
-                thread
-                    .finish_settle()
+                settled
                     .and_then(|()| thread.set_sigmask(context.mask))
                     .and_then(|()| thread.set_xstate(&context.xstate))
                     .and_then(|()| move_shadow(thread, context.shadow))

@@ -343,6 +343,13 @@ impl Tracee {
                 Stop::Signal {
                     signal: libc::SIGSTOP,
                 } => self.held_stop = Some(libc::SIGSTOP),
+                Stop::Signal { signal: libc::SIGSYS } => {
+                    return Err(Error::Unsupported {
+                        tid: self.tid,
+                        why: "its system calls are sent back to it (PR_SET_SYSCALL_USER_DISPATCH), which only \
+                              Linux 6.4 and later can suspend",
+                    });
+                }
                 Stop::Signal { .. } | Stop::Syscall => {
                     return Err(Error::UnexpectedStop {
                         tid: self.tid,

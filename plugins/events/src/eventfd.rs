@@ -2,9 +2,9 @@
 //!
 //! The format has no place for `EFD_SEMAPHORE`. The files that have it are listed in
 //! `eventfd-semaphore.img`, which is there only when there are some; a set without it is restored
-//! with plain counters. The kernel tells them apart since Linux 6.5.
+//! with plain counters. The kernel tells them apart since Linux 6.5; before that they are tried.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashSet;
 
 use criu_plugin_api::image::{self, ImageKind};
@@ -24,7 +24,6 @@ pub struct Eventfd {
     /// Those with `EFD_SEMAPHORE`, by file id.
     semaphores: RefCell<Vec<u32>>,
     known: RefCell<HashSet<u32>>,
-    warned: Cell<bool>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -44,15 +43,14 @@ impl FileKind for Eventfd {
                 "its counter has overflowed, a state that cannot be set",
             ));
         }
-        match info.find("eventfd-semaphore") {
-            Some("0") => {}
-            Some("1") => self.semaphores.borrow_mut().push(file.id),
+        let semaphore = match info.find("eventfd-semaphore") {
+            Some("0") => false,
+            Some("1") => true,
             Some(other) => return Err(info.unknown("eventfd-semaphore", other)),
-            None if self.warned.replace(true) => {}
-            None => tracing::warn!(
-                "this kernel does not tell which eventfds have EFD_SEMAPHORE (Linux 6.5 does): \
-                 they are restored as plain counters"
-            ),
+            None => sys::is_semaphore(entry::local(file), counter).context(|| entry::object(file))?,
+        };
+        if semaphore {
+            self.semaphores.borrow_mut().push(file.id);
         }
         Ok(entry::saved(
             FdTypes::Eventfd,
@@ -70,7 +68,6 @@ impl FileKind for Eventfd {
     }
 
     fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
-        self.warned.set(false);
         let semaphores = self.semaphores.take();
         if semaphores.is_empty() {
             return Ok(());
@@ -151,6 +148,21 @@ mod tests {
         assert_eq!(next(&mut opened[0]), 42);
         assert_eq!((next(&mut opened[1]), next(&mut opened[1])), (1, 1));
         assert_eq!(next(&mut opened[2]), u64::MAX - 1);
+    }
+
+    #[test]
+    fn a_try_tells_semaphores_and_leaves_no_trace() {
+        for semaphore in [false, true] {
+            for count in [0, 1, 2, 3, 40, u64::MAX - 2, u64::MAX - 1] {
+                let fd = sys::eventfd(semaphore).unwrap();
+                sys::write_word(&fd, count).unwrap();
+                assert_eq!(sys::is_semaphore(&fd, count), Ok(semaphore), "{count}");
+                let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+                let info = std::fs::read_to_string(path).unwrap();
+                let line = format!("eventfd-count: {count:16x}\n");
+                assert!(info.contains(&line), "{line} in {info}");
+            }
+        }
     }
 
     #[test]

@@ -31,6 +31,38 @@ pub(crate) fn write_word(fd: impl AsFd, word: u64) -> nix::Result<()> {
     Errno::result(written).map(drop)
 }
 
+/// Takes from an eventfd, without waiting.
+fn read_word(fd: impl AsFd) -> nix::Result<u64> {
+    let mut word = 0u64;
+    let part = libc::iovec {
+        iov_base: (&raw mut word).cast(),
+        iov_len: size_of::<u64>(),
+    };
+    // SAFETY: the kernel writes at most these 8 bytes.
+    let taken = unsafe { libc::preadv2(raw(&fd), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    Errno::result(taken).map(|_| word)
+}
+
+/// Whether an eventfd with this count has `EFD_SEMAPHORE`: then a read takes 1 of it, not all. Leaves it with its count.
+/// The processes of the tree are stopped meanwhile.
+pub(crate) fn is_semaphore(fd: impl AsFd, count: u64) -> nix::Result<bool> {
+    let fd = fd.as_fd();
+    let more = 2u64.saturating_sub(count);
+    if more > 0 {
+        write_word(fd, more)?;
+    }
+    let taken = read_word(fd)?;
+    let left = count + more - taken;
+    if left < count {
+        write_word(fd, count - left)?;
+    }
+    // One too many in a semaphore that had none.
+    for _ in count..left {
+        read_word(fd)?;
+    }
+    Ok(taken == 1)
+}
+
 /// Gets the signals of the mask, signal N at bit N-1. signalfd(2)
 pub(crate) fn signalfd(mask: u64) -> nix::Result<OwnedFd> {
     // SAFETY: the kernel reads the 8 bytes of its signal set.

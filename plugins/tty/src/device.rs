@@ -62,8 +62,9 @@ fn parse_key(text: &str) -> Option<(u32, u32)> {
     Some((number(rdev)?, number(dev)?))
 }
 
-/// The number of the description of an end of a pair in `tty-info.img`.
+/// The number of the description of an end of a pair in `tty-info.img`. Those from 2000 on are kept for consoles.
 pub(crate) fn info_id(index: u32, is_master: bool) -> u32 {
+    let index = if index < 1000 { index } else { index + 0x1000 };
     index << 1 | u32::from(is_master)
 }
 

@@ -213,8 +213,19 @@ impl Dump {
     }
 
     fn other(&self, info: &mut TtyInfoEntry, kind: TtyType) {
+        // Where CRIU looks for the state of a console.
+        let first = match kind {
+            TtyType::Console => 2004,
+            TtyType::Vt => 2008,
+            _ => OTHER_IDS,
+        };
+        let taken = |id| self.seen.iter().any(|seen| seen.info.id == id);
         let before = self.seen.iter().filter(|seen| seen.info.id >= OTHER_IDS).count();
-        info.id = OTHER_IDS + u32::try_from(before).unwrap_or(u32::MAX - OTHER_IDS);
+        info.id = if first == OTHER_IDS || taken(first) {
+            OTHER_IDS + u32::try_from(before).unwrap_or(u32::MAX - OTHER_IDS)
+        } else {
+            first
+        };
         info.r#type = kind as i32;
     }
 

@@ -15,6 +15,7 @@ static void await(int fd, const char *field, unsigned long long count)
 }
 int main(void)
 {
+	needs_pagemap_scan();
 	pthread_t threads[2];
 	void *result;
 	int fd = uffd(O_CLOEXEC | O_NONBLOCK, 0);

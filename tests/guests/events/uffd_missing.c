@@ -32,6 +32,7 @@ static void touch(int first, int last)
 }
 int main(void)
 {
+	needs_pagemap_scan();
 	pthread_t thread;
 	fd = uffd(O_CLOEXEC | O_NONBLOCK, 0);
 	area = map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -18,6 +18,7 @@ static void touch(int first, int last, unsigned seed)
 }
 int main(void)
 {
+	needs_pagemap_scan();
 	int pair[2];
 	area = map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	OK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));

@@ -29,6 +29,7 @@ static void *serve(void *unused)
 }
 int main(void)
 {
+	needs_pagemap_scan();
 	pthread_t thread;
 	fd = uffd(O_CLOEXEC | O_NONBLOCK, UFFD_FEATURE_MISSING_SHMEM | FEATURE_MINOR_SHMEM | FEATURE_WP_SHMEM |
 						  UFFD_FEATURE_PAGEFAULT_FLAG_WP);

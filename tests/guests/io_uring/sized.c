@@ -2,6 +2,7 @@
 #include "../io_uring.h"
 int main(void)
 {
+	ring_told();
 	struct io_uring_params p = { .flags = IORING_SETUP_CQSIZE, .cq_entries = 256 };
 	struct ring r = { .sqe = 64, .cqe = 16 };
 	r.fd = (int)syscall(SYS_io_uring_setup, 4, &p);

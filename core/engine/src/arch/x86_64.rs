@@ -356,7 +356,8 @@ pub(crate) fn vector_registers(tid: i32, area: &[u8]) -> Result<UserX86FpregsEnt
             .map(|b| words32(b, 0, 64))
             .unwrap_or_default(),
         bndreg_state: longs(component::BNDREGS, 8),
-        bndcsr_state: longs(component::BNDCSR, 2),
+        // As long as the part is: two are in use.
+        bndcsr_state: longs(component::BNDCSR, 8),
         opmask_reg: longs(component::OPMASK, 8),
         zmm_upper: longs(component::ZMM_HI256, 64),
         hi16_zmm: longs(component::HI16_ZMM, 128),

@@ -276,7 +276,15 @@ impl Context {
         // SAFETY: pidfd_open takes plain numbers.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, eye, flags) };
         if fd < 0 {
-            return Err(Error::last_os(format!("opening a pidfd of process {pid}")));
+            let error = Error::last_os(format!("opening a pidfd of process {pid}"));
+            let old =
+                matches!(&error, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EINVAL));
+            if eye != pid && old {
+                let what = "its first thread has ended, and this kernel does not give the files of the others \
+                            (PIDFD_THREAD, Linux 6.9)";
+                return Err(Error::refused(format!("process {pid}"), what));
+            }
+            return Err(error);
         }
         // SAFETY: the call returned a new descriptor, which nobody else knows.
         let pidfd = Rc::new(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });

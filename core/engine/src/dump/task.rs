@@ -134,7 +134,6 @@ pub(crate) fn dump_leader(
             State::Stopped(signal) => Some(signal.cast_unsigned()),
             _ => None,
         },
-        // The kernel has had the query since 6.3; before that nothing can be said.
         membarrier_registration_mask: u32::try_from(subject.info.membarrier)
             .ok()
             .filter(|&mask| mask != 0),

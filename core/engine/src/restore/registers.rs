@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 const HEADER: usize = 512;
 const EXTENDED: usize = 576;
 /// The components that the image format holds: bit, and bytes.
-const COMPONENTS: [(u32, usize); 7] = [(2, 256), (3, 64), (4, 16), (5, 64), (6, 512), (7, 1024), (9, 8)];
+const COMPONENTS: [(u32, usize); 7] = [(2, 256), (3, 64), (4, 64), (5, 64), (6, 512), (7, 1024), (9, 8)];
 
 /// The general registers, as they are when the task goes on. No system call is restarted.
 pub(crate) fn general(entry: &UserX86RegsEntry, segments: &[UserDescT]) -> libc::user_regs_struct {

@@ -1,13 +1,33 @@
 //! The mappings of a process, as the images have them.
 
+use std::sync::LazyLock;
+
 use criu_proto::images::VmaEntry;
 
 use crate::error::{Error, Result};
 
 /// The size of a page.
 pub(crate) const PAGE: u64 = 4096;
-/// The end of a user's addresses on x86-64 with four levels of page tables.
+/// The end of a user's addresses on x86-64 with four levels of page tables. Where there are five, it is the end of
+/// what is mapped unless a program asks for more.
 pub(crate) const TASK_SIZE: u64 = 0x7fff_ffff_f000;
+/// The end of a user's addresses with five levels.
+const TASK_SIZE_5_LEVELS: u64 = 0x00ff_ffff_ffff_f000;
+
+/// Whether this machine has five levels of page tables: it maps a page beyond the reach of four.
+static FIVE_LEVELS: LazyLock<bool> = LazyLock::new(|| {
+    let beyond = (TASK_SIZE + PAGE) as *mut libc::c_void;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping at a place of the kernel's choice, and its end.
+    unsafe {
+        let at = libc::mmap(beyond, PAGE as usize, libc::PROT_NONE, flags, -1, 0);
+        if at == libc::MAP_FAILED {
+            return false;
+        }
+        libc::munmap(at, PAGE as usize);
+        at as u64 > TASK_SIZE
+    }
+});
 
 /// Bits of `vma_entry.status`.
 pub(crate) mod status {
@@ -176,8 +196,11 @@ pub(crate) fn check(pid: i32, entries: &[VmaEntry]) -> Result<Mappings> {
 
 fn check_range(entry: &VmaEntry) -> std::result::Result<(), String> {
     let aligned = entry.start.is_multiple_of(PAGE) && entry.end.is_multiple_of(PAGE);
-    if !aligned || entry.start >= entry.end || entry.end > TASK_SIZE {
+    if !aligned || entry.start >= entry.end || entry.end > TASK_SIZE_5_LEVELS {
         return Err("is no range of pages of a process".to_owned());
+    }
+    if entry.end > TASK_SIZE && !*FIVE_LEVELS {
+        return Err("lies beyond the four levels of page tables that this machine has".to_owned());
     }
     Ok(())
 }

@@ -20,8 +20,8 @@ use criu_proto::images::FileLockEntry;
 /// The `flag` of an entry: the sort of lock.
 pub(crate) const POSIX: u32 = 1;
 pub(crate) const FLOCK: u32 = 2;
-pub(crate) const LEASE: u32 = 32;
-pub(crate) const OFD: u32 = 1024;
+pub(crate) const LEASE: u32 = 8;
+pub(crate) const OFD: u32 = 4;
 /// Set in the `type` of a lease that is being broken; the rest is what it is to become.
 pub(crate) const BREAKING: u32 = 4;
 

@@ -372,20 +372,27 @@ impl Scanner<'_> {
         self.pagemap
             .read_exact_at(bytes, start / PAGE * 8)
             .context(|| format!("reading the page map of process {} at {start:#x}", self.pid))?;
-        Ok(bytes.chunks_exact(8).map(|entry| {
-            let mut word = [0; 8];
-            word.copy_from_slice(entry);
-            u64::from_le_bytes(word)
-        }))
+        Ok(words(bytes))
     }
 
     /// The entries of pagemap(5): bit 63 present, 62 swapped, 61 file or shared, 58 guard page.
     fn read(&self, group: &Group<'_>, take: &mut impl FnMut(u64, u64, bool)) -> Result<()> {
+        const HELD: u64 = 1 << 63 | 1 << 62 | 1 << 58;
         let mut buffer = vec![0u8; 64 << 10];
         for region in group.regions {
             let mut address = region.start;
             while address < region.end {
+                let (mut pages, mut all) = (0, 0);
                 for entry in self.entries(&mut buffer, address, region.end)? {
+                    pages += 1;
+                    all |= entry;
+                }
+                // Far the most of what is reserved.
+                if all & HELD == 0 {
+                    address += pages * PAGE;
+                    continue;
+                }
+                for entry in words(&buffer[..pages as usize * 8]) {
                     let bit = |n: u32| entry >> n & 1 == 1;
                     let end = address + PAGE;
                     if bit(58) {
@@ -399,6 +406,14 @@ impl Scanner<'_> {
         }
         Ok(())
     }
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks_exact(8).map(|entry| {
+        let mut word = [0; 8];
+        word.copy_from_slice(entry);
+        u64::from_le_bytes(word)
+    })
 }
 
 fn push_guard(guards: &mut Vec<(u64, u64)>, start: u64, end: u64) {
