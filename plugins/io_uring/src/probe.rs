@@ -14,7 +14,7 @@
 //! is done. For the last two lines a completion, or a request, has to be there: the program's own end of the queue
 //! is moved by one for a moment in which nobody of the tree runs.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use criu_plugin_api::message::{RemoteArg, RemoteCall};
 use criu_plugin_api::{Context, Error, Host, Result};
@@ -190,7 +190,10 @@ fn find_registered(host: &Host<'_>, ring: &Ring, by: Caller, found: &mut Found) 
 fn first_group(host: &Host<'_>, ring: &Ring, by: Caller) -> Result<Option<u16>> {
     let none = -i64::from(libc::ENOENT);
     match by {
-        Caller::Anyone => Ok((0..=u16::MAX).find(|&group| sys::buffer_group(ring, group) != none)),
+        Caller::Anyone => {
+            let fd = ring.local.as_fd();
+            Ok(side_by_side(|group| sys::buffer_group(fd, group) != none))
+        }
         Caller::Thread { tid, fd } => {
             const AT_ONCE: usize = 4096;
             let all: Vec<u16> = (0..=u16::MAX).collect();
@@ -205,6 +208,37 @@ fn first_group(host: &Host<'_>, ring: &Ring, by: Caller) -> Result<Option<u16>> 
             Ok(None)
         }
     }
+}
+
+/// The first group that something holds for, which all are asked about: by several threads, as each answer is a call of
+/// the kernel.
+fn side_by_side(holds: impl Fn(u16) -> bool + Sync) -> Option<u16> {
+    const MOST_THREADS: usize = 8;
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(MOST_THREADS));
+    let all: Vec<u16> = (0..=u16::MAX).collect();
+    let look = |part: &[u16]| part.iter().copied().find(|&group| holds(group));
+    let mut parts = all.chunks(all.len().div_ceil(threads));
+    let own = parts.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = parts
+            .map(|part| {
+                (
+                    part,
+                    std::thread::Builder::new().spawn_scoped(scope, || look(part)),
+                )
+            })
+            .collect();
+        let mut found = look(own);
+        for (part, other) in others {
+            // Without another thread this one does it all.
+            let theirs = other.map_or_else(
+                |_| look(part),
+                |other| other.join().unwrap_or_else(|_| look(part)),
+            );
+            found = found.or(theirs);
+        }
+        found
+    })
 }
 
 fn ask_group(tid: i32, fd: i32, group: u16) -> RemoteCall {

@@ -26,10 +26,13 @@ pub(crate) struct Attacher<'a> {
     whole: u64,
 }
 
-/// Whether two mappings of a segment are parts of one attachment: the kernel tells no more of it.
-pub(crate) fn together(one: &VmaEntry, other: &VmaEntry) -> bool {
-    let base = |vma: &VmaEntry| vma.start.checked_sub(vma.pgoff);
-    one.shmid == other.shmid && base(one) == base(other) && read_only(one) == read_only(other)
+/// By what mappings of a segment are told to be parts of one attachment: the segment, where it begins and whether it
+/// is only read. The kernel tells no more of it.
+pub(crate) type Key = (u64, Option<u64>, bool);
+
+/// The attachment that a mapping is of.
+pub(crate) fn key(vma: &VmaEntry) -> Key {
+    (vma.shmid, vma.start.checked_sub(vma.pgoff), read_only(vma))
 }
 
 fn read_only(vma: &VmaEntry) -> bool {

@@ -4,7 +4,7 @@
 //! behind, as the end of its processes would. All happens at the end of the restore, while the tasks are
 //! caught; before, it is only checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -17,7 +17,7 @@ use criu_proto::magic;
 use nix::errno::Errno;
 use prost::Message;
 
-use super::attach::{Attacher, together};
+use super::attach::{self, Attacher};
 use super::{CREATORS, Creator, SHM_DEST, SHM_HUGETLB, SHM_LOCKED, SYSVIPC, sys};
 
 const NEXT_ID: &str = "/proc/sys/kernel/shm_next_id";
@@ -30,7 +30,12 @@ const CHUNK: u64 = 64 << 10;
 #[derive(Default)]
 pub(crate) struct Restore {
     segments: BTreeMap<i32, Planned>,
+    /// The attachments of the process whose turn it is.
+    attachments: Option<(i32, Attachments)>,
 }
+
+/// The mappings of a process by the attachment that they are of.
+type Attachments = HashMap<attach::Key, Vec<VmaEntry>>;
 
 struct Planned {
     entry: IpcShmEntry,
@@ -93,10 +98,23 @@ impl Restore {
         Ok(restore)
     }
 
+    /// All mappings of a process that are of one attachment with this one.
+    fn parts(&mut self, host: &Host<'_>, pid: i32, vma: &VmaEntry) -> Result<Vec<VmaEntry>> {
+        if self.attachments.as_ref().is_none_or(|(of, _)| *of != pid) {
+            self.attachments = Some((pid, attachments(host, pid)?));
+        }
+        let all = self.attachments.as_ref().map(|(_, all)| all);
+        let parts = all.and_then(|all| all.get(&attach::key(vma)));
+        // In the older layout the mappings stand elsewhere; then each is attached by itself.
+        let parts = parts.filter(|parts| parts.iter().any(|part| part.start == vma.start));
+        Ok(parts.map_or_else(|| vec![*vma], Clone::clone))
+    }
+
     /// Puts one attachment back; the first of a segment brings that too.
     pub(crate) fn mapping(&mut self, host: &Host<'_>, record: &MappingRecord) -> Result<()> {
         let vma = VmaEntry::decode(record.vma.as_slice())
             .map_err(|e| Error::new(format!("decoding a mapping of pid {}: {e}", record.pid)))?;
+        let parts = self.parts(host, record.pid, &vma)?;
         let planned = i32::try_from(vma.shmid)
             .ok()
             .and_then(|id| Some((id, self.segments.get_mut(&id)?)));
@@ -107,7 +125,6 @@ impl Restore {
             );
             return Err(Error::new(error));
         };
-        let parts = parts(host, record.pid, &vma)?;
         if parts.first().is_some_and(|first| first.start != vma.start) {
             // It came with the first part.
             return Ok(());
@@ -159,22 +176,19 @@ impl Restore {
     }
 }
 
-/// All mappings of a process that are of one attachment with this one, by the image of its memory.
-fn parts(host: &Host<'_>, pid: i32, vma: &VmaEntry) -> Result<Vec<VmaEntry>> {
+/// The attachments of a process, by the image of its memory.
+fn attachments(host: &Host<'_>, pid: i32) -> Result<Attachments> {
     let name = magic::MM.file_name(u64::from(pid.cast_unsigned()));
-    let mut parts = Vec::new();
+    let mut all = Attachments::new();
     if let Some(file) = host.open_image(&name)? {
         let size = file.metadata().map(|meta| meta.len()).ok();
         let mut reader = ImageReader::new(std::io::BufReader::new(file), &name, size, &magic::MM)?;
         let mm: MmEntry = reader.entry()?;
-        parts = mm.vmas;
+        for part in mm.vmas.into_iter().filter(|part| part.status & SYSVIPC != 0) {
+            all.entry(attach::key(&part)).or_default().push(part);
+        }
     }
-    parts.retain(|part| part.status & SYSVIPC != 0 && together(part, vma));
-    // In the older layout the mappings stand elsewhere; then each is attached by itself.
-    if !parts.iter().any(|part| part.start == vma.start) {
-        parts = vec![*vma];
-    }
-    Ok(parts)
+    Ok(all)
 }
 
 /// Whether a segment can be had.
