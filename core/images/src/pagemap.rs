@@ -90,8 +90,8 @@ impl PagemapWriter {
         };
         let entry = PagemapEntry {
             vaddr,
-            // Read where nr_pages is not known (CRIU 3.17); it cannot hold every number.
-            compat_nr_pages: u32::try_from(nr_pages).unwrap_or(0),
+            // As CRIU 4.2 does. Read where nr_pages is not known (CRIU 3.17); it could not hold every number.
+            compat_nr_pages: 0,
             in_parent: None,
             flags: Some(flags),
             nr_pages: Some(nr_pages),

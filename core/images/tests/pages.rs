@@ -241,10 +241,10 @@ fn neighbours_with_equal_flags_are_joined() {
     assert_eq!(
         found,
         [
-            (at(0), 3, None, Some(4), Some(3)),
-            (at(3), 1, None, Some(6), Some(1)),
-            (at(5), 2, None, Some(6), Some(2)),
-            (at(9), 2, None, Some(2), Some(2)),
+            (at(0), 0, None, Some(4), Some(3)),
+            (at(3), 0, None, Some(6), Some(1)),
+            (at(5), 0, None, Some(6), Some(2)),
+            (at(9), 0, None, Some(2), Some(2)),
         ]
     );
     let pagemap = PagemapReader::open(&dir, &PAGEMAP, 42).unwrap();

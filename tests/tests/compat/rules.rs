@@ -351,12 +351,6 @@ const VARYING: &[(&str, &str, Varies, &str)] = &[
         "CRIU packs 19 bytes into five words and leaves the others as they are",
     ),
     ("TTY_INFO", "termios_locked.c_cc", After(5), "as above"),
-    (
-        "SHMEM_PAGEMAP",
-        "compat_nr_pages",
-        Freely,
-        "0 in sets of CRIU 4.2, which CRIU 3.17 cannot read for that",
-    ),
     ("TIMENS", "monotonic", Freely, "time since the machine started"),
     ("TIMENS", "boottime", Freely, "time since the machine started"),
     (
