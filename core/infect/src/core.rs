@@ -24,9 +24,8 @@ const PAGE: u64 = 4096;
 pub const SCRATCH_SIZE: u64 = 0x1_0000;
 /// Threads that can be in the parasite at a time beside the leading one.
 pub(crate) const SLOTS: u64 = 32;
-/// All signals, and all but SIGTRAP: a blocked one at a breakpoint would lose its handler.
+/// All signals.
 const ALL: u64 = !0;
-pub(crate) const ALL_BUT_TRAP: u64 = !(1 << (libc::SIGTRAP - 1));
 const SI_KERNEL: i32 = 0x80;
 
 /// Where everything lies in the mapping.
@@ -430,7 +429,7 @@ impl Core {
         let regs = arch::run_regs(&self.context.regs, l.base + entry as u64, top - 64, l.control);
         // In this order: until the registers are set, the frames still restore the mask; behind
         // them a breakpoint may be met, which must not find SIGTRAP blocked.
-        self.tracee.set_sigmask(ALL_BUT_TRAP)?;
+        self.tracee.set_sigmask(self.tracee.mask_inside())?;
         self.move_shadow(self.frames.shadow.map(|shadow| shadow.first()))?;
         self.tracee.set_regs(&regs)?;
         self.run()

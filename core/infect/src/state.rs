@@ -1,5 +1,6 @@
 //! What ptrace tells about a stopped task without running anything in it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
@@ -254,6 +255,22 @@ impl Tracee {
             )
         })
         .map(|known| known.map(|_| config))
+    }
+
+    /// What a thread blocks while it runs for us: all but SIGTRAP, since a blocked one at a breakpoint would lose its
+    /// handler. Where the kernel does not tell of user
+    /// dispatch, SIGSYS is let through too: a call that is sent back to a thread which blocks it resets its action.
+    pub(crate) fn mask_inside(&self) -> u64 {
+        const TRAP: u64 = 1 << (libc::SIGTRAP - 1);
+        const SYS: u64 = 1 << (libc::SIGSYS - 1);
+        // The same for all threads.
+        static TOLD: OnceLock<bool> = OnceLock::new();
+        let told = TOLD.get().copied().unwrap_or_else(|| match self.user_dispatch() {
+            Ok(config) => *TOLD.get_or_init(|| config.is_some()),
+            // Whoever asks next learns of the failure.
+            Err(_) => true,
+        });
+        if told { !TRAP } else { !(TRAP | SYS) }
     }
 
     /// Switches system call user dispatch off, where it is on: code that is not the program's makes calls.

@@ -7,7 +7,7 @@ use criu_blobs::wire::{Call, Control, MAX_CALLS, Slot, ThreadInfo, slot};
 
 use crate::arch;
 use crate::check::check_all;
-use crate::core::{ALL_BUT_TRAP, Core, Held, SLOTS, bytes_of_slice, check_shadow, is_breakpoint, write_all};
+use crate::core::{Core, Held, SLOTS, bytes_of_slice, check_shadow, is_breakpoint, write_all};
 use crate::error::{Error, Result};
 use crate::exit::{self, Context, OutsideCall, Place, Shadow};
 use crate::infected::Infected;
@@ -300,7 +300,7 @@ impl Core {
                     .and_then(|()| thread.suspend_dispatch(contexts[i].dispatch))
                     .and_then(|()| move_shadow(thread, shadows[i].map(|shadow| shadow.first())))
                     .and_then(|()| thread.set_regs(&regs))
-                    .and_then(|()| thread.set_sigmask(ALL_BUT_TRAP))
+                    .and_then(|()| thread.set_sigmask(thread.mask_inside()))
                     .and_then(|()| thread.resume(Resume::Cont, 0)),
             ));
         }
