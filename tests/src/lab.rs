@@ -109,9 +109,10 @@ impl Lab {
             if fs::symlink_metadata(&ready).is_ok() {
                 return Some(None);
             }
-            self.verdict()
-                .map(Some)
-                .or_else(|| ended(pid).map(|how| Some(Verdict::Fail(how))))
+            self.verdict().map(Some).or_else(|| {
+                // It may have said why just before it ended.
+                ended(pid).map(|how| Some(self.verdict().unwrap_or(Verdict::Fail(how))))
+            })
         })
     }
 
