@@ -1,30 +1,6 @@
 /* Before Linux 6.4 nobody can suspend the user dispatch of system calls: a thread whose selector blocks them is refused
  * by name, and goes on as before. */
-#include "../older.h"
-#include <pthread.h>
-#ifndef PR_SET_SYSCALL_USER_DISPATCH
-#define PR_SET_SYSCALL_USER_DISPATCH 59
-#endif
-static volatile char selector, quit, ready;
-static volatile int caught;
-static void on(int s, siginfo_t *i, void *c)
-{
-	(void)s, (void)i, (void)c;
-	selector = 0;
-	caught++;
-}
-static void *run(void *arg)
-{
-	OK(prctl(PR_SET_SYSCALL_USER_DISPATCH, 1, 0, 0, &selector));
-	selector = 1;
-	ready = 1;
-	while (!quit)
-		;
-	EQ(caught, 0);
-	syscall(SYS_getppid);
-	EQ(caught, 1);
-	return arg;
-}
+#include "../user_dispatch.h"
 int main(void)
 {
 	struct sigaction sa = { .sa_sigaction = on, .sa_flags = SA_SIGINFO };

@@ -9,6 +9,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use super::target::Target;
 use super::{Level, Outcome, Probe};
+use crate::proc::pagemap::{PAGE_IS_GUARD, PAGE_IS_PRESENT, PAGEMAP_SCAN, ScanArg};
 
 use Level::{Experimental, Extra, Required};
 
@@ -96,28 +97,6 @@ fn mm_map(_: &Target) -> Outcome {
         .map(drop)
         .map_err(|errno| format!("PR_SET_MM_MAP_SIZE: {}", errno.desc()))
 }
-
-/// `struct pm_scan_arg` of linux/fs.h.
-#[repr(C)]
-#[derive(Default)]
-struct ScanArg {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    vec: u64,
-    vec_len: u64,
-    max_pages: u64,
-    category_inverted: u64,
-    category_mask: u64,
-    category_anyof_mask: u64,
-    return_mask: u64,
-}
-
-const PAGEMAP_SCAN: libc::Ioctl = 0xc060_6610;
-const PAGE_IS_GUARD: u64 = 1 << 8;
-const PAGE_IS_PRESENT: u64 = 1 << 3;
 
 /// A mapping of one page, gone with this.
 struct Page(std::ptr::NonNull<libc::c_void>);

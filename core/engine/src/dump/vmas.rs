@@ -9,7 +9,7 @@ use criu_proto::images::VmaEntry;
 
 use super::context::Context as Dump;
 use super::extra;
-use super::memory::{Content, Region};
+use super::memory::{Content, PAGE, Region};
 use crate::error::{Context, Error, Result};
 use crate::extra::RangeExtra;
 use crate::proc::Mapping;
@@ -40,7 +40,6 @@ const MAP_DROPPABLE: u32 = 0x08;
 /// `MAP_LOCKED` this flag says the same, and mmap(2) ignores it.
 const LOCK_ON_FAULT: i32 = libc::MAP_LOCKED | libc::MAP_NONBLOCK;
 const MAP_HUGE_SHIFT: u32 = 26;
-const PAGE: u64 = 4096;
 
 /// The mappings of a process as the image holds them, and the ranges whose pages belong to it.
 #[derive(Debug, Default)]

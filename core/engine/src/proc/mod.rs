@@ -5,6 +5,7 @@
 //! file, except where a newer kernel may have added lines.
 
 mod maps;
+pub(crate) mod pagemap;
 mod stat;
 mod status;
 

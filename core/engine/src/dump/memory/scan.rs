@@ -6,6 +6,9 @@ use std::os::unix::fs::FileExt;
 
 use super::{Content, PAGE, Region, Run};
 use crate::error::{Context, Error, Result};
+use crate::proc::pagemap::{
+    PAGE_IS_FILE, PAGE_IS_GUARD, PAGE_IS_PFNZERO, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, PAGEMAP_SCAN, ScanArg,
+};
 
 /// What a scan of a process found.
 #[derive(Debug, Default)]
@@ -161,30 +164,6 @@ struct Scanner<'a> {
     method: Method,
 }
 
-const PAGE_IS_FILE: u64 = 1 << 2;
-const PAGE_IS_PRESENT: u64 = 1 << 3;
-const PAGE_IS_SWAPPED: u64 = 1 << 4;
-const PAGE_IS_PFNZERO: u64 = 1 << 5;
-const PAGE_IS_GUARD: u64 = 1 << 8;
-
-/// `struct pm_scan_arg` of `<linux/fs.h>`.
-#[repr(C)]
-#[derive(Default)]
-struct PmScanArg {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    vec: u64,
-    vec_len: u64,
-    max_pages: u64,
-    category_inverted: u64,
-    category_mask: u64,
-    category_anyof_mask: u64,
-    return_mask: u64,
-}
-
 /// `struct page_region` of `<linux/fs.h>`.
 #[repr(C)]
 #[derive(Default, Clone, Copy)]
@@ -193,9 +172,6 @@ struct PageRegion {
     end: u64,
     categories: u64,
 }
-
-/// `_IOWR('f', 16, struct pm_scan_arg)`.
-const PAGEMAP_SCAN: libc::c_ulong = 0xc060_6610;
 
 impl Scanner<'_> {
     /// The runs of a group; its guard pages are put to those found before.
@@ -245,8 +221,8 @@ impl Scanner<'_> {
         let mut found = [PageRegion::default(); 512];
         let (mut start, end) = group.range();
         while start < end {
-            let mut arg = PmScanArg {
-                size: std::mem::size_of::<PmScanArg>() as u64,
+            let mut arg = ScanArg {
+                size: std::mem::size_of::<ScanArg>() as u64,
                 start,
                 end,
                 vec: found.as_mut_ptr() as u64,
@@ -255,7 +231,7 @@ impl Scanner<'_> {
                 category_mask: inverted,
                 category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
                 return_mask: guard | PAGE_IS_PRESENT,
-                ..PmScanArg::default()
+                ..ScanArg::default()
             };
             // SAFETY: the argument has its size in `size`, and `vec` points at `vec_len` regions that
             // outlive the call.
