@@ -178,11 +178,30 @@ fn call<R: Message + Default>(
     request: &impl Message,
     default: Option<R>,
 ) -> Result<R> {
-    match (channel.call(op, &request.encode_to_vec()), default) {
+    call_encoded(channel, op, &request.encode_to_vec(), default)
+}
+
+fn call_encoded<R: Message + Default>(
+    channel: &dyn KindChannel,
+    op: u32,
+    request: &[u8],
+    default: Option<R>,
+) -> Result<R> {
+    match (channel.call(op, request), default) {
         (Ok(reply), _) => decode(&reply),
         (Err(error), Some(default)) if error.code == ErrorCode::Unsupported => Ok(default),
         (Err(error), _) => Err(error),
     }
+}
+
+/// The tag of [`PrepareRequest::files`].
+const PREPARE_FILES: u32 = 1;
+
+/// A [`PrepareRequest`] of these files, without a copy of them.
+fn encode_files(files: &[FileRecord]) -> Vec<u8> {
+    let mut request = Vec::with_capacity(prost::encoding::message::encoded_len_repeated(PREPARE_FILES, files));
+    prost::encoding::message::encode_repeated(PREPARE_FILES, files, &mut request);
+    request
 }
 
 /// A [`FileKind`] on the other side.
@@ -199,10 +218,8 @@ impl<C: KindChannel> FileKind for FileClient<C> {
     }
 
     fn prepare(&self, _: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
-        let request = PrepareRequest {
-            files: files.to_vec(),
-        };
-        Ok(call(&self.0, file_op::PREPARE, &request, Some(PrepareReply::default()))?.plans)
+        let request = encode_files(files);
+        Ok(call_encoded(&self.0, file_op::PREPARE, &request, Some(PrepareReply::default()))?.plans)
     }
 
     fn open(&self, _: &Host<'_>, request: &OpenRequest) -> Result<Progress<Opened>> {
@@ -299,5 +316,23 @@ impl<C: KindChannel> FeatureProbe for FeatureClient<C> {
         };
         let reply = call::<ProbeReply>(&self.0, feature_op::PROBE, &request, None)?;
         Ok(reply.absent.map_or(Presence::Present, Presence::Absent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_encoded_as_the_request_that_holds_them() {
+        let file = |id| FileRecord {
+            id,
+            fd_type: 1,
+            entry: vec![id as u8; id as usize],
+        };
+        for files in [vec![], vec![file(3)], vec![file(0), file(200), file(7)]] {
+            let encoded = encode_files(&files);
+            assert_eq!(encoded, PrepareRequest { files }.encode_to_vec());
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use criu_plugin_api::image::{self, ImageKind};
 use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
-use criu_plugin_api::restore::fown_decode;
+use criu_plugin_api::restore::{apply_owner, change_flags, fown_decode};
 use criu_plugin_api::{Context, FileKind, Host, Opened, Progress, Result, Verdict};
 use criu_proto::images::{EventfdFileEntry, FdTypes, FileEntry};
 
@@ -96,11 +96,17 @@ impl FileKind for Eventfd {
         let efd = eventfd(&request.file)?;
         let what = || format!("restoring eventfd {}", efd.id);
         let semaphore = self.known.borrow().contains(&efd.id);
-        let fd = sys::eventfd(semaphore).context(what)?;
-        if efd.counter > 0 {
-            sys::write_word(&fd, efd.counter).context(what)?;
-        }
-        let fd = entry::complete(fd, efd.id, efd.flags, &efd.fown)?;
+        // The call takes the lower half of the numbers that a counter can have.
+        let fd = match u32::try_from(efd.counter) {
+            Ok(count) => sys::eventfd(count, semaphore).context(what)?,
+            Err(_) => {
+                let fd = sys::eventfd(0, semaphore).context(what)?;
+                sys::write_word(&fd, efd.counter).context(what)?;
+                fd
+            }
+        };
+        apply_owner(&fd, &efd.fown).context(what)?;
+        change_flags(&fd, 0, efd.flags).context(what)?;
         Ok(Progress::Done(Opened::one(fd)))
     }
 }
@@ -128,9 +134,9 @@ mod tests {
     #[test]
     fn counters_modes_and_flags_come_back() {
         let mock = MockHost::new();
-        let plain = sys::eventfd(false).unwrap();
-        let semaphore = sys::eventfd(true).unwrap();
-        let full = sys::eventfd(false).unwrap();
+        let plain = sys::eventfd(0, false).unwrap();
+        let semaphore = sys::eventfd(0, true).unwrap();
+        let full = sys::eventfd(0, false).unwrap();
         sys::write_word(&plain, 42).unwrap();
         sys::write_word(&semaphore, 2).unwrap();
         sys::write_word(&full, u64::MAX - 1).unwrap();
@@ -154,7 +160,7 @@ mod tests {
     fn a_try_tells_semaphores_and_leaves_no_trace() {
         for semaphore in [false, true] {
             for count in [0, 1, 2, 3, 40, u64::MAX - 2, u64::MAX - 1] {
-                let fd = sys::eventfd(semaphore).unwrap();
+                let fd = sys::eventfd(0, semaphore).unwrap();
                 sys::write_word(&fd, count).unwrap();
                 assert_eq!(sys::is_semaphore(&fd, count), Ok(semaphore), "{count}");
                 let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
@@ -168,7 +174,7 @@ mod tests {
     #[test]
     fn plain_counters_need_no_image() {
         let mock = MockHost::new();
-        dump(&Eventfd::default(), &mock, &[&sys::eventfd(false).unwrap()]);
+        dump(&Eventfd::default(), &mock, &[&sys::eventfd(0, false).unwrap()]);
         assert_eq!(mock.images(), Vec::<String>::new());
     }
 }

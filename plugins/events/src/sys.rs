@@ -16,11 +16,11 @@ pub(crate) fn raw(fd: &impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()
 }
 
-/// A counter at 0. eventfd(2)
-pub(crate) fn eventfd(semaphore: bool) -> nix::Result<OwnedFd> {
+/// A counter at `count`. eventfd(2)
+pub(crate) fn eventfd(count: u32, semaphore: bool) -> nix::Result<OwnedFd> {
     let mode = if semaphore { libc::EFD_SEMAPHORE } else { 0 };
     // SAFETY: it takes plain numbers.
-    owned(unsafe { libc::eventfd(0, mode | libc::EFD_CLOEXEC) }.into())
+    owned(unsafe { libc::eventfd(count, mode | libc::EFD_CLOEXEC) }.into())
 }
 
 /// Writes a number to an eventfd.

@@ -19,11 +19,12 @@ impl TaskKind for Owners {
     }
 
     fn prepare(&self, host: &Host<'_>) -> Result<()> {
-        let first: HashSet<u32> = host
-            .tasks()?
-            .iter()
-            .map(|task| task.pid.cast_unsigned())
-            .collect();
+        let tasks = host.tasks()?;
+        if tasks.iter().all(|task| task.threads == [task.pid]) {
+            // No thread but the first ones: there is nothing to look for.
+            return Ok(());
+        }
+        let first: HashSet<u32> = tasks.iter().map(|task| task.pid.cast_unsigned()).collect();
         for id in host.files()? {
             // The kind of the file says what is wrong with an entry that does not decode.
             let entry = FileEntry::decode(host.file(id)?.entry.as_slice()).unwrap_or_default();

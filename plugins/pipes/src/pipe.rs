@@ -4,15 +4,16 @@
 //! closed again, so readers come to the end of the data and writers get `EPIPE`. A pipe that leads out
 //! of the tree can be handed over by the user, with `--inherit-fd fd[N]:pipe:[INODE]`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
-use criu_plugin_api::restore::{apply_flags, apply_owner, fown_decode};
+use criu_plugin_api::restore::{apply_flags, apply_owner, change_flags, fown_decode};
 use criu_plugin_api::{Context, Error, FileKind, Host, Opened, Progress, Refusal, Result, Verdict};
 use criu_proto::images::{FdTypes, FileEntry, PipeEntry};
 use criu_proto::magic::PIPES_DATA;
+use nix::fcntl::OFlag;
 use prost::Message;
 
 use crate::autofs::Autofs;
@@ -26,6 +27,8 @@ pub struct Pipe {
     saver: Saver,
     autofs: Autofs,
     pipes: RefCell<Groups<PipeEntry>>,
+    /// Whether any descriptor is handed over by the user.
+    inherits: Cell<bool>,
 }
 
 impl Default for Pipe {
@@ -34,6 +37,7 @@ impl Default for Pipe {
             saver: Saver::new(&PIPES_DATA, &PIPE_PACKETS),
             autofs: Autofs::default(),
             pipes: RefCell::default(),
+            inherits: Cell::new(false),
         }
     }
 }
@@ -84,19 +88,27 @@ impl FileKind for Pipe {
             Ok((member.pipe_id, member))
         })?;
         *self.pipes.borrow_mut() = pipes;
+        self.inherits.set(!host.settings("inherit-fd")?.is_empty());
         Ok(plans)
     }
 
     fn open(&self, host: &Host<'_>, request: &OpenRequest) -> Result<Progress<Opened>> {
         let asked = entry(&request.file)?;
-        let name = format!("pipe:[{}]", asked.pipe_id);
         let pipes = self.pipes.borrow();
         let group = pipes
             .get(&asked.pipe_id)
             .ok_or_else(|| Error::new(format!("file {} was not prepared", asked.id)))?;
-        let opened = match host.inherited(&name)? {
-            Some(given) => group.take_over(&given).context(|| format!("taking over {name}")),
-            None => group.make().context(|| format!("restoring {name}")),
+        let name = || format!("pipe:[{}]", asked.pipe_id);
+        let given = if self.inherits.get() {
+            host.inherited(&name())?
+        } else {
+            None
+        };
+        let opened = match given {
+            Some(given) => group
+                .take_over(&given)
+                .context(|| format!("taking over {}", name())),
+            None => group.make().context(|| format!("restoring {}", name())),
         }?;
         group::hand_out(asked.id, opened).map(Progress::Done)
     }
@@ -125,15 +137,17 @@ fn entry(file: &FileRecord) -> Result<PipeEntry> {
 impl Group<PipeEntry> {
     /// Makes the pipe, with its contents, and all its descriptions.
     fn make(&self) -> Result<Vec<(u32, OwnedFd)>> {
-        let (read, write) = sys::new_pipe().context(|| "making a pipe")?;
+        // To be filled, it must not block.
+        let first = if self.contents.is_empty() {
+            OFlag::empty()
+        } else {
+            OFlag::O_NONBLOCK
+        };
+        let (read, write) = sys::new_pipe(first).context(|| "making a pipe")?;
         self.contents.refill(&write)?;
-        let path = read
-            .as_fd()
-            .try_clone_to_owned()
-            .context(|| "copying a descriptor")?;
         // What pipe(2) returned goes to those that have it from there: open(2) sets O_LARGEFILE.
         let (mut read, mut write) = (Some(read), Some(write));
-        let mut opened = Vec::with_capacity(self.members.len());
+        let mut opened: Vec<(u32, OwnedFd)> = Vec::with_capacity(self.members.len());
         for member in &self.members {
             let flags = member.flags.cast_signed();
             let made = match flags & (libc::O_ACCMODE | O_LARGEFILE) {
@@ -142,10 +156,16 @@ impl Group<PipeEntry> {
                 _ => None,
             };
             let fd = match made {
-                Some(end) => OwnedFd::from(end),
-                None => sys::reopen(&path, member.flags).context(|| format!("opening it with {flags:#o}"))?,
+                Some(end) => complete(end.into(), member, Some(first.bits().cast_unsigned()))?,
+                None => {
+                    let left = read.as_ref().or(write.as_ref()).map(AsFd::as_fd);
+                    let any = left.or_else(|| opened.first().map(|(_, fd)| fd.as_fd()));
+                    let any = any.ok_or_else(|| Error::new("no end of it is left"))?;
+                    let fd = sys::reopen(any, member.flags).context(|| format!("opening it with {flags:#o}"))?;
+                    complete(fd, member, None)?
+                }
             };
-            opened.push((member.id, complete(fd, member)?));
+            opened.push((member.id, fd));
         }
         Ok(opened)
     }
@@ -165,7 +185,7 @@ impl Group<PipeEntry> {
                 Some(fd) => fd,
                 None => given.try_clone().context(|| "copying a descriptor")?,
             };
-            opened.push((member.id, complete(fd, member)?));
+            opened.push((member.id, complete(fd, member, None)?));
         }
         Ok(opened)
     }
@@ -180,9 +200,14 @@ fn is_fifo(fd: &OwnedFd) -> Result<bool> {
     Ok(copy.metadata().context(|| "looking at it")?.file_type().is_fifo())
 }
 
-fn complete(fd: OwnedFd, member: &PipeEntry) -> Result<OwnedFd> {
+/// `has` are the status flags it was made with, if that is known.
+fn complete(fd: OwnedFd, member: &PipeEntry, has: Option<u32>) -> Result<OwnedFd> {
     let what = || format!("its file {}", member.id);
     apply_owner(&fd, &member.fown).context(what)?;
-    apply_flags(&fd, member.flags).context(what)?;
+    match has {
+        Some(has) => change_flags(&fd, has, member.flags),
+        None => apply_flags(&fd, member.flags),
+    }
+    .context(what)?;
     Ok(fd)
 }

@@ -11,6 +11,7 @@ use criu_plugin_api::message::FileTarget;
 use criu_plugin_api::{Context, Error, Host, Refusal, Result};
 use criu_proto::images::PipeDataEntry;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use crate::packets::{self, PacketsEntry};
 use crate::sys;
@@ -240,7 +241,7 @@ impl Contents {
 
 impl Copy {
     fn new() -> Result<Self> {
-        let (read, write) = sys::new_pipe().context(|| "making a pipe to copy into")?;
+        let (read, write) = sys::new_pipe(OFlag::O_NONBLOCK).context(|| "making a pipe to copy into")?;
         let size = sys::size(&read).context(|| "asking for the size of a pipe")?;
         Ok(Self { read, write, size })
     }

@@ -33,9 +33,9 @@ pub(crate) fn reopen(fd: impl AsFd, flags: u32) -> nix::Result<OwnedFd> {
     )
 }
 
-/// A pipe, both ends `O_NONBLOCK` and `O_CLOEXEC`: the end to read from, the end to write to.
-pub(crate) fn new_pipe() -> nix::Result<(File, File)> {
-    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+/// A pipe, both ends `O_CLOEXEC` and with `flags`: the end to read from, the end to write to.
+pub(crate) fn new_pipe(flags: OFlag) -> nix::Result<(File, File)> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | flags)?;
     Ok((File::from(read), File::from(write)))
 }
 

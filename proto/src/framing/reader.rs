@@ -7,6 +7,9 @@ use super::{FrameError, MAX_ENTRY, magics};
 use crate::magic::ImageKind;
 use crate::schema::Described;
 
+/// Bytes of the length before an entry.
+const LENGTH: u64 = 4;
+
 /// Reads one image file. It reads exactly what it is asked for: give it a buffered reader.
 #[derive(Debug)]
 pub struct ImageReader<R> {
@@ -57,24 +60,34 @@ impl<R: Read> ImageReader<R> {
 
     /// The next entry; `None` at the end of the file.
     pub fn next_entry<M: Described>(&mut self) -> Result<Option<M>, FrameError> {
-        if !self.fill()? {
+        let offset = self.offset;
+        let Some(bytes) = self.next_checked::<M>()? else {
             return Ok(None);
-        }
-        let (entry, offset) = (self.entries - 1, self.offset - self.buffer.len() as u64);
-        if let Err(source) = M::schema().check(&self.buffer) {
-            return Err(FrameError::Schema {
-                file: self.file.clone(),
-                entry,
-                offset,
-                source,
-            });
-        }
-        match M::decode(self.buffer.as_slice()) {
+        };
+        match M::decode(bytes) {
             Ok(message) => Ok(Some(message)),
             Err(source) => Err(FrameError::Decode {
                 file: self.file.clone(),
-                entry,
-                offset,
+                entry: self.entries - 1,
+                offset: offset + LENGTH,
+                source,
+            }),
+        }
+    }
+
+    /// The encoded bytes of the next entry, which have all that the schema of `M` asks for; `None` at the end of
+    /// the file.
+    pub fn next_checked<M: Described>(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let offset = self.offset;
+        if !self.fill()? {
+            return Ok(None);
+        }
+        match M::schema().check(&self.buffer) {
+            Ok(()) => Ok(Some(&self.buffer)),
+            Err(source) => Err(FrameError::Schema {
+                file: self.file.clone(),
+                entry: self.entries - 1,
+                offset: offset + LENGTH,
                 source,
             }),
         }
@@ -220,8 +233,26 @@ impl<R: Read> ImageReader<R> {
     fn read_part(&mut self, part: &'static str, length: u64, data: &mut Vec<u8>) -> Result<(), FrameError> {
         self.check_left(part, length)?;
         data.clear();
-        if self.size.is_some() {
-            data.reserve_exact(usize::try_from(length.min(u64::from(MAX_ENTRY))).unwrap_or(0));
+        let known = usize::try_from(length.min(u64::from(MAX_ENTRY))).unwrap_or(0);
+        if self.size.is_some() && known as u64 == length {
+            data.resize(known, 0);
+            match self.reader.read_exact(data) {
+                Ok(()) => {
+                    self.offset += length;
+                    return Ok(());
+                }
+                Err(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                    // It has become shorter since its size was asked for.
+                    return Err(self.truncated(part, length, 0));
+                }
+                Err(source) => {
+                    return Err(FrameError::Read {
+                        file: self.file.clone(),
+                        offset: self.offset,
+                        source,
+                    });
+                }
+            }
         }
         let read = (&mut self.reader).take(length).read_to_end(data);
         if let Err(source) = read {

@@ -125,7 +125,7 @@ impl Description {
         };
         target.pid = pid;
         target.fd = fd;
-        (target.flags, target.pos) = flags_and_offset(local.as_fd())?;
+        (target.flags, target.pos) = flags_and_offset(local.as_fd(), target.mode)?;
         let owner = owner_of(local.as_fd())?;
         let synthetic = target.link.starts_with(b"anon_inode:");
         let fdinfo = if synthetic { Some(info()?) } else { None };
@@ -243,13 +243,16 @@ fn devices() -> Option<&'static Devices> {
     DEVICES.get_or_init(find).as_ref()
 }
 
-/// The status flags and the offset of a description; 0 for one that has none.
-fn flags_and_offset(local: BorrowedFd<'_>) -> Result<(u32, u64)> {
+/// The status flags and the offset of a description whose file has this mode; 0 for one that has none.
+fn flags_and_offset(local: BorrowedFd<'_>, mode: u32) -> Result<(u32, u64)> {
     let fd = local.as_raw_fd();
     // SAFETY: F_GETFL takes no argument.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     if flags < 0 {
         return Err(Error::last_os("asking for its flags"));
+    }
+    if matches!(mode & libc::S_IFMT, libc::S_IFIFO | libc::S_IFSOCK) {
+        return Ok((flags.cast_unsigned(), 0));
     }
     // SAFETY: lseek takes plain numbers; an offset of 0 from where it is moves nothing.
     let pos = unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) };

@@ -126,7 +126,7 @@ impl Restore {
     /// A file of the set.
     pub(crate) fn record(&self, id: u32) -> Result<&FileRecord> {
         let missing = || Error::malformed("files.img", format!("has no file {id}"));
-        self.set.files.get(&id).ok_or_else(missing)
+        self.set.files.get(id).ok_or_else(missing)
     }
 
     /// All numbers that descriptors of any task have.

@@ -1,7 +1,7 @@
 //! The descriptors of a task: each file is opened once, by one task; all others fetch it from there, and
 //! everything ends at its number.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 
@@ -9,6 +9,7 @@ use criu_loader::KindId;
 use criu_plugin_api::message::{FilePlan, FileRecord, OpenRequest, Purpose};
 use criu_plugin_api::{Opened, Progress};
 use criu_proto::images::FdinfoEntry;
+use foldhash::fast::RandomState;
 
 use super::context::Restore;
 use super::plan::Role;
@@ -19,32 +20,43 @@ use crate::error::{Context, Error, Result};
 /// Who opens what, known before the first fork.
 #[derive(Debug, Default)]
 pub(crate) struct FileTable {
-    /// Of each file its place in the shared memory.
-    pub(crate) slots: HashMap<u32, usize>,
-    pub(crate) plans: HashMap<u32, FilePlan>,
-    /// Which kind serves a file.
-    pub(crate) kinds: HashMap<u32, KindId>,
-    /// The members of each group.
-    pub(crate) groups: HashMap<(KindId, u64), Vec<u32>>,
-    /// Of each file that a descriptor refers to, the node that opens it.
-    pub(crate) openers: HashMap<u32, usize>,
+    /// By the place of the file.
+    files: Vec<Planned>,
+    /// The members of each group, by their ids.
+    groups: HashMap<(KindId, u64), Vec<u32>, RandomState>,
+}
+
+/// What is known of one file.
+#[derive(Debug, Clone, Copy, Default)]
+struct Planned {
+    /// The kind that serves it.
+    kind: Option<KindId>,
+    group: Option<u64>,
+    /// Whether it is to be completed once all descriptors are in place.
+    attach: bool,
+    /// The process that must open it, if the kind named one.
+    by: Option<i32>,
+    /// The node that opens it; none if no descriptor refers to it.
+    opener: Option<usize>,
 }
 
 impl FileTable {
     /// Has every kind check its files and plan them, and decides who opens what.
     pub(crate) fn plan(restore: &Restore) -> Result<Self> {
+        let all = restore.set.files.all();
         let mut table = Self {
-            slots: restore.set.files.keys().copied().zip(0..).collect(),
+            files: vec![Planned::default(); all.len()],
             ..Self::default()
         };
-        let mut by_type: HashMap<u32, Vec<&FileRecord>> = HashMap::new();
-        for record in restore.set.files.values() {
-            by_type.entry(record.fd_type).or_default().push(record);
+        let mut by_type: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (place, record) in all.iter().enumerate() {
+            by_type.entry(record.fd_type).or_default().push(place);
         }
         for (kind, numbers) in restore.kinds.file_kinds() {
             let of_kind = numbers.iter().filter_map(|number| by_type.get(number)).flatten();
-            let mut records: Vec<FileRecord> = of_kind.copied().cloned().collect();
-            records.sort_by_key(|record| record.id);
+            let mut places: Vec<usize> = of_kind.copied().collect();
+            places.sort_unstable();
+            let records: Vec<FileRecord> = places.iter().map(|&place| all[place].clone()).collect();
             let plans = restore
                 .kinds
                 .file(kind)?
@@ -52,22 +64,17 @@ impl FileTable {
                 .map_err(|error| {
                     error.context(format!("checking the files of {}", restore.kinds.name(kind)))
                 })?;
-            for record in &records {
-                if restore.kinds.of(record) == Some(kind) {
-                    table.kinds.insert(record.id, kind);
+            for place in places {
+                if restore.kinds.of(&all[place]) == Some(kind) {
+                    table.files[place].kind = Some(kind);
                 }
             }
             for plan in plans {
-                table.add(restore, kind, plan)?;
+                table.add(restore, kind, &plan)?;
             }
         }
-        if let Some(record) = restore
-            .set
-            .files
-            .values()
-            .find(|record| !table.kinds.contains_key(&record.id))
-        {
-            let object = format!("file {} of the image set", record.id);
+        if let Some(place) = table.files.iter().position(|file| file.kind.is_none()) {
+            let object = format!("file {} of the image set", all[place].id);
             return Err(Error::refused_but(
                 object,
                 "is one that no plugin serves",
@@ -78,74 +85,88 @@ impl FileTable {
         Ok(table)
     }
 
-    fn add(&mut self, restore: &Restore, kind: KindId, plan: FilePlan) -> Result<()> {
-        let name = restore.kinds.name(kind);
-        if !self.slots.contains_key(&plan.id) {
+    fn add(&mut self, restore: &Restore, kind: KindId, plan: &FilePlan) -> Result<()> {
+        let Some(place) = restore.set.files.place(plan.id) else {
+            let name = restore.kinds.name(kind);
             return Err(Error::Task(format!(
                 "{name} has a plan for file {}, which is not there",
                 plan.id
             )));
-        }
-        if let Some(other) = self.kinds.insert(plan.id, kind).filter(|other| *other != kind) {
-            let what = format!("is claimed by {} and {name}", restore.kinds.name(other));
+        };
+        let file = &mut self.files[place];
+        if let Some(other) = file.kind.filter(|&other| other != kind) {
+            let (other, name) = (restore.kinds.name(other), restore.kinds.name(kind));
+            let what = format!("is claimed by {other} and {name}");
             return Err(Error::refused(format!("file {} of the image set", plan.id), what));
         }
+        *file = Planned {
+            kind: Some(kind),
+            group: plan.group,
+            attach: plan.attach,
+            by: plan.opener,
+            opener: None,
+        };
         if let Some(group) = plan.group {
             self.groups.entry((kind, group)).or_default().push(plan.id);
         }
-        self.plans.insert(plan.id, plan);
         Ok(())
     }
 
     /// The first task with a descriptor of a file, or of its group, opens it.
     fn find_openers(&mut self, restore: &Restore) -> Result<()> {
+        let place = |id: u32| place(restore, id);
         for node in 0..restore.plan.nodes.len() {
             if !owns_table(restore, node)? {
                 continue;
             }
             let (_, live) = restore.live(node)?;
             for entry in live.fds.iter() {
+                let file = &mut self.files[place(entry.id)?];
                 // A group goes as a whole, so this one's is done.
-                if self.openers.contains_key(&entry.id) {
+                if file.opener.is_some() {
                     continue;
                 }
-                self.openers.insert(entry.id, node);
-                for member in self.group_of(entry.id) {
-                    self.openers.entry(member).or_insert(node);
+                file.opener = Some(node);
+                let Some(key) = file.kind.zip(file.group) else { continue };
+                for &member in self.groups.get(&key).into_iter().flatten() {
+                    self.files[place(member)?].opener.get_or_insert(node);
                 }
             }
         }
-        for plan in self.plans.values() {
-            let Some(pid) = plan.opener else { continue };
+        for at in 0..self.files.len() {
+            let Some(pid) = self.files[at].by else { continue };
             let node = restore.plan.nodes.iter().position(|node| node.pid == pid);
             match node.map(|node| table_owner(restore, node)) {
-                Some(owner) => _ = self.openers.insert(plan.id, owner?),
+                Some(owner) => self.files[at].opener = Some(owner?),
                 None => {
+                    let object = format!("file {} of the image set", restore.set.files.all()[at].id);
                     let what = format!("must be opened by process {pid}, which is not there");
-                    return Err(Error::refused(format!("file {} of the image set", plan.id), what));
+                    return Err(Error::refused(object, what));
                 }
             }
         }
         Ok(())
     }
+}
 
-    /// The other members of a file's group, itself included; none without a group.
-    pub(crate) fn group_of(&self, id: u32) -> Vec<u32> {
-        let group = self
-            .plans
-            .get(&id)
-            .and_then(|plan| plan.group)
-            .zip(self.kinds.get(&id));
-        group
-            .and_then(|(group, kind)| self.groups.get(&(*kind, group)))
-            .cloned()
-            .unwrap_or_default()
-    }
+/// The place of a file in all tables.
+fn place(restore: &Restore, id: u32) -> Result<usize> {
+    let place = restore.set.files.place(id);
+    place.ok_or_else(|| Error::malformed("files.img", format!("has no file {id}")))
+}
 
-    /// Whether a mapping of this file needs the description that descriptors share.
-    pub(crate) fn is_grouped(&self, id: u32) -> bool {
-        self.plans.get(&id).is_some_and(|plan| plan.group.is_some())
-    }
+fn planned(restore: &Restore, id: u32) -> Result<Planned> {
+    Ok(restore.table()?.files[place(restore, id)?])
+}
+
+/// Whether a file is one of a group: a mapping of it needs the description that descriptors share.
+pub(crate) fn is_grouped(restore: &Restore, id: u32) -> Result<bool> {
+    Ok(planned(restore, id)?.group.is_some())
+}
+
+/// Whether some descriptor refers to a file.
+pub(crate) fn has_descriptor(restore: &Restore, id: u32) -> Result<bool> {
+    Ok(planned(restore, id)?.opener.is_some())
 }
 
 /// Whether a node is a living task that has a descriptor table of its own.
@@ -177,11 +198,45 @@ pub(crate) struct Held {
     /// pidfds of other openers by node.
     pidfds: HashMap<usize, RawFd>,
     /// Files that this task has opened: where they stand.
-    opened: BTreeMap<u32, RawFd>,
+    opened: HashMap<u32, RawFd, RandomState>,
 }
 
-/// The numbers of each file in a task's table, ascending.
-type Numbers<'a> = BTreeMap<u32, Vec<&'a FdinfoEntry>>;
+/// The numbers of each file in a task's table.
+#[derive(Default)]
+struct Numbers<'a>(Vec<(u32, &'a FdinfoEntry)>);
+
+impl<'a> Numbers<'a> {
+    /// Of a table in the order of its numbers.
+    fn of_table(fds: &'a [FdinfoEntry]) -> Self {
+        let mut all: Vec<_> = fds.iter().map(|entry| (entry.id, entry)).collect();
+        all.sort_by_key(|(id, _)| *id);
+        Self(all)
+    }
+
+    /// Those of one file, ascending.
+    fn of(&self, id: u32) -> impl Iterator<Item = &'a FdinfoEntry> {
+        let first = self.0.partition_point(|(other, _)| *other < id);
+        let here = self.0[first..].iter().take_while(move |(other, _)| *other == id);
+        here.map(|(_, entry)| *entry)
+    }
+
+    fn has(&self, id: u32) -> bool {
+        self.of(id).next().is_some()
+    }
+
+    /// Whether this is the number at which a file is to stand first.
+    fn is_right(&self, id: u32, fd: RawFd) -> bool {
+        self.of(id).next().is_some_and(|entry| entry.fd.cast_signed() == fd)
+    }
+
+    /// The files, in the order of their first numbers.
+    fn files(&self) -> Vec<u32> {
+        let mut firsts = self.0.clone();
+        firsts.dedup_by_key(|(id, _)| *id);
+        firsts.sort_by_key(|(_, entry)| entry.fd);
+        firsts.into_iter().map(|(id, _)| id).collect()
+    }
+}
 
 /// Restores the descriptor table of this task.
 pub(crate) fn restore_all(restore: &Restore, node: usize) -> Result<()> {
@@ -189,42 +244,28 @@ pub(crate) fn restore_all(restore: &Restore, node: usize) -> Result<()> {
         return Ok(());
     }
     let (task, live) = restore.live(node)?;
-    let mut numbers = Numbers::new();
-    let mut order = Vec::new();
-    for entry in live.fds.iter() {
-        let of_file = numbers.entry(entry.id).or_default();
-        if of_file.is_empty() {
-            order.push(entry.id);
-        }
-        of_file.push(entry);
-    }
+    let numbers = Numbers::of_table(&live.fds);
+    let mut order = numbers.files();
     // What others expect this task to open without using it itself.
     let table = restore.table()?;
-    let mut extra: Vec<u32> = table
-        .openers
-        .iter()
-        .filter(|(id, opener)| **opener == node && !numbers.contains_key(id))
-        .map(|(id, _)| *id)
-        .collect();
-    extra.sort_unstable();
-    order.extend(extra);
+    let expected = restore.set.files.all().iter().zip(&table.files);
+    let expected = expected.filter(|(record, file)| file.opener == Some(node) && !numbers.has(record.id));
+    order.extend(expected.map(|(record, _)| record.id));
     let mut open_one = |id: u32| -> Result<Progress<()>> {
         if restore.held.borrow().opened.contains_key(&id) {
             return Ok(Progress::Done(()));
         }
-        if table.openers.get(&id) == Some(&node) {
+        if planned(restore, id)?.opener == Some(node) {
             open(restore, node, id, &numbers)
         } else {
             fetch_and_place(restore, id, &numbers)
         }
     };
     until_done(restore, node, &order, task.pid, "to be opened", &mut open_one)?;
-    let attached: Vec<u32> = order
-        .iter()
-        .copied()
-        .filter(|id| table.openers.get(id) == Some(&node) && table.plans.get(id).is_some_and(|p| p.attach))
-        .collect();
-    until_done(restore, node, &attached, task.pid, "to be completed", &mut |id| {
+    order.retain(|&id| {
+        planned(restore, id).is_ok_and(|file| file.opener == Some(node) && file.attach)
+    });
+    until_done(restore, node, &order, task.pid, "to be completed", &mut |id| {
         attach(restore, id)
     })?;
     Ok(())
@@ -273,37 +314,37 @@ pub(crate) fn elsewhere() -> Error {
 }
 
 fn open(restore: &Restore, node: usize, id: u32, numbers: &Numbers<'_>) -> Result<Progress<()>> {
-    let purpose = if numbers.contains_key(&id) {
+    let purpose = if numbers.has(id) {
         Purpose::Descriptor
     } else {
         Purpose::InFlight
     };
-    let opened = match open_by_kind(restore, node, id, purpose, None)? {
+    let Opened { mut fd, mut also } = match open_by_kind(restore, node, id, purpose, None)? {
         Progress::Done(opened) => opened,
         Progress::NotYet(why) => return Ok(Progress::NotYet(why)),
     };
-    let all = std::iter::once((id, opened.fd)).chain(opened.also.iter().map(|also| (also.id, also.fd)));
     // First everything out of the way that stands on a number meant for something else.
-    let mut moved = Vec::new();
-    for (id, fd) in all {
-        let right = numbers
-            .get(&id)
-            .is_some_and(|entries| entries[0].fd.cast_signed() == fd);
-        let fd = if !right && restore.service_fds.is_taken(fd) {
-            let aside = restore.service_fds.copy(fd)?;
-            sys::close(fd);
-            aside
-        } else {
-            fd
-        };
-        moved.push((id, fd));
+    fd = out_of_the_way(restore, id, fd, numbers)?;
+    for other in &mut also {
+        other.fd = out_of_the_way(restore, other.id, other.fd, numbers)?;
     }
-    for (id, fd) in moved {
-        place(restore, id, fd, numbers, true)?;
+    put(restore, id, fd, numbers, true)?;
+    for other in also {
+        put(restore, other.id, other.fd, numbers, true)?;
     }
     // Fetching one that is open helps nobody else; opening does.
     restore.shared()?.made_progress();
     Ok(Progress::Done(()))
+}
+
+/// A descriptor of a file, moved if it stands on a number that is meant for another.
+fn out_of_the_way(restore: &Restore, id: u32, fd: RawFd, numbers: &Numbers<'_>) -> Result<RawFd> {
+    if numbers.is_right(id, fd) || !restore.service_fds.is_taken(fd) {
+        return Ok(fd);
+    }
+    let aside = restore.service_fds.copy(fd)?;
+    sys::close(fd);
+    Ok(aside)
 }
 
 /// Has the kind of a file open it.
@@ -315,11 +356,7 @@ pub(crate) fn open_by_kind(
     flags: Option<u32>,
 ) -> Result<Progress<Opened>> {
     let record = restore.record(id)?;
-    let kind = *restore
-        .table()?
-        .kinds
-        .get(&id)
-        .ok_or_else(|| Error::Task(format!("nobody serves file {id}")))?;
+    let kind = kind_of(restore, id)?;
     let request = OpenRequest {
         file: record.clone(),
         pid: restore.plan.nodes[node].pid,
@@ -332,32 +369,35 @@ pub(crate) fn open_by_kind(
     })
 }
 
+fn kind_of(restore: &Restore, id: u32) -> Result<KindId> {
+    let kind = planned(restore, id)?.kind;
+    kind.ok_or_else(|| Error::Task(format!("nobody serves file {id}")))
+}
+
 /// Puts a descriptor at all its numbers, or aside if it has none here.
-fn place(restore: &Restore, id: u32, fd: RawFd, numbers: &Numbers<'_>, publish: bool) -> Result<()> {
-    let at = match numbers.get(&id) {
-        Some(entries) => {
-            for entry in entries.iter() {
-                let (number, cloexec) = (entry.fd.cast_signed(), entry.flags & 1 != 0);
-                let doing = || format!("putting file {id} at descriptor {number}");
-                if number == fd {
-                    sys::set_cloexec(fd, cloexec).context(doing)?;
-                } else {
-                    sys::duplicate_to(fd, number, cloexec).context(doing)?;
-                }
-            }
-            if entries.iter().all(|entry| entry.fd.cast_signed() != fd) {
+fn put(restore: &Restore, id: u32, fd: RawFd, numbers: &Numbers<'_>, publish: bool) -> Result<()> {
+    let mut first = None;
+    let mut stays = false;
+    for entry in numbers.of(id) {
+        let (number, cloexec) = (entry.fd.cast_signed(), entry.flags & 1 != 0);
+        let doing = || format!("putting file {id} at descriptor {number}");
+        if number == fd {
+            stays = true;
+            sys::set_cloexec(fd, cloexec).context(doing)?;
+        } else {
+            sys::duplicate_to(fd, number, cloexec).context(doing)?;
+        }
+        first.get_or_insert(number);
+    }
+    let at = match first {
+        Some(number) => {
+            if !stays {
                 sys::close(fd);
             }
-            entries[0].fd.cast_signed()
+            number
         }
         None => {
-            let aside = if restore.service_fds.is_taken(fd) {
-                let aside = restore.service_fds.copy(fd)?;
-                sys::close(fd);
-                aside
-            } else {
-                fd
-            };
+            let aside = out_of_the_way(restore, id, fd, numbers)?;
             restore.held.borrow_mut().parked.insert(aside);
             aside
         }
@@ -372,36 +412,19 @@ fn place(restore: &Restore, id: u32, fd: RawFd, numbers: &Numbers<'_>, publish: 
 }
 
 fn slot(restore: &Restore, id: u32) -> Result<&super::shared::FileSlot> {
-    let index = restore.table()?.slots.get(&id).copied();
-    let index = index.ok_or_else(|| Error::Task(format!("file {id} has no place")))?;
-    Ok(restore.shared()?.file(index))
+    Ok(restore.shared()?.file(place(restore, id)?))
 }
 
 fn fetch_and_place(restore: &Restore, id: u32, numbers: &Numbers<'_>) -> Result<Progress<()>> {
     match fetch(restore, id)? {
         Some(fd) => {
-            let right = numbers
-                .get(&id)
-                .is_some_and(|entries| entries[0].fd.cast_signed() == fd);
-            let fd = if !right && restore.service_fds.is_taken(fd) {
-                let aside = restore.service_fds.copy(fd)?;
-                sys::close(fd);
-                aside
-            } else {
-                fd
-            };
-            place(restore, id, fd, numbers, false).map(Progress::Done)
+            let fd = out_of_the_way(restore, id, fd, numbers)?;
+            put(restore, id, fd, numbers, false).map(Progress::Done)
         }
         None => {
-            let opener = restore
-                .table()?
-                .openers
-                .get(&id)
-                .map(|&node| restore.plan.nodes[node].pid);
-            Ok(Progress::NotYet(format!(
-                "process {} to open it",
-                opener.unwrap_or(0)
-            )))
+            let opener = planned(restore, id)?.opener;
+            let pid = opener.map_or(0, |node| restore.plan.nodes[node].pid);
+            Ok(Progress::NotYet(format!("process {pid} to open it")))
         }
     }
 }
@@ -415,7 +438,7 @@ pub(crate) fn fetch(restore: &Restore, id: u32) -> Result<Option<RawFd>> {
             .context(|| format!("duplicating file {id}"));
     }
     let slot = slot(restore, id)?;
-    let planned = restore.table()?.openers.get(&id).copied();
+    let planned = planned(restore, id)?.opener;
     if planned.is_none() && open_in_flight(restore, id, slot)? {
         return fetch(restore, id);
     }
@@ -458,7 +481,7 @@ fn open_in_flight(restore: &Restore, id: u32, slot: &super::shared::FileSlot) ->
     {
         return Ok(false);
     }
-    let progress = open(restore, node, id, &Numbers::new())?;
+    let progress = open(restore, node, id, &Numbers::default())?;
     if matches!(progress, Progress::NotYet(_)) {
         slot.owner.store(0, Ordering::Release);
         return Ok(false);
@@ -467,8 +490,7 @@ fn open_in_flight(restore: &Restore, id: u32, slot: &super::shared::FileSlot) ->
 }
 
 fn attach(restore: &Restore, id: u32) -> Result<Progress<()>> {
-    let table = restore.table()?;
-    let kind = table.kinds[&id];
+    let kind = kind_of(restore, id)?;
     let fd = restore.held.borrow().opened.get(&id).copied();
     let fd = fd.ok_or_else(|| Error::Task(format!("file {id} is not open")))?;
     let host = restore.kinds.host(restore, kind);

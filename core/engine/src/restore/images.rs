@@ -1,6 +1,6 @@
 //! Reads the image set and checks all that can be checked of it before anything is created.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use criu_images::{ImageDir, PagemapReader, Run, Source, magic};
@@ -13,6 +13,7 @@ use criu_proto::images::{
     TaskRlimitsEntry, ThreadCoreEntry, VmaEntry,
 };
 
+use super::records::Records;
 use super::vma::{self, Vma};
 use crate::error::{Error, Result};
 use crate::extra::TaskExtra;
@@ -116,7 +117,7 @@ pub(crate) struct Pages {
 pub(crate) struct ImageSet {
     pub(crate) dir: ImageDir,
     pub(crate) tasks: Vec<TaskImages>,
-    pub(crate) files: BTreeMap<u32, FileRecord>,
+    pub(crate) files: Records,
     pub(crate) filters: Vec<SeccompFilter>,
     /// The plugins that the set cannot be restored without, as its inventory lists them.
     pub(crate) plugins: Vec<String>,
@@ -408,7 +409,7 @@ impl ImageSet {
         }
         for entry in &fds {
             let (fd, fd_type, flags) = (entry.fd, entry.r#type, entry.flags);
-            let wrong = match self.files.get(&entry.id) {
+            let wrong = match self.files.get(entry.id) {
                 None => format!("refers to file {}, which files.img does not have", entry.id),
                 Some(_) if fd > 0x000f_ffff => format!("has descriptor {fd}"),
                 Some(file) if file.fd_type != fd_type.cast_unsigned() => {
@@ -437,7 +438,7 @@ impl ImageSet {
             .filter_map(|vma| vma.file_id())
             .map(|id| ("mm", id));
         for (image, file) in named.into_iter().chain(mapped) {
-            if !self.files.contains_key(&file) {
+            if !self.files.contains(file) {
                 let what = format!("refers to file {file}, which files.img does not have");
                 return Err(Error::malformed(format!("{image}-{pid}.img"), what));
             }
@@ -501,32 +502,40 @@ fn check_tree(entries: &[PstreeEntry]) -> Result<()> {
     Ok(())
 }
 
+/// What the core reads of a `file_entry`: the rest is for its kind.
+#[derive(Clone, PartialEq, prost::Message)]
+struct FileHead {
+    #[prost(int32, tag = "1")]
+    r#type: i32,
+    #[prost(uint32, tag = "2")]
+    id: u32,
+}
+
 /// Reads the files of all kinds: `files.img`, and the images that older sets have instead.
-fn read_files(dir: &ImageDir) -> Result<BTreeMap<u32, FileRecord>> {
-    let mut files = BTreeMap::new();
+fn read_files(dir: &ImageDir) -> Result<Records> {
+    let twice = |id: u32| Error::malformed("files.img", format!("has file {id} twice"));
+    let mut files = Vec::new();
     let mut image = dir.open_image_if_exists(&magic::FILES, 0)?;
-    let mut next = || match &mut image {
-        // One by one: decoded they are large.
-        Some(image) => image
-            .next_entry::<FileEntry>()
-            .map_err(|error| dir.frame_error(error)),
-        None => Ok(None),
-    };
-    while let Some(file) = next()? {
-        let record = FileRecord {
-            id: file.id,
-            fd_type: file.r#type.cast_unsigned(),
-            entry: file.encode_to_vec(),
-        };
-        if files.insert(record.id, record).is_some() {
-            return Err(Error::malformed(
-                "files.img",
-                format!("has file {} twice", file.id),
-            ));
+    if let Some(image) = &mut image {
+        while let Some(entry) = image
+            .next_checked::<FileEntry>()
+            .map_err(|error| dir.frame_error(error))?
+        {
+            let head = FileHead::decode(entry)
+                .map_err(|why| Error::malformed("files.img", format!("has an entry that is damaged: {why}")))?;
+            files.push(FileRecord {
+                id: head.id,
+                fd_type: head.r#type.cast_unsigned(),
+                entry: entry.to_vec(),
+            });
         }
     }
-    super::older::read_files(dir, &mut files)?;
-    Ok(files)
+    let files = Records::new(files).map_err(twice)?;
+    let older = super::older::read_files(dir, &files)?;
+    if older.is_empty() {
+        return Ok(files);
+    }
+    Records::new([files.into_all(), older].concat()).map_err(twice)
 }
 
 /// Checks the framing of those images that nobody may come to read in this restore: damage anywhere is

@@ -63,7 +63,7 @@ impl Kinds {
     }
 
     fn find_files(&mut self, set: &ImageSet) -> Result<()> {
-        for record in set.files.values() {
+        for record in set.files.all() {
             if record.fd_type == EXT || self.files.contains_key(&record.fd_type) {
                 continue;
             }
@@ -75,7 +75,7 @@ impl Kinds {
             };
             self.files.insert(record.fd_type, kind);
         }
-        if set.files.values().any(|record| record.fd_type == EXT) {
+        if set.files.all().iter().any(|record| record.fd_type == EXT) {
             let table = self.loader().table();
             let mut ext = Vec::new();
             for (image, kind) in table.ext_kinds() {

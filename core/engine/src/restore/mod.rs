@@ -19,6 +19,7 @@ mod own;
 mod pages;
 mod pids;
 mod plan;
+mod records;
 mod registers;
 mod service_fds;
 mod services;
@@ -207,7 +208,7 @@ fn tell(notify: &dyn Notify, action: &str, pid: Option<i32>) -> Result<()> {
 
 /// Makes the memory that all tasks share.
 fn set_up_shared(restore: &Restore, table: FileTable) -> Result<&SharedMemory> {
-    let files = table.slots.len();
+    let files = restore.set.files.len();
     let shared = SharedMemory::map(restore.layout.start, restore.plan.nodes.len(), files)?;
     let all = restore.plan.count(|_| true);
     let tasks = restore.plan.count(|role| matches!(role, Role::Task(_)));

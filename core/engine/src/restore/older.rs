@@ -1,11 +1,12 @@
 //! The older layout of the files: each kind's in an image of its own. The entries are put into the
 //! message that the newer layout has, by the numbers of the schema alone.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use criu_images::{ImageDir, magic};
 use criu_plugin_api::message::FileRecord;
 
+use super::records::Records;
 use crate::error::{Error, Result};
 
 /// Kinds of images whose entries follow each other without anything between them, and that this core may
@@ -14,8 +15,10 @@ pub(crate) const PLAIN: [&str; 8] = [
     "TIMENS", "CGROUP", "SECCOMP", "PSTREE", "UTSNS", "PIDNS", "APPARMOR", "CPUINFO",
 ];
 
-/// Adds the files of the older images to `files`.
-pub(crate) fn read_files(dir: &ImageDir, files: &mut BTreeMap<u32, FileRecord>) -> Result<()> {
+/// The files of the older images, of each id the first; none that is among `known`.
+pub(crate) fn read_files(dir: &ImageDir, known: &Records) -> Result<Vec<FileRecord>> {
+    let mut ids = BTreeSet::new();
+    let mut files = Vec::new();
     for (kind, fd_type, field) in magic::FILES_BY_TYPE {
         let Some(mut image) = dir.open_image_if_exists(kind, 0)? else {
             continue;
@@ -24,14 +27,14 @@ pub(crate) fn read_files(dir: &ImageDir, files: &mut BTreeMap<u32, FileRecord>) 
             let id = leading_id(entry)
                 .ok_or_else(|| Error::malformed(kind.file_name(0), "has an entry without an id"))?;
             // A newer set keeps what only its kind reads in images of the same names.
-            if files.contains_key(&id) {
+            if known.contains(id) || !ids.insert(id) {
                 continue;
             }
             let entry = wrap(fd_type, id, field, entry);
-            files.insert(id, FileRecord { id, fd_type, entry });
+            files.push(FileRecord { id, fd_type, entry });
         }
     }
-    Ok(())
+    Ok(files)
 }
 
 /// Field 1 of all these messages is the id, written first.

@@ -175,7 +175,7 @@ impl Services for Restore {
     }
 
     fn files(&self) -> Result<Vec<u32>> {
-        Ok(self.set.files.keys().copied().collect())
+        Ok(self.set.files.all().iter().map(|record| record.id).collect())
     }
 
     fn early_thread(&self, tid: i32) -> Result<()> {

@@ -426,10 +426,10 @@ fn prepare_inheritance(
             }
         }
     }
-    let table = restore.table()?;
     passed_on.retain(|start| {
         let found = live.vmas.binary_search_by_key(start, |vma| vma.start).ok();
-        found.is_some_and(|i| live.vmas[i].file_id().is_none_or(|id| !table.is_grouped(id)))
+        let is_grouped = |id: u32| files::is_grouped(restore, id).unwrap_or(true);
+        found.is_some_and(|i| live.vmas[i].file_id().is_none_or(|id| !is_grouped(id)))
     });
     if passed_on.is_empty() {
         return Ok(());
@@ -493,8 +493,7 @@ fn rebuild_memory(
 
 /// The descriptor of a mapping's file with the access the mapping needs.
 fn mapping_file(restore: &Restore, node: usize, id: u32, flags: u32) -> Result<RawFd> {
-    let table = restore.table()?;
-    if !table.is_grouped(id) || !table.openers.contains_key(&id) {
+    if !files::is_grouped(restore, id)? || !files::has_descriptor(restore, id)? {
         return files::open_for(restore, node, id, Purpose::Mapping, Some(flags));
     }
     // The description that descriptors share, opened anew with another access.

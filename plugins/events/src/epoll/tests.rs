@@ -29,7 +29,7 @@ fn set(targets: &[(i32, u32, u64)]) -> OwnedFd {
 }
 
 fn eventfd(count: u64) -> OwnedFd {
-    let fd = sys::eventfd(false).unwrap();
+    let fd = sys::eventfd(0, false).unwrap();
     if count > 0 {
         sys::write_word(&fd, count).unwrap();
     }

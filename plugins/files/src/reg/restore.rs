@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use criu_plugin_api::message::{FileRecord, OpenRequest, Purpose};
-use criu_plugin_api::restore::{apply_flags, apply_owner, seek};
+use criu_plugin_api::restore::{apply_flags, apply_owner, change_flags, seek};
 use criu_plugin_api::{Context, Error, Host, Opened, Outcome, Progress, Result};
 use criu_proto::images::{FileEntry, RegFileEntry, RemapFilePathEntry, RemapType};
 use criu_proto::magic;
@@ -211,14 +211,15 @@ pub(super) fn open(
         flags &= !libc::O_NOFOLLOW;
     }
     let opened = match nameless {
-        Some((holder, fd)) => sys::fetch(holder, fd),
-        None => sys::open_with(&path, flags),
+        Some((holder, fd)) => sys::fetch(holder, fd).map(|fd| (fd, None)),
+        None => sys::open_with(&path, flags).map(|fd| (fd, Some(flags.cast_unsigned()))),
     };
-    let fd = match opened {
-        Ok(fd) => fd,
+    let (fd, has) = match opened {
+        Ok(opened) => opened,
         Err(Errno::EPERM) if flags & libc::O_ACCMODE != libc::O_RDONLY => {
-            sys::open_protected(&path, flags)
-                .context(|| format!("opening {} with flags {flags:#o}", path.display()))?
+            let fd = sys::open_protected(&path, flags)
+                .context(|| format!("opening {} with flags {flags:#o}", path.display()))?;
+            (fd, None)
         }
         Err(Errno::ENOENT) if shared.lock().is_of_the_tree(&path) => {
             return Ok(Progress::NotYet(format!("the process of {}", path.display())));
@@ -230,7 +231,7 @@ pub(super) fn open(
     if flags & libc::O_PATH != 0 || !by_description {
         return Ok(Progress::Done(Opened::one(fd)));
     }
-    complete(&fd, &entry).context(|| format!("restoring the file {}", path.display()))?;
+    complete(&fd, &entry, has).context(|| format!("restoring the file {}", path.display()))?;
     Ok(Progress::Done(Opened::one(fd)))
 }
 
@@ -275,11 +276,14 @@ fn open_flags(request: &OpenRequest, entry: &RegFileEntry) -> i32 {
     flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC) | libc::O_NOCTTY
 }
 
-/// Offset, owner and what else open(2) does not set.
-fn complete(fd: &OwnedFd, entry: &RegFileEntry) -> Result<()> {
+/// Offset, owner and what else open(2) does not set; `has` are the flags it was given, if that is known.
+fn complete(fd: &OwnedFd, entry: &RegFileEntry, has: Option<u32>) -> Result<()> {
     if entry.pos != 0 {
         seek(fd, entry.pos)?;
     }
     apply_owner(fd, &entry.fown)?;
-    apply_flags(fd, entry.flags)
+    match has {
+        Some(has) => change_flags(fd, has, entry.flags),
+        None => apply_flags(fd, entry.flags),
+    }
 }
