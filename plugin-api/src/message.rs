@@ -81,7 +81,8 @@ pub struct FileTarget {
     /// Whether the descriptor has `FD_CLOEXEC`.
     #[prost(bool, tag = "18")]
     pub cloexec: bool,
-    /// The owner of fcntl(F_SETOWN) and its signal, an encoded `fown_entry` of the image format.
+    /// The owner of fcntl(F_SETOWN) and its signal, an encoded `fown_entry` of the image format;
+    /// empty where it has none. See [`fown_decode`](crate::restore::fown_decode).
     #[prost(bytes = "vec", tag = "19")]
     pub fown: Vec<u8>,
 }

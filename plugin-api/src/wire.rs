@@ -106,7 +106,7 @@ messages! {
     VerdictReply {
         /// 0 an entry, 1 not mine, 2 refused.
         #[prost(uint32, tag = "1")] verdict: u32,
-        #[prost(bytes = "vec", tag = "2")] entry: Vec<u8>,
+        #[prost(bytes = "bytes", tag = "2")] entry: prost::bytes::Bytes,
         #[prost(string, tag = "3")] object: String,
         #[prost(string, tag = "4")] what: String,
         #[prost(string, optional, tag = "5")] remedy: Option<String>,
@@ -209,9 +209,14 @@ messages! {
 /// # Errors
 /// [`ErrorCode::Malformed`].
 pub fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M> {
+    decode_from(bytes)
+}
+
+fn decode_from<M: Message + Default>(bytes: impl prost::bytes::Buf) -> Result<M> {
+    let length = bytes.remaining();
     M::decode(bytes).map_err(|cause| Error {
         code: ErrorCode::Malformed,
-        message: format!("decoding a message of {} bytes: {cause}", bytes.len()),
+        message: format!("decoding a message of {length} bytes: {cause}"),
         remedy: None,
     })
 }
@@ -238,34 +243,42 @@ pub fn decode_error(bytes: &[u8]) -> Error {
     }
 }
 
-/// A verdict as a message.
-pub fn encode_verdict<M: Message>(verdict: Verdict<M>) -> VerdictReply {
-    match verdict {
-        Verdict::Entry(entry) => VerdictReply {
-            entry: entry.encode_to_vec(),
-            ..VerdictReply::default()
-        },
+/// The tag of [`VerdictReply::entry`].
+const VERDICT_ENTRY: u32 = 2;
+
+/// A verdict as an encoded [`VerdictReply`].
+pub fn encode_verdict<M: Message>(verdict: Verdict<M>) -> Vec<u8> {
+    let reply = match verdict {
+        Verdict::Entry(entry) => {
+            // On the wire a message is its bytes: it is encoded where they belong.
+            let mut reply = Vec::with_capacity(prost::encoding::message::encoded_len(VERDICT_ENTRY, &entry));
+            prost::encoding::message::encode(VERDICT_ENTRY, &entry, &mut reply);
+            return reply;
+        }
         Verdict::NotMine => VerdictReply {
             verdict: 1,
             ..VerdictReply::default()
         },
         Verdict::Refused(Refusal { object, what, remedy }) => VerdictReply {
             verdict: 2,
-            entry: Vec::new(),
             object,
             what,
             remedy,
+            ..VerdictReply::default()
         },
-    }
+    };
+    reply.encode_to_vec()
 }
 
-/// The verdict in a message.
+/// The verdict in an encoded [`VerdictReply`].
 ///
 /// # Errors
 /// [`ErrorCode::Malformed`].
-pub fn decode_verdict<M: Message + Default>(reply: VerdictReply) -> Result<Verdict<M>> {
+pub fn decode_verdict<M: Message + Default>(reply: Vec<u8>) -> Result<Verdict<M>> {
+    // Out of bytes that can be shared the entry is taken without a copy.
+    let reply: VerdictReply = decode_from(prost::bytes::Bytes::from(reply))?;
     match reply.verdict {
-        0 => Ok(Verdict::Entry(decode(&reply.entry)?)),
+        0 => Ok(Verdict::Entry(decode_from(reply.entry)?)),
         1 => Ok(Verdict::NotMine),
         2 => Ok(Verdict::Refused(Refusal {
             object: reply.object,

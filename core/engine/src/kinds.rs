@@ -1,5 +1,6 @@
 //! The kinds that serve resources, as the stages ask for them: by what they claim.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -28,8 +29,8 @@ enum Handle {
 
 /// A file whose kind is looked for.
 #[derive(Debug, Clone)]
-pub(crate) struct FileQuery {
-    link: Vec<u8>,
+pub(crate) struct FileQuery<'a> {
+    link: Cow<'a, [u8]>,
     mode: u32,
     rdev: u64,
     purpose: Purpose,
@@ -38,11 +39,11 @@ pub(crate) struct FileQuery {
     magic: Option<u64>,
 }
 
-impl FileQuery {
+impl<'a> FileQuery<'a> {
     /// A file that is about to be dumped.
-    pub(crate) fn of(target: &FileTarget) -> Self {
+    pub(crate) fn of(target: &'a FileTarget) -> Self {
         Self {
-            link: target.link.clone(),
+            link: Cow::Borrowed(&target.link),
             mode: target.mode,
             rdev: target.rdev,
             purpose: target.purpose(),
@@ -54,7 +55,7 @@ impl FileQuery {
     /// A file that was seen in a process which still runs.
     pub(crate) fn seen(pid: i32, fd: i32, link: Vec<u8>, mode: u32, rdev: u64) -> Self {
         Self {
-            link,
+            link: Cow::Owned(link),
             mode,
             rdev,
             purpose: Purpose::Descriptor,
@@ -214,7 +215,7 @@ impl Kinds {
     ///
     /// # Errors
     /// A plugin could not be started.
-    pub(crate) fn load_for(&self, files: &[FileQuery], mappings: &HashSet<Vec<u8>>) -> Result<()> {
+    pub(crate) fn load_for(&self, files: &[FileQuery<'_>], mappings: &HashSet<Vec<u8>>) -> Result<()> {
         let table = self.loader.table();
         let mut wanted: Vec<KindId> = Vec::new();
         for file in files {
@@ -223,7 +224,7 @@ impl Kinds {
         for name in mappings {
             wanted.extend(table.mapping_kinds(name).first());
             let query = FileQuery {
-                link: name.clone(),
+                link: Cow::Borrowed(name),
                 mode: libc::S_IFREG,
                 rdev: 0,
                 purpose: Purpose::Mapping,
@@ -235,7 +236,7 @@ impl Kinds {
         // Every task has directories and an executable.
         for purpose in [Purpose::Cwd, Purpose::Exe] {
             let query = FileQuery {
-                link: b"/".to_vec(),
+                link: Cow::Borrowed(b"/"),
                 mode: libc::S_IFDIR,
                 rdev: 0,
                 purpose,
@@ -276,7 +277,8 @@ impl Kinds {
         &self.loader
     }
 
-    fn kind(&self, id: KindId) -> Kind {
+    /// A kind by its id.
+    pub(crate) fn kind(&self, id: KindId) -> Kind {
         Kind {
             loader: Rc::clone(&self.loader),
             id,
@@ -288,8 +290,8 @@ impl Kinds {
     }
 
     /// The kinds that may serve a file, in the order in which they are asked.
-    pub(crate) fn file(&self, query: &FileQuery) -> Vec<Kind> {
-        self.all(&query.with(|query| self.loader.table().file_kinds(query)))
+    pub(crate) fn file(&self, query: &FileQuery<'_>) -> Vec<KindId> {
+        query.with(|query| self.loader.table().file_kinds(query))
     }
 
     /// The kinds that may serve a mapping of this name, in the order in which they are asked.
@@ -333,7 +335,7 @@ impl Kinds {
     }
 
     /// Why nobody serves a file, and what would.
-    pub(crate) fn nobody(&self, query: &FileQuery) -> (String, Option<String>) {
+    pub(crate) fn nobody(&self, query: &FileQuery<'_>) -> (String, Option<String>) {
         let shipped = query.with(shipped::for_file);
         // The kind of plain files serves those that have a path; others are only of the same type.
         let is_no_path = query.mode & libc::S_IFMT == libc::S_IFREG && !query.link.starts_with(b"/");

@@ -13,8 +13,8 @@ use crate::message::{
 };
 use crate::wire::{
     AttachRequest, Empty, Number, PrepareReply, PrepareRequest, ProbeReply, ProbeRequest, ProgressReply,
-    TaskRestoreRequest, VerdictReply, decode, decode_verdict, encode_verdict, feature_op, file_op,
-    mapping_op, stage_op, task_op,
+    TaskRestoreRequest, decode, decode_verdict, encode_verdict, feature_op, file_op, mapping_op, stage_op,
+    task_op,
 };
 use crate::{Error, ErrorCode, Result, Verdict};
 
@@ -144,7 +144,7 @@ fn nothing((): ()) -> Vec<u8> {
 }
 
 fn verdict<M: Message>(verdict: Verdict<M>) -> Vec<u8> {
-    encode_verdict(verdict).encode_to_vec()
+    encode_verdict(verdict)
 }
 
 fn waiting(what: String) -> ProgressReply {
@@ -199,7 +199,10 @@ const PREPARE_FILES: u32 = 1;
 
 /// A [`PrepareRequest`] of these files, without a copy of them.
 fn encode_files(files: &[FileRecord]) -> Vec<u8> {
-    let mut request = Vec::with_capacity(prost::encoding::message::encoded_len_repeated(PREPARE_FILES, files));
+    let mut request = Vec::with_capacity(prost::encoding::message::encoded_len_repeated(
+        PREPARE_FILES,
+        files,
+    ));
     prost::encoding::message::encode_repeated(PREPARE_FILES, files, &mut request);
     request
 }
@@ -210,7 +213,7 @@ pub struct FileClient<C>(pub C);
 
 impl<C: KindChannel> FileKind for FileClient<C> {
     fn dump(&self, _: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
-        decode_verdict(call::<VerdictReply>(&self.0, file_op::DUMP, file, None)?)
+        decode_verdict(self.0.call(file_op::DUMP, &file.encode_to_vec())?)
     }
 
     fn finish_dump(&self, _: &Host<'_>) -> Result<()> {
@@ -261,7 +264,7 @@ pub struct MappingClient<C>(pub C);
 
 impl<C: KindChannel> MappingKind for MappingClient<C> {
     fn dump(&self, _: &Host<'_>, mapping: &MappingTarget) -> Result<Verdict<MappingImage>> {
-        decode_verdict(call::<VerdictReply>(&self.0, mapping_op::DUMP, mapping, None)?)
+        decode_verdict(self.0.call(mapping_op::DUMP, &mapping.encode_to_vec())?)
     }
 
     fn restore(&self, _: &Host<'_>, mapping: &MappingRecord) -> Result<()> {
@@ -275,7 +278,7 @@ pub struct TaskClient<C>(pub C);
 
 impl<C: KindChannel> TaskKind for TaskClient<C> {
     fn dump(&self, _: &Host<'_>, task: &TaskInfo) -> Result<Verdict<TaskImage>> {
-        decode_verdict(call::<VerdictReply>(&self.0, task_op::DUMP, task, None)?)
+        decode_verdict(self.0.call(task_op::DUMP, &task.encode_to_vec())?)
     }
 
     fn finish_dump(&self, _: &Host<'_>) -> Result<()> {

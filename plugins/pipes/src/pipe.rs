@@ -161,7 +161,8 @@ impl Group<PipeEntry> {
                     let left = read.as_ref().or(write.as_ref()).map(AsFd::as_fd);
                     let any = left.or_else(|| opened.first().map(|(_, fd)| fd.as_fd()));
                     let any = any.ok_or_else(|| Error::new("no end of it is left"))?;
-                    let fd = sys::reopen(any, member.flags).context(|| format!("opening it with {flags:#o}"))?;
+                    let fd =
+                        sys::reopen(any, member.flags).context(|| format!("opening it with {flags:#o}"))?;
                     complete(fd, member, None)?
                 }
             };

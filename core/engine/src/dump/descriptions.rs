@@ -1,5 +1,6 @@
 //! What the kernel says of open file descriptions, by copies of the target's descriptors.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -11,7 +12,7 @@ use criu_proto::images::FownEntry;
 
 use crate::error::{Context, Error, Result};
 use crate::kinds::fs_magic;
-use crate::{parallel, proc};
+use crate::parallel;
 
 /// A thread is worth starting for so many descriptors.
 const WORTH: usize = 128;
@@ -36,43 +37,60 @@ pub(crate) struct Description {
     pub(crate) fs_magic: Option<u64>,
 }
 
-/// The folders of `/proc` that tell of a process's descriptors.
+/// The folders of `/proc` that tell of this process's descriptors.
 struct Folders {
-    pid: i32,
     links: File,
     infos: File,
 }
 
+/// A number of this process at which descriptors are looked at in `/proc`, one after the other: the kernel forms
+/// its files for a number once, which takes several times as long as reading them.
+struct Stand {
+    number: OwnedFd,
+    name: String,
+}
+
+thread_local! {
+    static STAND: RefCell<Option<Stand>> = const { RefCell::new(None) };
+}
+
 impl Folders {
-    fn open(eye: i32) -> Result<Self> {
-        let open = |name: &str| {
-            let path = format!("/proc/{eye}/{name}");
-            File::open(&path).context(|| format!("opening {path}"))
-        };
+    fn open() -> Result<Self> {
+        let open = |path: &str| File::open(path).context(|| format!("opening {path}"));
         Ok(Self {
-            pid: eye,
-            links: open("fd")?,
-            infos: open("fdinfo")?,
+            links: open("/proc/self/fd")?,
+            infos: open("/proc/self/fdinfo")?,
         })
     }
 
-    fn link(&self, fd: i32) -> Result<Vec<u8>> {
-        let link = nix::fcntl::readlinkat(&self.links, fd.to_string().as_str())
-            .context(|| format!("reading the link /proc/{}/fd/{fd}", self.pid))?;
-        Ok(link.into_vec())
+    /// What `/proc` says of a descriptor: its link, and its `fdinfo` if it is nothing but state of the kernel.
+    fn of(&self, local: BorrowedFd<'_>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+        STAND.with_borrow_mut(|stand| {
+            let stand = match stand {
+                Some(stand) => {
+                    nix::unistd::dup3(local, &mut stand.number, nix::fcntl::OFlag::O_CLOEXEC)
+                        .context(|| "copying it")?;
+                    stand
+                }
+                None => {
+                    let number = local.try_clone_to_owned().context(|| "copying it")?;
+                    let name = number.as_raw_fd().to_string();
+                    stand.insert(Stand { number, name })
+                }
+            };
+            let link = nix::fcntl::readlinkat(&self.links, stand.name.as_str())
+                .context(|| format!("reading the link /proc/self/fd/{}", stand.name))?
+                .into_vec();
+            let info = is_synthetic(&link).then(|| self.info(&stand.name)).transpose()?;
+            Ok((link, info))
+        })
     }
 
-    fn info(&self, fd: i32) -> Result<Vec<u8>> {
+    fn info(&self, name: &str) -> Result<Vec<u8>> {
         use nix::fcntl::{OFlag, openat};
-        let doing = || format!("reading /proc/{}/fdinfo/{fd}", self.pid);
+        let doing = || format!("reading /proc/self/fdinfo/{name}");
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = openat(
-            &self.infos,
-            fd.to_string().as_str(),
-            flags,
-            nix::sys::stat::Mode::empty(),
-        )
-        .context(doing)?;
+        let file = openat(&self.infos, name, flags, nix::sys::stat::Mode::empty()).context(doing)?;
         let mut file = File::from(file);
         let mut text = vec![0; INFO];
         // The kernel writes it in one piece: a read that leaves room has seen its end.
@@ -85,11 +103,15 @@ impl Folders {
     }
 }
 
+/// Whether a file is nothing but state of the kernel, by its link.
+fn is_synthetic(link: &[u8]) -> bool {
+    link.starts_with(b"anon_inode:")
+}
+
 impl Description {
     fn of(pidfd: &OwnedFd, pid: i32, folders: &Folders, fd: i32) -> Result<Self> {
         let local = copy_of(pidfd, fd).context(|| "copying it")?;
-        // Of the target's number and not of our own: the kernel may have it at hand.
-        Self::new(local, pid, fd, || folders.link(fd), || folders.info(fd))
+        Self::new(local, pid, fd, folders)
     }
 
     /// What the kernel numbers behind the description, of the kinds of which it tells that (`eventfd-id`,
@@ -103,32 +125,23 @@ impl Description {
     /// # Errors
     /// The kernel does not tell.
     pub(crate) fn in_flight(pid: i32, local: OwnedFd) -> Result<Self> {
-        let number = local.as_raw_fd();
-        let link = || proc::read_link(&format!("/proc/self/fd/{number}"));
-        let info = || proc::read(&format!("/proc/self/fdinfo/{number}"));
-        let mut description = Self::new(local, pid, -1, link, info)?;
+        let mut description = Self::new(local, pid, -1, &Folders::open()?)?;
         description.target.purpose = Purpose::InFlight as i32;
+        STAND.take();
         Ok(description)
     }
 
-    fn new(
-        local: OwnedFd,
-        pid: i32,
-        fd: i32,
-        link: impl FnOnce() -> Result<Vec<u8>>,
-        info: impl FnOnce() -> Result<Vec<u8>>,
-    ) -> Result<Self> {
+    fn new(local: OwnedFd, pid: i32, fd: i32, folders: &Folders) -> Result<Self> {
         let mut target = target_of(local.as_fd(), Vec::new())?;
-        target.link = match internal_link(&target) {
-            Some(link) => link,
-            None => link()?,
+        let fdinfo;
+        (target.link, fdinfo) = match internal_link(&target) {
+            Some(link) => (link, None),
+            None => folders.of(local.as_fd())?,
         };
         target.pid = pid;
         target.fd = fd;
         (target.flags, target.pos) = flags_and_offset(local.as_fd(), target.mode)?;
         let owner = owner_of(local.as_fd())?;
-        let synthetic = target.link.starts_with(b"anon_inode:");
-        let fdinfo = if synthetic { Some(info()?) } else { None };
         let regular = target.mode & libc::S_IFMT == libc::S_IFREG;
         let fs_magic = if regular { fs_magic(local.as_fd()) } else { None };
         Ok(Self {
@@ -159,14 +172,13 @@ pub(crate) fn copy_of(pidfd: &OwnedFd, fd: i32) -> std::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(got as RawFd) })
 }
 
-/// Looks at descriptors of a process, given with the thread by whose number it is looked at, and hands each to `take`,
-/// in their order; many by other threads, which are ahead.
+/// Looks at descriptors of a process and hands each to `take`, in their order; many by other threads, which are ahead.
 ///
 /// # Errors
 /// Those of `take`. What a descriptor is may not be told: that is `take`'s to judge.
 pub(crate) fn each(
     pidfd: &OwnedFd,
-    (pid, eye): (i32, i32),
+    pid: i32,
     fds: &[i32],
     spent: &Spent,
     mut take: impl FnMut(Result<Description>) -> Result<()>,
@@ -174,16 +186,20 @@ pub(crate) fn each(
     if fds.is_empty() {
         return Ok(());
     }
-    let folders = &Folders::open(eye)?;
+    let folders = &Folders::open()?;
     let look = |&fd: &i32| {
         spent.close();
         Description::of(pidfd, pid, folders, fd)
             .context(|| format!("dumping descriptor {fd} of process {pid}"))
     };
-    if fds.len() < WORTH {
-        return fds.iter().try_for_each(|fd| take(look(fd)));
-    }
-    parallel::ahead("descriptors", fds, PART, look, take)
+    let done = if fds.len() < WORTH {
+        fds.iter().try_for_each(|fd| take(look(fd)))
+    } else {
+        parallel::ahead("descriptors", fds, PART, look, take)
+    };
+    // What stands there is a file of the tree. Other threads have ended, and theirs with them.
+    STAND.take();
+    done
 }
 
 /// Copies that are of no use any more, to be closed by who looks at the next ones.
@@ -327,7 +343,7 @@ mod tests {
         let (read, write) = nix::unistd::pipe().unwrap();
         let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         for local in [read, write, one.into()] {
-            let link = proc::read_link(&format!("/proc/self/fd/{}", local.as_raw_fd())).unwrap();
+            let link = crate::proc::read_link(&format!("/proc/self/fd/{}", local.as_raw_fd())).unwrap();
             let target = target_of(local.as_fd(), Vec::new()).unwrap();
             assert_eq!(internal_link(&target), Some(link));
         }
@@ -345,14 +361,14 @@ mod tests {
         // SAFETY: pidfd_open takes plain numbers and returns a new descriptor.
         let pidfd = unsafe { OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, pid, 0) as RawFd) };
         let mut seen = Vec::new();
-        each(&pidfd, (pid, pid), &fds, &Spent::default(), |description| {
+        each(&pidfd, pid, &fds, &Spent::default(), |description| {
             seen.push(description.map_or(1 << 20, |description| description.target.fd));
             Ok(())
         })
         .unwrap();
         assert_eq!(seen, fds);
         let mut count = 0;
-        let stopped = each(&pidfd, (pid, pid), &fds, &Spent::default(), |_| {
+        let stopped = each(&pidfd, pid, &fds, &Spent::default(), |_| {
             count += 1;
             Err(Error::malformed("it", "is enough"))
         });

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -67,6 +68,35 @@ impl Sighting {
     }
 }
 
+/// Descriptions of one likeness, in the order that kcmp(2) imposes. Most have nothing like them.
+#[derive(Debug)]
+struct Alike {
+    first: Sighting,
+    others: Vec<Sighting>,
+}
+
+impl Alike {
+    fn insert(&mut self, place: usize, sighting: Sighting) {
+        match place.checked_sub(1) {
+            Some(place) => self.others.insert(place, sighting),
+            None => {
+                let second = std::mem::replace(&mut self.first, sighting);
+                self.others.insert(0, second);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.others.len() + 1
+    }
+
+    fn at(&self, place: usize) -> &Sighting {
+        place
+            .checked_sub(1)
+            .map_or(&self.first, |place| &self.others[place])
+    }
+}
+
 /// Device and inode of a mapped file.
 type Inode = ((u32, u32), u64);
 
@@ -85,8 +115,7 @@ struct State {
     by_inode: HashMap<Inode, Known>,
     /// Whether files behind private mappings were opened for writing.
     writable: HashMap<Inode, bool>,
-    /// Sorted by the order that kcmp(2) imposes.
-    sightings: HashMap<Likeness, Vec<Sighting>, RandomState>,
+    sightings: HashMap<Likeness, Alike, RandomState>,
     /// How many there are.
     seen: usize,
     /// The descriptions that are being dumped, by their numbers in this process, with their ids: dumping one
@@ -166,15 +195,16 @@ impl Files {
     ) -> Result<()> {
         let numbers = dump.descriptors(pid, room)?;
         let inherited = self.inherited(dump, pid, parent, &numbers)?;
-        self.state
-            .borrow_mut()
-            .tables
-            .insert(pid, Vec::with_capacity(numbers.len()));
         let fresh: Vec<i32> = numbers
             .iter()
             .map(|&(fd, _)| fd)
             .filter(|fd| !inherited.contains_key(fd))
             .collect();
+        {
+            let state = &mut *self.state.borrow_mut();
+            state.tables.insert(pid, Vec::with_capacity(numbers.len()));
+            state.sightings.reserve(fresh.len());
+        }
         let pidfd = dump.pidfd(pid)?;
         let mut slots = numbers.iter();
         // Tables are filled in the order of the numbers: the others are put in on the way.
@@ -187,7 +217,7 @@ impl Files {
             }
             None
         };
-        descriptions::each(&pidfd, (pid, dump.eye(pid)), &fresh, &self.spent, |description| {
+        descriptions::each(&pidfd, pid, &fresh, &self.spent, |description| {
             let flags = put_inherited(&mut slots).unwrap_or_default();
             let dumped = description.and_then(|mut description| {
                 description.target.cloexec = flags & libc::FD_CLOEXEC as u32 != 0;
@@ -285,7 +315,10 @@ impl Files {
         };
         target.local_fd = local.as_raw_fd();
         check_owner(dump, &target, &owner)?;
-        target.fown = owner.encode_to_vec();
+        // Most have none, which no bytes say as well.
+        if owner != FownEntry::default() {
+            target.fown = owner.encode_to_vec();
+        }
         if let Some(id) = self.circle(&target)? {
             // Its kind is at it further up; whoever asks here needs no more than the id.
             return Ok(Known {
@@ -328,7 +361,15 @@ impl Files {
             held,
             file,
         };
-        state.sightings.entry(like).or_default().insert(place, sighting);
+        match state.sightings.entry(like) {
+            Entry::Occupied(mut alike) => alike.get_mut().insert(place, sighting),
+            Entry::Vacant(none) => {
+                none.insert(Alike {
+                    first: sighting,
+                    others: Vec::new(),
+                });
+            }
+        }
         state.seen += 1;
         Ok(file)
     }
@@ -354,15 +395,16 @@ impl Files {
     /// The known file behind this description, or where its sighting belongs.
     fn search(&self, like: &Likeness, local: &OwnedFd) -> Result<std::result::Result<Known, usize>> {
         let state = self.state.borrow();
-        let Some(sightings) = state.sightings.get(like) else {
+        let Some(alike) = state.sightings.get(like) else {
             return Ok(Err(0));
         };
         // No comparison is made twice: each is a call of the kernel.
-        let (mut from, mut to) = (0, sightings.len());
+        let (mut from, mut to) = (0, alike.len());
         while from < to {
             let middle = from.midpoint(to);
-            match sightings[middle].compare(self.me, local.as_raw_fd())? {
-                Ordering::Equal => return Ok(Ok(sightings[middle].file)),
+            let sighting = alike.at(middle);
+            match sighting.compare(self.me, local.as_raw_fd())? {
+                Ordering::Equal => return Ok(Ok(sighting.file)),
                 Ordering::Less => from = middle + 1,
                 Ordering::Greater => to = middle,
             }
@@ -436,7 +478,6 @@ impl Files {
         target.fd = -1;
         target.purpose = purpose as i32;
         target.local_fd = file.as_raw_fd();
-        target.fown = FownEntry::default().encode_to_vec();
         self.dispatch(dump, target, None)
     }
 
@@ -468,7 +509,8 @@ impl Files {
             // Such a description is nothing but a path; the kind of what lies there may have no use for it.
             kinds.extend(dump.kinds.file(&query.by_path()));
         }
-        for kind in kinds {
+        for id in kinds {
+            let kind = dump.kinds.kind(id);
             let verdict = kind
                 .file()?
                 .dump(&dump.host(&kind), &target)

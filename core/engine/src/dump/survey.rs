@@ -32,7 +32,7 @@ pub(crate) struct Survey {
     /// All processes.
     pub(crate) pids: Vec<i32>,
     /// One query for each sort of file.
-    pub(crate) queries: Vec<FileQuery>,
+    pub(crate) queries: Vec<FileQuery<'static>>,
     /// The names of mappings that are neither files on disk nor the kernel's.
     pub(crate) mappings: HashSet<Vec<u8>>,
 }
@@ -85,7 +85,7 @@ type Sort = (u32, u64, Vec<u8>);
 /// What was seen of one process.
 #[derive(Default)]
 struct Seen {
-    sorts: HashMap<Sort, FileQuery>,
+    sorts: HashMap<Sort, FileQuery<'static>>,
     mappings: HashSet<Vec<u8>>,
 }
 
@@ -96,7 +96,7 @@ fn of_process(pid: i32) -> Seen {
     seen
 }
 
-fn files(pid: i32, sorts: &mut HashMap<Sort, FileQuery>) {
+fn files(pid: i32, sorts: &mut HashMap<Sort, FileQuery<'static>>) {
     let Ok(dir) = File::open(format!("/proc/{pid}/fd")) else {
         return;
     };

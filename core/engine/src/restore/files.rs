@@ -127,7 +127,9 @@ impl FileTable {
                     continue;
                 }
                 file.opener = Some(node);
-                let Some(key) = file.kind.zip(file.group) else { continue };
+                let Some(key) = file.kind.zip(file.group) else {
+                    continue;
+                };
                 for &member in self.groups.get(&key).into_iter().flatten() {
                     self.files[place(member)?].opener.get_or_insert(node);
                 }
@@ -226,7 +228,9 @@ impl<'a> Numbers<'a> {
 
     /// Whether this is the number at which a file is to stand first.
     fn is_right(&self, id: u32, fd: RawFd) -> bool {
-        self.of(id).next().is_some_and(|entry| entry.fd.cast_signed() == fd)
+        self.of(id)
+            .next()
+            .is_some_and(|entry| entry.fd.cast_signed() == fd)
     }
 
     /// The files, in the order of their first numbers.
@@ -262,9 +266,7 @@ pub(crate) fn restore_all(restore: &Restore, node: usize) -> Result<()> {
         }
     };
     until_done(restore, node, &order, task.pid, "to be opened", &mut open_one)?;
-    order.retain(|&id| {
-        planned(restore, id).is_ok_and(|file| file.opener == Some(node) && file.attach)
-    });
+    order.retain(|&id| planned(restore, id).is_ok_and(|file| file.opener == Some(node) && file.attach));
     until_done(restore, node, &order, task.pid, "to be completed", &mut |id| {
         attach(restore, id)
     })?;

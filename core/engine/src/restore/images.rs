@@ -521,8 +521,9 @@ fn read_files(dir: &ImageDir) -> Result<Records> {
             .next_checked::<FileEntry>()
             .map_err(|error| dir.frame_error(error))?
         {
-            let head = FileHead::decode(entry)
-                .map_err(|why| Error::malformed("files.img", format!("has an entry that is damaged: {why}")))?;
+            let head = FileHead::decode(entry).map_err(|why| {
+                Error::malformed("files.img", format!("has an entry that is damaged: {why}"))
+            })?;
             files.push(FileRecord {
                 id: head.id,
                 fd_type: head.r#type.cast_unsigned(),
