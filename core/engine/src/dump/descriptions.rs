@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use criu_plugin_api::message::{FileTarget, Purpose};
@@ -48,6 +48,8 @@ struct Folders {
 struct Stand {
     number: OwnedFd,
     name: String,
+    /// Its `fdinfo`: what it tells is asked of the kernel with each reading from its beginning.
+    info: File,
 }
 
 thread_local! {
@@ -75,31 +77,40 @@ impl Folders {
                 None => {
                     let number = local.try_clone_to_owned().context(|| "copying it")?;
                     let name = number.as_raw_fd().to_string();
-                    stand.insert(Stand { number, name })
+                    let info = self.open_info(&name)?;
+                    stand.insert(Stand { number, name, info })
                 }
             };
             let link = nix::fcntl::readlinkat(&self.links, stand.name.as_str())
                 .context(|| format!("reading the link /proc/self/fd/{}", stand.name))?
                 .into_vec();
-            let info = is_synthetic(&link).then(|| self.info(&stand.name)).transpose()?;
+            let info = is_synthetic(&link).then(|| read_info(&stand.info)).transpose();
+            let info = info.context(|| format!("reading /proc/self/fdinfo/{}", stand.name))?;
             Ok((link, info))
         })
     }
 
-    fn info(&self, name: &str) -> Result<Vec<u8>> {
+    fn open_info(&self, name: &str) -> Result<File> {
         use nix::fcntl::{OFlag, openat};
-        let doing = || format!("reading /proc/self/fdinfo/{name}");
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = openat(&self.infos, name, flags, nix::sys::stat::Mode::empty()).context(doing)?;
-        let mut file = File::from(file);
-        let mut text = vec![0; INFO];
+        openat(&self.infos, name, flags, nix::sys::stat::Mode::empty())
+            .map(File::from)
+            .context(|| format!("opening /proc/self/fdinfo/{name}"))
+    }
+}
+
+fn read_info(file: &File) -> std::io::Result<Vec<u8>> {
+    let mut text = vec![0; INFO];
+    let mut length = 0;
+    loop {
+        let got = file.read_at(&mut text[length..], length as u64)?;
+        length += got;
         // The kernel writes it in one piece: a read that leaves room has seen its end.
-        let got = file.read(&mut text).context(doing)?;
-        text.truncate(got);
-        if got == INFO {
-            file.read_to_end(&mut text).context(doing)?;
+        if length < text.len() {
+            text.truncate(length);
+            return Ok(text);
         }
-        Ok(text)
+        text.resize(length * 2, 0);
     }
 }
 
@@ -373,6 +384,41 @@ mod tests {
             Err(Error::malformed("it", "is enough"))
         });
         assert!(stopped.is_err() && count == 1);
+    }
+
+    #[test]
+    fn what_proc_says_is_that_of_the_descriptor_whose_turn_it_is() {
+        use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+        use nix::sys::eventfd::EventFd;
+        let counters: Vec<EventFd> = (0..100).map(|n| EventFd::from_value(n).unwrap()).collect();
+        let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        for counter in &counters {
+            set.add(counter, EpollEvent::new(EpollFlags::EPOLLIN, 0)).unwrap();
+        }
+        let folders = Folders::open().unwrap();
+        // The text about the set is a long one, those about the counters are short.
+        for fd in [
+            counters[1].as_fd(),
+            set.0.as_fd(),
+            counters[2].as_fd(),
+            set.0.as_fd(),
+        ] {
+            let (link, info) = folders.of(fd).unwrap();
+            let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            assert_eq!(link, crate::proc::read_link(&name).unwrap());
+            // Only one of the two numbers is closed on exec.
+            let told = |text: &[u8]| -> Vec<String> {
+                let lines = String::from_utf8_lossy(text).into_owned();
+                lines
+                    .lines()
+                    .filter(|line| !line.starts_with("flags:"))
+                    .map(str::to_owned)
+                    .collect()
+            };
+            let expected = crate::proc::read(&format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+            assert_eq!(told(&info.unwrap()), told(&expected));
+        }
+        STAND.take();
     }
 
     #[test]
