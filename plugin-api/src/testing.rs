@@ -162,6 +162,10 @@ impl Services for MockHost {
     }
 
     fn settings(&self, name: &str) -> Result<Vec<String>> {
+        if name == "inherit-fd" && !self.settings.contains_key(name) {
+            // As the user gives them; the numbers are those of the shell.
+            return Ok(self.inherited.keys().map(|key| format!("fd[9]:{key}")).collect());
+        }
         Ok(self.settings.get(name).cloned().unwrap_or_default())
     }
 
