@@ -346,6 +346,7 @@ fn owner_of(local: BorrowedFd<'_>) -> Result<FownEntry> {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::os::unix::fs::OpenOptionsExt;
 
     use super::*;
 
@@ -388,37 +389,39 @@ mod tests {
 
     #[test]
     fn what_proc_says_is_that_of_the_descriptor_whose_turn_it_is() {
-        use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-        use nix::sys::eventfd::EventFd;
-        let counters: Vec<EventFd> = (0..100).map(|n| EventFd::from_value(n).unwrap()).collect();
-        let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
-        for counter in &counters {
-            set.add(counter, EpollEvent::new(EpollFlags::EPOLLIN, 0)).unwrap();
-        }
         let folders = Folders::open().unwrap();
-        // The text about the set is a long one, those about the counters are short.
-        for fd in [
-            counters[1].as_fd(),
-            set.0.as_fd(),
-            counters[2].as_fd(),
-            set.0.as_fd(),
-        ] {
-            let (link, info) = folders.of(fd).unwrap();
-            let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let paths = ["/dev/null", "/dev/zero", "/proc/self/maps", "/dev/null"];
+        let files = paths.map(|path| File::open(path).unwrap());
+        for (file, path) in files.iter().zip(paths) {
+            let (link, info) = folders.of(file.as_fd()).unwrap();
+            let name = format!("/proc/self/fd/{}", file.as_raw_fd());
             assert_eq!(link, crate::proc::read_link(&name).unwrap());
-            // Only one of the two numbers is closed on exec.
-            let told = |text: &[u8]| -> Vec<String> {
-                let lines = String::from_utf8_lossy(text).into_owned();
-                lines
-                    .lines()
-                    .filter(|line| !line.starts_with("flags:"))
+            assert_eq!(info, None, "{path} is more than state of the kernel");
+            let inode = |text: &[u8]| {
+                let text = String::from_utf8_lossy(text).into_owned();
+                text.lines()
+                    .find(|line| line.starts_with("ino:"))
                     .map(str::to_owned)
-                    .collect()
             };
-            let expected = crate::proc::read(&format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
-            assert_eq!(told(&info.unwrap()), told(&expected));
+            let told = STAND.with_borrow(|stand| read_info(&stand.as_ref().unwrap().info).unwrap());
+            let expected = crate::proc::read(&format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap();
+            assert_eq!(inode(&told), inode(&expected));
         }
         STAND.take();
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_read_whole() {
+        for length in [0, 1, INFO - 1, INFO, INFO + 1, 10 * INFO] {
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .custom_flags(libc::O_TMPFILE)
+                .open(std::env::temp_dir());
+            let (file, text) = (file.unwrap(), vec![b'x'; length]);
+            file.write_all_at(&text, 0).unwrap();
+            assert_eq!(read_info(&file).unwrap(), text);
+        }
     }
 
     #[test]
