@@ -1,7 +1,7 @@
 //! Makes rings again.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use criu_plugin_api::message::{FilePlan, FileRecord, MappingRecord, OpenRequest, TaskInfo};
 use criu_plugin_api::{Context, Error, Host, Opened, Progress, Result, image, restore};
@@ -47,11 +47,12 @@ impl Restore {
         self.forget();
         let entries: Vec<RingEntry> = image::read_all(host, &IMAGE)?;
         let tasks = host.tasks()?;
+        let known: HashSet<u32> = files.iter().map(|file| file.id).collect();
         let mut rings = BTreeMap::new();
         for entry in entries {
             let id = entry.id;
             check(host, &tasks, &entry)?;
-            if !files.iter().any(|file| file.id == id) {
+            if !known.contains(&id) {
                 return Err(damaged(id, "there is no such file"));
             }
             if rings.insert(id, entry).is_some() {

@@ -39,9 +39,9 @@ const FAMILIES: &[Family] = &[
     family("locks", Kind::Locks, 10_000),
     family("netlink sockets", Kind::Netlinks, 10_000),
     family("signalfds", Kind::Signalfds, 10_000),
-    family("io_uring rings", Kind::Rings, 3_000),
+    family("io_uring rings", Kind::Rings, 2_000),
     family("userfaultfds", Kind::Userfaultfds, 10_000),
-    family("bpf maps", Kind::BpfMaps, 10_000),
+    family("bpf maps", Kind::BpfMaps, 9_900),
     family("SysV segments", Kind::Segments, 3_000),
 ];
 

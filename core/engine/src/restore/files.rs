@@ -135,10 +135,12 @@ impl FileTable {
                 }
             }
         }
+        let nodes: HashMap<i32, usize> = (restore.plan.nodes.iter().map(|node| node.pid))
+            .zip(0..)
+            .collect();
         for at in 0..self.files.len() {
             let Some(pid) = self.files[at].by else { continue };
-            let node = restore.plan.nodes.iter().position(|node| node.pid == pid);
-            match node.map(|node| table_owner(restore, node)) {
+            match nodes.get(&pid).map(|&node| table_owner(restore, node)) {
                 Some(owner) => self.files[at].opener = Some(owner?),
                 None => {
                     let object = format!("file {} of the image set", restore.set.files.all()[at].id);

@@ -110,7 +110,9 @@ impl ServiceFds {
             placeholders.push(number);
         }
         let prepared = prepare();
-        placeholders.into_iter().for_each(sys::close);
+        for run in placeholders.chunk_by(|one, next| one + 1 == *next) {
+            sys::close_range(run[0].cast_unsigned(), run[run.len() - 1].cast_unsigned());
+        }
         let prepared = prepared?;
         let kept = open_numbers()?
             .into_iter()

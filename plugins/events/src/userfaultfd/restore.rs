@@ -1,8 +1,8 @@
 //! Makes userfaultfds again: each in the process whose memory it watches, and what is registered with them at the
 //! end, when all memory is in place.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::OwnedFd;
 
 use criu_plugin_api::message::{FilePlan, FileRecord, OpenRequest, TaskInfo};
@@ -30,13 +30,19 @@ impl Restore {
     pub(super) fn read(host: &Host<'_>, files: &[FileRecord]) -> Result<Self> {
         let mut restore = Self::default();
         let tasks = host.tasks()?;
+        let alive: HashSet<i32> = tasks
+            .iter()
+            .filter(|task| !task.dead)
+            .map(|task| task.pid)
+            .collect();
+        let known: HashSet<u32> = files.iter().map(|file| file.id).collect();
         for entry in image::read_all::<UffdEntry>(host, &FILES)? {
             let id = entry.id;
             let damaged = |what: &str| Error::new(format!("userfaultfd.img, file {id}: {what}"));
-            if !files.iter().any(|file| file.id == id) {
+            if !known.contains(&id) {
                 return Err(damaged("the set has no such file"));
             }
-            if !tasks.iter().any(|task| task.pid == entry.pid && !task.dead) {
+            if !alive.contains(&entry.pid) {
                 return Err(damaged(&format!("the set has no process {}", entry.pid)));
             }
             if restore.files.insert(id, entry).is_some() {
@@ -99,6 +105,7 @@ impl Restore {
             return Ok(());
         }
         let tasks = host.tasks()?;
+        let places = places(host, &tasks)?;
         let mut fds: BTreeMap<u32, (OwnedFd, PageMap)> = BTreeMap::new();
         for range in &self.ranges {
             let Some(file) = self.files.get(&range.id) else {
@@ -116,7 +123,7 @@ impl Restore {
                 Entry::Vacant(vacant) => {
                     let task = tasks.iter().find(|task| task.pid == file.pid);
                     let pagemap = PageMap::open(task.map_or(file.pid, |task| task.host_pid))?;
-                    vacant.insert((descriptor(host, &tasks, range.id).context(what)?, pagemap))
+                    vacant.insert((descriptor(&places, range.id).context(what)?, pagemap))
                 }
             };
             let registering = Registering {
@@ -198,15 +205,33 @@ pub(super) fn check(range: &RangeEntry, known: bool) -> std::result::Result<(), 
 }
 
 /// A copy of the descriptor of a file, of any task that has it.
-fn descriptor(host: &Host<'_>, tasks: &[TaskInfo], id: u32) -> Result<OwnedFd> {
+fn descriptor(places: &HashMap<u32, Place>, id: u32) -> Result<OwnedFd> {
+    let place = places.get(&id);
+    let place = place.ok_or_else(|| Error::new(format!("no process has file {id} open: damaged")))?;
+    sys::descriptor_of(place.host_pid, place.fd)
+        .context(|| format!("copying descriptor {} of pid {}", place.fd, place.pid))
+}
+
+/// Where a file is open.
+struct Place {
+    pid: i32,
+    host_pid: i32,
+    fd: i32,
+}
+
+/// Of each file the first place where it is open.
+fn places(host: &Host<'_>, tasks: &[TaskInfo]) -> Result<HashMap<u32, Place>> {
+    let mut places = HashMap::new();
     for task in tasks.iter().filter(|task| !task.dead) {
-        let slots = host.descriptors(task.pid)?;
-        if let Some(slot) = slots.iter().find(|slot| slot.file_id == id) {
-            return sys::descriptor_of(task.host_pid, slot.fd)
-                .context(|| format!("copying descriptor {} of pid {}", slot.fd, task.pid));
+        for slot in host.descriptors(task.pid)? {
+            places.entry(slot.file_id).or_insert(Place {
+                pid: task.pid,
+                host_pid: task.host_pid,
+                fd: slot.fd,
+            });
         }
     }
-    Err(Error::new(format!("no process has file {id} open: damaged")))
+    Ok(places)
 }
 
 /// One range on its way.
