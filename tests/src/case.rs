@@ -180,6 +180,9 @@ impl Case {
         assert_eq!(text.trim(), pid.to_string(), "the pid in --pidfile\n{restored}");
         // What goes wrong later is explained by the restore's log.
         println!("restore.log of round {round}:\n{restored}");
+        if let Some(verdict) = lab.verdict() {
+            println!("the guest has ended: {verdict:?}");
+        }
         before.assert_same(&Snapshot::settled(pid), &self.except, "dump and restore");
     }
 

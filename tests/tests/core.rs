@@ -29,6 +29,8 @@ criu_tests::guests! {
         registers,
         reparented,
         restart,
+        restart_calls (.option("--file-locks")),
+        restart_masks,
         robust_futex,
         rseq,
         rseq_critical,

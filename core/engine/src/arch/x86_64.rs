@@ -144,6 +144,7 @@ pub(crate) fn common_state() -> u64 {
 /// [`restart`] of a call of a 32-bit program.
 fn restart_compat(number: i64, entry: &mut UserX86RegsEntry) -> bool {
     const NANOSLEEP: i64 = 162;
+    const POLL: i64 = 168;
     const FUTEX: [i64; 2] = [240, 422];
     const CLOCK_NANOSLEEP: [i64; 2] = [267, 407];
     const FUTEX_OP: u64 = 0x7f;
@@ -154,6 +155,8 @@ fn restart_compat(number: i64, entry: &mut UserX86RegsEntry) -> bool {
     } else if CLOCK_NANOSLEEP.contains(&number) && entry.si != 0 {
         entry.dx = entry.si;
         true
+    } else if number == POLL {
+        waits_for_ever(entry.dx)
     } else {
         FUTEX.contains(&number) && entry.cx & FUTEX_OP == FUTEX_WAIT_BITSET
     }
