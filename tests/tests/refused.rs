@@ -224,3 +224,38 @@ fn user_dispatch_that_the_kernel_does_not_tell() {
         &["PR_SET_SYSCALL_USER_DISPATCH", "Linux 6.4"],
     );
 }
+
+#[test]
+fn thread_with_a_descriptor_table_of_its_own() {
+    refused_for(
+        "refused/thread_files",
+        &["thread ", "has a descriptor table of its own (unshare(2))"],
+    );
+}
+
+#[test]
+fn thread_with_a_working_directory_of_its_own() {
+    refused_for(
+        "refused/thread_fs",
+        &[
+            "thread ",
+            "has a root, a working directory and a umask of its own (unshare(2))",
+        ],
+    );
+}
+
+#[test]
+fn thread_in_another_network_namespace() {
+    refused_for(
+        "refused/thread_net",
+        &["thread ", "lives in a net namespace of its own"],
+    );
+}
+
+#[test]
+fn children_to_be_in_another_pid_namespace() {
+    refused_for(
+        "refused/children_pid",
+        &["process ", "has chosen another pid namespace for its children"],
+    );
+}

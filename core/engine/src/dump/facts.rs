@@ -1,5 +1,7 @@
 //! What `/proc` tells of a stopped tree, read before the parasites are there and by several threads.
 
+use std::collections::HashMap;
+
 use criu_proto::images::RlimitEntry;
 
 use super::ids::{self, Inodes};
@@ -19,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) statuses: Vec<Status>,
     /// Its namespaces.
     pub(crate) namespaces: Inodes,
+    /// The first thread that lives in another network namespace.
+    pub(crate) moved_thread: Option<i32>,
     /// `/proc/PID/auxv`.
     pub(crate) auxv: Vec<u8>,
     /// `/proc/PID/timers`.
@@ -41,11 +45,19 @@ pub(crate) fn gather(seized: &mut Seized) -> Result<Vec<Option<Facts>>> {
         .clone()
         .flat_map(|p| p.tids().into_iter().map(|tid| (p.pid, tid)))
         .collect();
-    let mut statuses = parallel::map(&threads, WORTH, |&(pid, tid)| {
-        Status::read(pid, tid, &mut Vec::new())
+    let processes = parallel::map(&pids, WORTH / 4, |&pid| of_process(pid));
+    let processes: Vec<Facts> = processes.into_iter().collect::<Result<_>>()?;
+    let mut homes = HashMap::new();
+    for (process, facts) in living.zip(&processes) {
+        homes.insert(process.pid, (process.eye(), facts.namespaces));
+    }
+    let mut statuses = parallel::map(&threads, WORTH, |&(pid, tid)| -> Result<_> {
+        let status = Status::read(pid, tid, &mut Vec::new())?;
+        let moved = (homes.get(&pid)).is_some_and(|(eye, home)| tid != *eye && !home.has_net_of(pid, tid));
+        Ok((status, moved.then_some(tid)))
     })
     .into_iter();
-    let mut processes = parallel::map(&pids, WORTH / 4, |&pid| of_process(pid)).into_iter();
+    let mut processes = processes.into_iter();
     let missing = || Error::malformed("the facts of a process", "are missing");
     seized
         .processes
@@ -54,9 +66,13 @@ pub(crate) fn gather(seized: &mut Seized) -> Result<Vec<Option<Facts>>> {
             if process.leader.is_none() {
                 return Ok(None);
             }
-            let mut facts = processes.next().ok_or_else(missing)??;
+            let mut facts = processes.next().ok_or_else(missing)?;
             let count = 1 + process.threads.len();
-            facts.statuses = statuses.by_ref().take(count).collect::<Result<_>>()?;
+            for told in statuses.by_ref().take(count) {
+                let (status, moved) = told?;
+                facts.statuses.push(status);
+                facts.moved_thread = facts.moved_thread.or(moved);
+            }
             set_workers_apart(process, &mut facts.statuses)?;
             let threads = process.leader.iter().chain(&process.threads);
             for (thread, status) in threads.zip(&facts.statuses) {
@@ -88,6 +104,7 @@ fn set_workers_apart(process: &mut Process, statuses: &mut Vec<Status>) -> Resul
 fn of_process(pid: i32) -> Result<Facts> {
     Ok(Facts {
         statuses: Vec::new(),
+        moved_thread: None,
         namespaces: ids::read(&pid.to_string())?,
         auxv: proc::read(&format!("/proc/{pid}/auxv"))?,
         timers: proc::read(&format!("/proc/{pid}/timers"))?,

@@ -13,8 +13,19 @@ use crate::error::{Error, Result};
 /// The namespaces in the order in which the images number them; the names of `/proc/PID/ns`.
 const NAMESPACES: [&str; 8] = ["pid", "net", "ipc", "uts", "time", "mnt", "user", "cgroup"];
 
+/// Where `net` and those stand in it whose name for the children of a process is [`CHILDREN`].
+const NET: usize = 1;
+const OF_CHILDREN: [usize; 2] = [0, 4];
+
+/// The namespaces that children will live in, see namespaces(7).
+const CHILDREN: [&str; 2] = ["pid_for_children", "time_for_children"];
+
 /// Of one process, by kind; none where the kernel has no such namespace.
-pub(crate) type Inodes = [Option<u64>; 8];
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inodes {
+    own: [Option<u64>; NAMESPACES.len()],
+    children: [Option<u64>; CHILDREN.len()],
+}
 
 /// Numbers namespaces from 1, this process's own first.
 #[derive(Debug)]
@@ -34,7 +45,7 @@ impl Namespaces {
             own,
             numbers: RefCell::default(),
         };
-        own.iter().enumerate().for_each(|(kind, &inode)| {
+        own.own.iter().enumerate().for_each(|(kind, &inode)| {
             namespaces.number(kind, inode);
         });
         Ok(namespaces)
@@ -54,15 +65,27 @@ impl Namespaces {
     /// It lives in another one, named.
     pub(crate) fn ids(&self, pid: i32, inodes: &Inodes) -> Result<TaskKobjIdsEntry> {
         for (kind, name) in NAMESPACES.iter().enumerate() {
-            if inodes[kind] != self.own[kind] {
+            if inodes.own[kind] != self.own.own[kind] {
                 return Err(Error::refused(
                     format!("process {pid}"),
                     format!("lives in a {name} namespace of its own, which is not implemented yet"),
                 ));
             }
         }
+        for (at, kind) in OF_CHILDREN.into_iter().enumerate() {
+            // A namespace of process ids has no name until its first process is there.
+            if self.own.children[at].is_some() && inodes.children[at] != inodes.own[kind] {
+                let name = NAMESPACES[kind];
+                return Err(Error::refused(
+                    format!("process {pid}"),
+                    format!(
+                        "has chosen another {name} namespace for its children (unshare(2), setns(2)), which is not supported"
+                    ),
+                ));
+            }
+        }
         let [pid_ns, net, ipc, uts, time, mnt, user, cgroup] =
-            std::array::from_fn(|kind| self.number(kind, inodes[kind]));
+            std::array::from_fn(|kind| self.number(kind, inodes.own[kind]));
         Ok(TaskKobjIdsEntry {
             pid_ns_id: pid_ns,
             net_ns_id: net,
@@ -85,7 +108,7 @@ impl Namespaces {
             .iter()
             .position(|&n| n == name)
             .ok_or_else(|| Error::malformed(format!("namespace {name}"), "is not known"))?;
-        let inode = read(&pid.to_string())?[kind];
+        let inode = read(&pid.to_string())?.own[kind];
         Ok(self.number(kind, inode).unwrap_or(0))
     }
 
@@ -106,13 +129,30 @@ pub(crate) fn read(pid: &str) -> Result<Inodes> {
         action: format!("opening {path}"),
         source,
     })?;
-    Ok(NAMESPACES.map(|name| inode(&dir, name)))
+    Ok(Inodes {
+        own: NAMESPACES.map(|name| inode(&dir, name)),
+        children: CHILDREN.map(|name| inode(&dir, name)),
+    })
+}
+
+impl Inodes {
+    /// Whether a thread of the process lives in its network namespace: the one that programs move threads out of.
+    pub(crate) fn has_net_of(&self, pid: i32, tid: i32) -> bool {
+        let link = readlinkat(
+            nix::fcntl::AT_FDCWD,
+            format!("/proc/{pid}/task/{tid}/ns/net").as_str(),
+        );
+        link.ok().and_then(|link| number(link.to_str()?)) == self.own[NET]
+    }
 }
 
 /// From a link such as `net:[4026531840]`, see namespaces(7).
 fn inode(dir: &File, name: &str) -> Option<u64> {
-    let link = readlinkat(dir, name).ok()?;
-    let (_, number) = link.to_str()?.split_once(":[")?;
+    number(readlinkat(dir, name).ok()?.to_str()?)
+}
+
+fn number(link: &str) -> Option<u64> {
+    let (_, number) = link.split_once(":[")?;
     number.strip_suffix(']')?.parse().ok()
 }
 
@@ -162,6 +202,26 @@ impl Objects {
         ids.files_id = self.files.number(pid)?;
         ids.fs_id = self.fs.number(pid)?;
         ids.sighand_id = self.sighand(pid, ids.vm_id)?;
+        Ok(())
+    }
+
+    /// Checks that a thread has what the threads of a process share unless one of them has called unshare(2).
+    ///
+    /// # Errors
+    /// It has not, named; or the kernel will not compare.
+    pub(crate) fn check_thread(pid: i32, eye: i32, tid: i32) -> Result<()> {
+        let shared = [
+            (Object::Files, "a descriptor table"),
+            (Object::Fs, "a root, a working directory and a umask"),
+        ];
+        for (object, what) in shared {
+            if compare(eye, tid, object)? != Ordering::Equal {
+                return Err(Error::refused(
+                    format!("thread {tid} of process {pid}"),
+                    format!("has {what} of its own (unshare(2)), which is not supported"),
+                ));
+            }
+        }
         Ok(())
     }
 

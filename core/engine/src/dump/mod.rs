@@ -62,7 +62,7 @@ use crate::kinds::Kinds;
 use crate::lsm::Module;
 use crate::options::{FinalState, Notify, Options};
 use crate::proc;
-use crate::seize::{self, Seized};
+use crate::seize::{self, Process, Seized};
 
 /// Saves the tree below `--tree` into the images directory.
 ///
@@ -226,6 +226,7 @@ fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<T
             let own = dump.namespaces.ids(process.pid, &facts.namespaces);
             ids = dump.blockers.note(own)?.unwrap_or_default();
             objects.number(process.eye(), &mut ids)?;
+            dump.blockers.note(check_threads(process, facts))?;
             // Before anything is put into the memory: it would be there twice.
             refuse_shared_memory(dump, process.pid, &ids)?;
         }
@@ -243,6 +244,18 @@ fn number(dump: &Dump, seized: &Seized, facts: &[Option<Facts>]) -> Result<Vec<T
     }
     dump.set_tasks(tasks);
     Ok(all)
+}
+
+/// What threads share with their process is saved of the process alone.
+fn check_threads(process: &Process, facts: &Facts) -> Result<()> {
+    if let Some(tid) = facts.moved_thread {
+        return Err(Error::refused(
+            format!("thread {tid} of process {}", process.pid),
+            "lives in a net namespace of its own (unshare(2), setns(2)), which is not supported",
+        ));
+    }
+    let mut threads = process.threads.iter();
+    threads.try_for_each(|thread| Objects::check_thread(process.pid, process.eye(), thread.tid()))
 }
 
 /// Two processes in one memory (vfork(2), CLONE_VM) cannot be rebuilt from two images of it.
