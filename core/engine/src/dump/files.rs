@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,17 +13,14 @@ use criu_plugin_api::Verdict;
 use criu_plugin_api::message::{FileTarget, Purpose, Slot};
 use criu_proto::images::{FdinfoEntry, FownEntry};
 use criu_proto::{Message, magic};
-use foldhash::fast::RandomState;
 
 use super::context::Context as Dump;
 use super::descriptions::{self, Description, Spent, target_of};
+use super::sightings::{Likeness, Sighting, Sightings, kcmp_file};
 use super::vmas;
 use crate::error::{Context, Error, Result};
 use crate::kinds::FileQuery;
 use crate::proc::{self, Mapping};
-
-/// Descriptors that are left for everything else when copies are held.
-const KEPT_FREE: usize = 1024;
 
 /// A file that has its entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,73 +33,11 @@ pub(crate) struct Known {
     pub(crate) vma_status: u32,
 }
 
-/// Descriptions that agree in this may be the same one; only then is the kernel asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Likeness {
-    dev: u64,
-    ino: u64,
-    flags: u32,
-    pos: u64,
-    kernel_id: Option<u64>,
-}
-
-/// Where a description was seen: enough for kcmp(2).
-#[derive(Debug)]
-struct Sighting {
-    pid: i32,
-    fd: i32,
-    /// A copy of our own: of a description that has no number in any target, and of others as long as there
-    /// is room, since the kernel compares within one process several times as fast.
-    held: Option<OwnedFd>,
-    file: Known,
-}
-
-impl Sighting {
-    /// How it stands to a description that is open in this process.
-    fn compare(&self, me: i32, local: i32) -> Result<Ordering> {
-        match &self.held {
-            Some(held) => kcmp_file(me, held.as_raw_fd(), me, local),
-            None => kcmp_file(self.pid, self.fd, me, local),
-        }
-    }
-}
-
-/// Descriptions of one likeness, in the order that kcmp(2) imposes. Most have nothing like them.
-#[derive(Debug)]
-struct Alike {
-    first: Sighting,
-    others: Vec<Sighting>,
-}
-
-impl Alike {
-    fn insert(&mut self, place: usize, sighting: Sighting) {
-        match place.checked_sub(1) {
-            Some(place) => self.others.insert(place, sighting),
-            None => {
-                let second = std::mem::replace(&mut self.first, sighting);
-                self.others.insert(0, second);
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.others.len() + 1
-    }
-
-    fn at(&self, place: usize) -> &Sighting {
-        place
-            .checked_sub(1)
-            .map_or(&self.first, |place| &self.others[place])
-    }
-}
-
 /// Device and inode of a mapped file.
 type Inode = ((u32, u32), u64);
 
 /// Everything known about the files of the tree so far.
 pub(crate) struct Files {
-    /// This process.
-    me: i32,
     spent: Spent,
     state: RefCell<State>,
 }
@@ -115,14 +49,10 @@ struct State {
     by_inode: HashMap<Inode, Known>,
     /// Whether files behind private mappings were opened for writing.
     writable: HashMap<Inode, bool>,
-    sightings: HashMap<Likeness, Alike, RandomState>,
-    /// How many there are.
-    seen: usize,
+    sightings: Sightings,
     /// The descriptions that are being dumped, by their numbers in this process, with their ids: dumping one
     /// may lead to others, and back to itself.
     under_way: Vec<(i32, u32)>,
-    /// How many more copies may be held.
-    holdable: usize,
     tables: BTreeMap<i32, Vec<Slot>>,
 }
 
@@ -130,17 +60,14 @@ impl Files {
     /// With `files.img` ready to be written.
     pub(crate) fn new(writer: FileWriter) -> Self {
         Self {
-            me: std::process::id().cast_signed(),
             spent: Spent::default(),
             state: RefCell::new(State {
                 next_id: 1,
                 writer: Some(writer),
                 by_inode: HashMap::new(),
                 writable: HashMap::new(),
-                sightings: HashMap::default(),
-                seen: 0,
+                sightings: Sightings::new(),
                 under_way: Vec::new(),
-                holdable: crate::limits::open_files().saturating_sub(KEPT_FREE) / 2,
                 tables: BTreeMap::new(),
             }),
         }
@@ -151,11 +78,7 @@ impl Files {
     /// # Errors
     /// Writing failed.
     pub(crate) fn finish(&self, dump: &Dump) -> Result<()> {
-        let held = std::mem::take(&mut self.state.borrow_mut().sightings);
-        // Closing many takes its time; without a thread to be had that is done here.
-        _ = std::thread::Builder::new()
-            .name("closing".to_owned())
-            .spawn(move || drop(held));
+        self.state.borrow_mut().sightings.let_go();
         if let Some(writer) = self.state.borrow_mut().writer.take() {
             writer
                 .finish()
@@ -309,7 +232,8 @@ impl Files {
             pos: target.pos,
             kernel_id,
         };
-        let mut place = match self.search(&like, &local)? {
+        let search = |like| self.state.borrow().sightings.search(like, &local);
+        let mut place = match search(&like)? {
             Ok(found) => return Ok(found),
             Err(place) => place,
         };
@@ -327,7 +251,7 @@ impl Files {
                 vma_status: 0,
             });
         }
-        let seen = self.state.borrow().seen;
+        let seen = self.state.borrow().sightings.count();
         target.id = self.new_id();
         self.state
             .borrow_mut()
@@ -338,18 +262,15 @@ impl Files {
         let dispatched = self.dispatch(dump, target, fs_magic);
         self.state.borrow_mut().under_way.pop();
         let file = dispatched?;
-        if self.state.borrow().seen != seen {
+        if self.state.borrow().sightings.count() != seen {
             // The dump of this one has led to others: the place is looked for again.
-            match self.search(&like, &local)? {
+            match search(&like)? {
                 Ok(_) => return Ok(file),
                 Err(other) => place = other,
             }
         }
-        let state = &mut *self.state.borrow_mut();
-        let held = if hold {
-            Some(local)
-        } else if state.holdable > 0 {
-            state.holdable -= 1;
+        let sightings = &mut self.state.borrow_mut().sightings;
+        let held = if hold || sightings.holds_another() {
             Some(local)
         } else {
             self.spent.put(local);
@@ -361,22 +282,13 @@ impl Files {
             held,
             file,
         };
-        match state.sightings.entry(like) {
-            Entry::Occupied(mut alike) => alike.get_mut().insert(place, sighting),
-            Entry::Vacant(none) => {
-                none.insert(Alike {
-                    first: sighting,
-                    others: Vec::new(),
-                });
-            }
-        }
-        state.seen += 1;
+        sightings.insert(like, place, sighting);
         Ok(file)
     }
 
     /// The id of a description whose own dump has led back to it, as that of a socket in its own queue does.
     fn circle(&self, target: &FileTarget) -> Result<Option<u32>> {
-        let me = self.me;
+        let me = std::process::id().cast_signed();
         for &(other, id) in &self.state.borrow().under_way {
             if kcmp_file(me, other, me, target.local_fd)? == Ordering::Equal {
                 return Ok(Some(id));
@@ -390,26 +302,6 @@ impl Files {
         let id = state.next_id;
         state.next_id += 1;
         id
-    }
-
-    /// The known file behind this description, or where its sighting belongs.
-    fn search(&self, like: &Likeness, local: &OwnedFd) -> Result<std::result::Result<Known, usize>> {
-        let state = self.state.borrow();
-        let Some(alike) = state.sightings.get(like) else {
-            return Ok(Err(0));
-        };
-        // No comparison is made twice: each is a call of the kernel.
-        let (mut from, mut to) = (0, alike.len());
-        while from < to {
-            let middle = from.midpoint(to);
-            let sighting = alike.at(middle);
-            match sighting.compare(self.me, local.as_raw_fd())? {
-                Ordering::Equal => return Ok(Ok(sighting.file)),
-                Ordering::Less => from = middle + 1,
-                Ordering::Greater => to = middle,
-            }
-        }
-        Ok(Err(from))
     }
 
     /// Whether the file behind a private mapping was opened for writing; asked once per inode.
@@ -575,30 +467,6 @@ fn fdinfo_entry(slot: &Slot) -> FdinfoEntry {
     }
 }
 
-/// Orders two descriptions by kcmp(2); equal means the same one.
-fn kcmp_file(pid1: i32, fd1: i32, pid2: i32, fd2: i32) -> Result<Ordering> {
-    const KCMP_FILE: libc::c_int = 0;
-    // SAFETY: kcmp only compares; it takes no pointers with KCMP_FILE.
-    let order = unsafe {
-        libc::syscall(
-            libc::SYS_kcmp,
-            pid1,
-            pid2,
-            KCMP_FILE,
-            fd1 as libc::c_ulong,
-            fd2 as libc::c_ulong,
-        )
-    };
-    match order {
-        0 => Ok(Ordering::Equal),
-        1 => Ok(Ordering::Less),
-        2 => Ok(Ordering::Greater),
-        _ => Err(Error::last_os(format!(
-            "comparing descriptor {fd1} of process {pid1} with descriptor {fd2} of process {pid2}"
-        ))),
-    }
-}
-
 /// The file in words, for messages.
 fn describe(target: &FileTarget) -> String {
     let link = String::from_utf8_lossy(&target.link);
@@ -611,22 +479,5 @@ fn describe(target: &FileTarget) -> String {
         Purpose::Root => format!("the root directory {link} of process {pid}"),
         Purpose::Path => format!("the path {link} of descriptor {} of process {pid}", target.fd),
         Purpose::InFlight => format!("a descriptor in a queue of process {pid} ({link})"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernel_tells_descriptions_apart() {
-        let me = std::process::id() as i32;
-        let a = File::open("/dev/null").unwrap();
-        let b = a.try_clone().unwrap();
-        let c = File::open("/dev/null").unwrap();
-        let order = |x: &File, y: &File| kcmp_file(me, x.as_raw_fd(), me, y.as_raw_fd()).unwrap();
-        assert_eq!(order(&a, &b), Ordering::Equal);
-        assert_ne!(order(&a, &c), Ordering::Equal);
-        assert_eq!(order(&a, &c), order(&c, &a).reverse());
     }
 }

@@ -31,6 +31,7 @@ mod root;
 mod scheduling;
 mod seccomp;
 mod shared;
+mod sightings;
 mod stats;
 mod survey;
 mod task;

@@ -12,7 +12,7 @@ use super::context::Restore;
 use super::memory::World;
 use super::plan::Role;
 use super::task::{self, Places};
-use super::{catch, shadow, sys, vdso};
+use super::{catch, rebuild, shadow, sys, vdso};
 use crate::error::{Context, Error, Result};
 use crate::options::Options;
 
@@ -205,7 +205,7 @@ pub(crate) fn complete(restore: &Restore) -> Result<()> {
         if let Some(caught) = restore.caught.borrow_mut().get_mut(&task.pid) {
             caught.label(live, &restore.labels)?;
             if shadow::has_stacks(live) {
-                let files = task::PageFiles::open(restore, task, live)?;
+                let files = rebuild::PageFiles::open(restore, task, live)?;
                 caught.map_shadow_stacks(live, vdso::reader(&files.fds))?;
             }
             caught.complete(task, live, hole, locked)?;

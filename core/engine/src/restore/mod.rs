@@ -5,6 +5,7 @@
 //! end the coordinator catches every thread, puts the registers in place and lets go.
 
 mod args;
+mod birth;
 mod catch;
 mod context;
 mod end;
@@ -19,6 +20,7 @@ mod own;
 mod pages;
 mod pids;
 mod plan;
+mod rebuild;
 mod records;
 mod registers;
 mod service_fds;
@@ -26,6 +28,7 @@ mod services;
 mod shadow;
 mod shared;
 mod stats;
+mod surroundings;
 mod sys;
 mod task;
 mod vdso;
@@ -238,7 +241,7 @@ fn check_vdsos(restore: &Restore) -> Result<()> {
     for (node, live) in catch::processes(restore) {
         if live.abi != Abi::Native {
             let (task, _) = restore.live(node)?;
-            let files = task::PageFiles::open(restore, task, live)?;
+            let files = rebuild::PageFiles::open(restore, task, live)?;
             vdso::check_compat(task.pid, live, vdso::reader(&files.fds))?;
         }
     }
