@@ -123,7 +123,7 @@ pub trait Services {
 
     /// Dump: has a target run this call by itself should the host die before `cure`, to undo what the
     /// plugin did to it. One argument may have `data` of at most 16 bytes; none has `room`. Dropped when
-    /// the target is cured. At most 1024 a process.
+    /// the target is cured. At most 262,144 a process; beyond 1024 they take up further memory of it.
     ///
     /// # Errors
     /// The table is full, or the call does not fit into it.

@@ -351,10 +351,15 @@ fn leave(c: &mut Control) -> ! {
     let alone = wait_for_threads(c);
     let n = (c.undo_count as usize).min(MAX_UNDO);
     for at in (0..n).rev() {
-        // SAFETY: the tracer mapped room for MAX_UNDO entries there and filled in the first `n`.
+        // SAFETY: the tracer mapped room for as many entries there and filled them in.
         let call = unsafe { &*(c.undo as *const Undo).add(at) };
         // SAFETY: the tracer answers for the table.
         unsafe { rt::syscall6(call.nr, call.args) };
+    }
+    let [at, length] = c.undo_mapping;
+    if length != 0 {
+        // SAFETY: a mapping of the tracer's that held the table, which has been run.
+        unsafe { syscall!(nr::MUNMAP, at, length) };
     }
     if alone {
         set_old_trap(c);

@@ -16,8 +16,10 @@ pub mod command {
 
 /// Calls that fit into one [`command::CALLS`].
 pub const MAX_CALLS: usize = 64;
-/// Calls that fit into the undo table.
-pub const MAX_UNDO: usize = 1024;
+/// Calls that fit into the undo table as it is at first.
+pub const FIRST_UNDO: usize = 1024;
+/// Calls that fit into the largest undo table.
+pub const MAX_UNDO: usize = FIRST_UNDO << 8;
 /// Timers that fit into one [`command::TIMERS`].
 pub const MAX_TIMERS: usize = 64;
 
@@ -243,6 +245,8 @@ pub struct Control {
     pub slot_count: u64,
     /// Address of the first [`Undo`]; they are run, last first, when the master is lost.
     pub undo: u64,
+    /// Address and length of the mapping that the table has grown into; it goes when the table has been run.
+    pub undo_mapping: [u64; 2],
     /// Action of `SIGTRAP` before the infection.
     pub old_trap: SigAction,
     /// Valid entries of [`Self::calls`].

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 
 use criu_blobs::PARASITE;
-use criu_blobs::wire::{self, Call, Control, MAX_UNDO, SigAction, Slot, TimerInfo, Undo};
+use criu_blobs::wire::{self, Call, Control, FIRST_UNDO, SigAction, Slot, TimerInfo, Undo};
 use nix::errno::Errno;
 
 use crate::arch::{self, Abi, Gadgets};
@@ -18,6 +18,7 @@ use crate::maps::{LowEnd, Maps};
 use crate::state::{Queue, SigInfo};
 use crate::sys;
 use crate::tracee::{Resume, Stop, Tracee};
+use crate::undo::UndoTable;
 
 const PAGE: u64 = 4096;
 /// Bytes of [`crate::Infected::scratch`].
@@ -51,7 +52,7 @@ impl Layout {
         // Room for its own frames, a signal's, and its stack.
         let slot_size = 0x3000 + 2 * pages(xstate);
         let undo = stack_end + SLOTS * slot_size;
-        let scratch = undo + pages((MAX_UNDO * size_of::<Undo>()) as u64);
+        let scratch = undo + pages((FIRST_UNDO * size_of::<Undo>()) as u64);
         Layout {
             base,
             total: scratch + SCRATCH_SIZE - base,
@@ -85,7 +86,7 @@ pub(crate) struct Core {
     pub(crate) main_stack: Option<LowEnd>,
     /// What was where the frames are now; empty if there was nothing.
     below: Vec<u8>,
-    pub(crate) undo: usize,
+    pub(crate) undo: UndoTable,
     /// SIGTRAPs that were pending, or that somebody sent meanwhile.
     pub(crate) held: Vec<Held>,
     /// How many of the thread's own are among those that were pending.
@@ -147,7 +148,7 @@ impl Prepared {
             frames: self.frames,
             main_stack: self.main_stack,
             below: self.below,
-            undo: 0,
+            undo: UndoTable::new(self.layout.undo),
             held: Vec::new(),
             own_traps: self.own_traps,
             keep: false,
@@ -524,6 +525,7 @@ impl Core {
 
     pub(crate) fn cure(&mut self) -> Result<()> {
         let l = self.layout;
+        self.drop_undo_mapping()?;
         self.tracee.halt()?;
         // Straight from the breakpoint: should the tracer die now, the handler gets its SIGTRAP, finds
         // the thread outside and sends it on.
@@ -620,12 +622,6 @@ impl Core {
     pub(crate) fn command(&mut self, which: u32) -> Result<()> {
         self.write_control(offset_of!(Control, command), &which.to_le_bytes())?;
         self.run()
-    }
-
-    pub(crate) fn set_undo(&mut self, count: usize) -> Result<()> {
-        self.write_control(offset_of!(Control, undo_count), &(count as u32).to_le_bytes())?;
-        self.undo = count;
-        Ok(())
     }
 }
 

@@ -3,9 +3,7 @@
 use std::mem::{ManuallyDrop, offset_of};
 use std::ops::Range;
 
-use criu_blobs::wire::{
-    Call, Control, MAX_CALLS, MAX_TIMERS, MAX_UNDO, ProcessInfo, TimerInfo, Undo, command,
-};
+use criu_blobs::wire::{Call, Control, MAX_CALLS, MAX_TIMERS, ProcessInfo, TimerInfo, command};
 
 use crate::arch;
 use crate::core::{Core, SCRATCH_SIZE, bytes_of_slice, prepare};
@@ -152,52 +150,7 @@ impl Infected {
 
     /// Makes system calls in order, also after one fails; the results are in [`Call::result`].
     pub fn syscalls(&mut self, calls: &mut [Call]) -> Result<()> {
-        let core = self.core_mut();
-        for chunk in calls.chunks_mut(MAX_CALLS) {
-            let calls_at = offset_of!(Control, calls);
-            core.write_control(calls_at, bytes_of_slice(chunk))?;
-            core.write_control(
-                offset_of!(Control, call_count),
-                &(chunk.len() as u32).to_le_bytes(),
-            )?;
-            core.command(command::CALLS)?;
-            core.read_results(chunk)?;
-        }
-        Ok(())
-    }
-
-    /// Adds a system call that the process makes by itself, last added first, should the tracer die
-    /// while it is infected. An ordinary cure does not run the table. With `data`, the argument of
-    /// that index becomes the address of a copy of the bytes, at most 16.
-    ///
-    /// # Errors
-    /// [`Error::TooMany`] beyond 1024 calls, 16 bytes or six arguments.
-    pub fn push_undo(&mut self, nr: i64, mut args: [u64; 6], data: Option<(usize, &[u8])>) -> Result<()> {
-        let too_many = |what, given, limit| Error::TooMany { what, given, limit };
-        let core = self.core_mut();
-        if core.undo == MAX_UNDO {
-            return Err(too_many("calls to undo", MAX_UNDO + 1, MAX_UNDO));
-        }
-        let at = core.layout.undo + (core.undo * size_of::<Undo>()) as u64;
-        let mut undo = Undo::default();
-        if let Some((index, bytes)) = data {
-            let room = undo.data.len();
-            let copy = undo.data.get_mut(..bytes.len());
-            copy.ok_or_else(|| too_many("bytes of a call to undo", bytes.len(), room))?
-                .copy_from_slice(bytes);
-            let arg = args.get_mut(index);
-            *arg.ok_or_else(|| too_many("arguments of a call to undo", index + 1, 6))? =
-                at + offset_of!(Undo, data) as u64;
-        }
-        (undo.nr, undo.args) = (nr as u64, args);
-        sys::write_mem(core.tracee.tid(), at, bytes_of_slice(&[undo]))?;
-        core.set_undo(core.undo + 1)
-    }
-
-    /// Takes the call added last away again: it has been made, or is not needed any more.
-    pub fn pop_undo(&mut self) -> Result<()> {
-        let core = self.core_mut();
-        core.set_undo(core.undo.saturating_sub(1))
+        self.core_mut().run_calls(calls)
     }
 
     /// Asks for the process-wide state. A field that is a call's result is `-errno` where it failed.
@@ -273,6 +226,21 @@ impl Infected {
 }
 
 impl Core {
+    /// As [`Infected::syscalls`].
+    pub(crate) fn run_calls(&mut self, calls: &mut [Call]) -> Result<()> {
+        for chunk in calls.chunks_mut(MAX_CALLS) {
+            let calls_at = offset_of!(Control, calls);
+            self.write_control(calls_at, bytes_of_slice(chunk))?;
+            self.write_control(
+                offset_of!(Control, call_count),
+                &(chunk.len() as u32).to_le_bytes(),
+            )?;
+            self.command(command::CALLS)?;
+            self.read_results(chunk)?;
+        }
+        Ok(())
+    }
+
     /// Reads what came of the calls in the control block.
     pub(crate) fn read_results(&self, calls: &mut [Call]) -> Result<()> {
         let mut answer = vec![0u8; size_of_val(calls)];

@@ -54,6 +54,7 @@ mod sys;
 mod tests;
 mod threads;
 mod tracee;
+mod undo;
 
 pub use crate::core::SCRATCH_SIZE;
 pub use arch::{Abi, Regs};

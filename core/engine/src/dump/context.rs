@@ -543,6 +543,9 @@ impl Services for Context {
     fn undo_on_death(&self, call: &RemoteCall) -> ApiResult<()> {
         let mut parasites = self.parasites.borrow_mut();
         let target = parasites.of(self.pid(call.pid)).map_err(api)?;
+        if target.undo_is_full() {
+            self.mappings.borrow_mut().settle(self.eye(self.pid(call.pid)));
+        }
         remote::push_undo(target, call).map_err(api)
     }
 

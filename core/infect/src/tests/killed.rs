@@ -225,6 +225,60 @@ fn the_undo_table_is_run() {
     );
 }
 
+/// More calls than fit at first, twice over; the one to be made last gives the process its name.
+fn push_many(infected: &mut Infected) {
+    for number in 0..20_000 {
+        let name = if number == 0 { b"first\0" } else { b"later\0" };
+        let args = [libc::PR_SET_NAME as u64, 0, 0, 0, 0, 0];
+        infected
+            .push_undo(libc::SYS_prctl, args, Some((1, name)))
+            .unwrap();
+    }
+    assert!(!infected.undo_is_full());
+}
+
+#[test]
+fn an_undo_table_that_has_grown_is_run_and_goes() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        loop {
+            shared.add(0);
+        }
+    });
+    shared.wait(0, |v| v > 0);
+    let before = child.look();
+    let master = Child::new(|| {
+        let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
+        push_many(&mut infected);
+        // SAFETY: ends this process.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    });
+    assert!(libc::WIFSIGNALED(master.end()));
+    let seen = shared.get(0);
+    shared.wait(0, |v| v > seen + 1);
+    same_again(&child, &before, 0);
+    let comm = std::fs::read_to_string(format!("/proc/{}/comm", child.0)).unwrap();
+    assert_eq!(comm, "first\n");
+}
+
+#[test]
+fn an_undo_table_that_has_grown_goes_with_the_parasite() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        loop {
+            shared.add(0);
+        }
+    });
+    shared.wait(0, |v| v > 0);
+    let before = child.look();
+    let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
+    push_many(&mut infected);
+    infected.cure().unwrap().detach().unwrap();
+    let seen = shared.get(0);
+    shared.wait(0, |v| v > seen + 1);
+    same_again(&child, &before, 0);
+}
+
 #[test]
 pub(super) fn killed_at_any_time() {
     let shared = Shared::new();
