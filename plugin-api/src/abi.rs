@@ -185,9 +185,11 @@ impl RootHeader {
 /// The library was built with another revision of the surface, or its start failed.
 ///
 /// # Safety
-/// `symbol` is the address of the [`RootHeader`] of a plugin which stays loaded for ever.
+/// `symbol` is the address of the [`RootHeader`] of a plugin which stays loaded for ever. `same_build` only if it was
+/// built by the same compiler with this very file: the layout of what it hands over is then not compared.
 pub unsafe fn connect(
     symbol: NonNull<c_void>,
+    same_build: bool,
     host: Box<dyn HostCall>,
     hello: &[u8],
 ) -> Result<Box<dyn PluginCall>> {
@@ -195,9 +197,13 @@ pub unsafe fn connect(
     // by the contract of this function; its contents are checked by `upgrade` before they are used.
     let header = unsafe { std::mem::transmute::<NonNull<c_void>, AbiHeaderRef>(symbol) };
     let header = header.upgrade().map_err(|cause| mismatch(&cause))?;
-    let root = header
-        .init_root_module::<RootRef>()
-        .map_err(|cause| mismatch(&cause))?;
+    let root = if same_build {
+        // SAFETY: by the contract of this function the types are those of this very file.
+        unsafe { header.init_root_module_with_unchecked_layout::<RootRef>() }
+    } else {
+        header.init_root_module::<RootRef>()
+    };
+    let root = root.map_err(|cause| mismatch(&cause))?;
     let host = HostAbi_TO::from_value(HostSide(host), TD_Opaque);
     match root.start()(host, RSlice::from_slice(hello)) {
         RResult::ROk(plugin) => Ok(Box::new(RemotePlugin(ManuallyDrop::new(plugin)))),

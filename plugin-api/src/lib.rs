@@ -58,6 +58,8 @@ pub mod __private {
     pub use crate::register::{Make, PluginDescription, Registration};
     /// [`abi::REVISION`](crate::abi::REVISION) as text.
     pub const ABI: &str = "1";
+    /// The compiler and the binary surface of this build, as one number; empty if they are not known.
+    pub const BUILD: &str = env!("CRIU_PLUGIN_API_BUILD");
 }
 
 /// What the host's loader needs.

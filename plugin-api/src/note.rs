@@ -161,6 +161,8 @@ pub struct PluginNote {
     pub api: String,
     /// The revision of the binary surface.
     pub abi: u32,
+    /// The compiler and the binary surface it was built with, as one number; empty if they are not known.
+    pub build: String,
     /// Whether its code unwinds on a panic.
     pub unwinds: bool,
     /// One line for people.
@@ -265,6 +267,11 @@ fn line(key: &str, value: &str) -> Result<String, NoteError> {
 }
 
 impl PluginNote {
+    /// Whether it was built with the compiler and the binary surface of this program.
+    pub fn is_of_this_build(&self) -> bool {
+        !self.build.is_empty() && self.build == crate::__private::BUILD
+    }
+
     /// Reads the descriptor of a note of type [`PLUGIN_NOTE`].
     ///
     /// # Errors
@@ -278,6 +285,7 @@ impl PluginNote {
                 "version" => note.version = line(key, value)?,
                 "api" => note.api = line(key, value)?,
                 "abi" => abi = Some(value.parse().map_err(|_| bad_line(key, value))?),
+                "build" => note.build = line(key, value)?,
                 "panic" => panic = Some(value == "unwind"),
                 "description" => note.description = line(key, value)?,
                 "option" => note

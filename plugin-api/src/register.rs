@@ -173,6 +173,7 @@ macro_rules! export_plugin {
                 "version ", env!("CARGO_PKG_VERSION"), "\n",
                 "api ", $crate::API_VERSION, "\n",
                 "abi ", $crate::__private::ABI, "\n",
+                "build ", $crate::__private::BUILD, "\n",
                 "panic ", if cfg!(panic = "unwind") { "unwind" } else { "abort" }, "\n",
                 "description ", $description, "\n",
                 $($("option ", $option, "\t", $kind, "\t", $("=", $default,)? "\t", $help, "\n",)*)?

@@ -95,6 +95,29 @@ fn enough(plugin: &str, guest: &str) {
     goes_on(lab, pid);
 }
 
+/// What a plugin of another build hands over is compared with what the program knows; it serves its kinds like any.
+#[test]
+fn a_plugin_of_another_build() {
+    const KEY: &[u8] = b"\nbuild ";
+    let (lab, pid, before) = started("pipes/data");
+    let folder = installed(|name| name == "files" || name == "pipes");
+    let file = folder.path().join("libcriu_plugin_pipes.so");
+    let mut bytes = fs::read(&file).unwrap();
+    let place = bytes.windows(KEY.len()).position(|words| words == KEY).unwrap() + KEY.len();
+    let digit = &mut bytes[place];
+    assert!(digit.is_ascii_hexdigit(), "the build is a number");
+    *digit = if *digit == b'0' { b'1' } else { b'0' };
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, bytes).unwrap();
+    let outcome = Criu::dump(&lab, "images", pid)
+        .installed_in(folder.path())
+        .args(["--leave-running"])
+        .run();
+    outcome.expect_ok();
+    before.assert_same(&Snapshot::settled(pid), &[], "a dump with --leave-running");
+    goes_on(lab, pid);
+}
+
 macro_rules! kinds {
     ($($plugin:ident $kind:ident $guest:literal $object:literal),* $(,)?) => {
         mod missing {

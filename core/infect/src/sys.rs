@@ -239,11 +239,3 @@ pub(crate) unsafe fn read_value<T: Copy>(tid: i32, address: u64) -> Result<T> {
     // SAFETY: initialised above; any bits are valid by the caller's promise.
     Ok(unsafe { value.assume_init() })
 }
-
-/// Where `pattern` is in `bytes`.
-pub(crate) fn find(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
-    let (at, len) = (bytes.as_ptr().cast::<c_void>(), bytes.len());
-    // SAFETY: both are slices with their lengths.
-    let found = unsafe { libc::memmem(at, len, pattern.as_ptr().cast(), pattern.len()) };
-    (!found.is_null()).then(|| found as usize - at as usize)
-}

@@ -55,6 +55,8 @@ pub(crate) struct Plugin {
     pub(crate) registrations: Vec<&'static Registration>,
     /// The same for a built-in one: a name that lives as long as the program.
     pub(crate) static_name: Option<&'static str>,
+    /// Whether its file is of this program's build, by its note.
+    pub(crate) same_build: bool,
     slot: Rc<ServiceSlot>,
     started: OnceCell<Result<Box<dyn PluginCall>>>,
     panicked: Cell<bool>,
@@ -67,6 +69,7 @@ impl Plugin {
             origin,
             registrations: Vec::new(),
             static_name: None,
+            same_build: false,
             slot,
             started: OnceCell::new(),
             panicked: Cell::new(false),
@@ -79,7 +82,7 @@ impl Plugin {
             debug!("starting plugin {} ({})", self.name, self.origin);
             let host = Box::new(SlotHost(Rc::clone(&self.slot)));
             match (&self.origin, self.static_name) {
-                (Origin::File(path), _) => open(path, &self.name, host),
+                (Origin::File(path), _) => open(path, &self.name, self.same_build, host),
                 (Origin::BuiltIn, name) => {
                     let services = Rc::new(ServicesClient::new(host));
                     let name = name.unwrap_or("built-in");
@@ -119,7 +122,7 @@ impl Plugin {
     }
 }
 
-fn open(path: &Path, name: &str, host: Box<dyn HostCall>) -> Result<Box<dyn PluginCall>> {
+fn open(path: &Path, name: &str, same_build: bool, host: Box<dyn HostCall>) -> Result<Box<dyn PluginCall>> {
     let symbol_name = CString::new(format!("{SYMBOL_PREFIX}{name}"))
         .map_err(|_| Error::new("the name of the plugin holds a NUL"))?;
     if path.as_os_str().as_bytes().contains(&0) {
@@ -139,8 +142,8 @@ fn open(path: &Path, name: &str, host: Box<dyn HostCall>) -> Result<Box<dyn Plug
         api_version: API_VERSION.to_owned(),
     };
     // SAFETY: by its notes the file is a plugin of this revision of the surface, whose symbol of this
-    // name is its root header; the library stays loaded.
-    unsafe { connect(symbol, host, &hello.encode_to_vec()) }
+    // name is its root header; the library stays loaded. The note says of what build it is.
+    unsafe { connect(symbol, same_build, host, &hello.encode_to_vec()) }
 }
 
 fn with_source(error: &libloading::Error) -> Error {

@@ -200,6 +200,7 @@ impl Loader {
             static_name,
         } in found
         {
+            let same_build = notes.plugin.is_of_this_build();
             let PluginNote {
                 name,
                 version,
@@ -211,6 +212,7 @@ impl Loader {
             let mut plugin = Plugin::new(name.clone(), origin.clone(), Rc::clone(&slot));
             plugin.registrations = registrations;
             plugin.static_name = static_name;
+            plugin.same_build = same_build;
             let plugin = Rc::new(plugin);
             let mut ids = Vec::new();
             for KindNote {

@@ -45,7 +45,7 @@ impl Gadgets {
 
     /// Notes what is in `code`, which lies at `address`, and is not known yet.
     pub(crate) fn scan(&mut self, code: &[u8], address: u64) {
-        let find = |pattern: &[u8]| crate::sys::find(code, pattern).map(|at| address + at as u64);
+        let find = |pattern: &[u8]| memchr::memmem::find(code, pattern).map(|at| address + at as u64);
         if self.syscall.is_none() {
             self.syscall = find(SYSCALL);
         }
