@@ -1,7 +1,7 @@
 //! Saves rings.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
@@ -15,7 +15,7 @@ use crate::cost;
 use crate::credentials::Credentials;
 use crate::entry::{Buffer, IMAGE, RingEntry};
 use crate::fdinfo::FdInfo;
-use crate::flight::{self, Deadline};
+use crate::flight::{self, Patience};
 use crate::layout::Layout;
 use crate::probe::{self, Found};
 use crate::registered;
@@ -30,8 +30,10 @@ pub(crate) const RING: u32 = 1 << 20;
 pub(crate) struct Dump {
     mapped: RefCell<Vec<Mapped>>,
     saved: RefCell<Vec<Saved>>,
+    /// The inodes of those that were refused.
+    refused: RefCell<HashSet<u64>>,
     checked: Cell<bool>,
-    deadline: Deadline,
+    patience: Patience,
 }
 
 /// A ring that has been saved but for what needs the whole picture.
@@ -52,7 +54,8 @@ impl Dump {
     pub(crate) fn forget(&self) {
         self.mapped.borrow_mut().clear();
         self.saved.borrow_mut().clear();
-        self.deadline.forget();
+        self.refused.borrow_mut().clear();
+        self.patience.forget();
     }
 
     pub(crate) fn mapping(&self, host: &Host<'_>, target: &MappingTarget) -> Result<Verdict<MappingImage>> {
@@ -98,6 +101,7 @@ impl Dump {
         let saved = match self.save(host, file, &object) {
             Ok(saved) => saved,
             Err(error) if error.code == ErrorCode::Refused => {
+                self.refused.borrow_mut().insert(file.ino);
                 return Ok(Verdict::Refused(Refusal {
                     object,
                     what: error.message,
@@ -137,7 +141,7 @@ impl Dump {
         }
         let ring = Ring::of(host, file)?;
         let found = probe::find(host, &ring, &self.mapped.borrow())?;
-        let info = flight::settle(host, &ring, &found, self.deadline.get(host)?)?;
+        let info = flight::settle(host, &ring, &found, &self.patience)?;
         cost::check(host, &found, &info)?;
         let layout = Layout::of(info.sq_entries, info.cq_entries, found.flags)
             .context(|| "making a ring of its size")?;
@@ -217,10 +221,11 @@ impl Dump {
     pub(crate) fn finish(&self, host: &Host<'_>) -> Result<()> {
         let mapped = self.mapped.take();
         let mut all = self.saved.take();
-        if let Some(lost) = mapped
-            .iter()
-            .find(|mapping| all.iter().all(|saved| saved.entry.inode != mapping.inode))
-        {
+        let refused = self.refused.take();
+        let has_none = |mapping: &&Mapped| {
+            !refused.contains(&mapping.inode) && all.iter().all(|saved| saved.entry.inode != mapping.inode)
+        };
+        if let Some(lost) = mapped.iter().find(has_none) {
             let object = format!(
                 "pid {}, mapping {:#x} of a ring of io_uring",
                 lost.pid, lost.start

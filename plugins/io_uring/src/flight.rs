@@ -18,30 +18,42 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests are given before the threads that they belong to are made to look at them again.
 const LOOK_AGAIN: u16 = 5;
 
-/// When requests are waited for no longer; the same for all rings of a dump.
+/// How long requests may still be waited for, all rings of a dump together. What else is done with rings takes its time
+/// too, and does not count.
 #[derive(Default)]
-pub(crate) struct Deadline(Cell<Option<Instant>>);
+pub(crate) struct Patience(Cell<Option<Duration>>);
 
-impl Deadline {
+impl Patience {
     pub(crate) fn forget(&self) {
         self.0.set(None);
     }
 
-    /// The time begins when it is first asked for.
-    pub(crate) fn get(&self, host: &Host<'_>) -> Result<Instant> {
-        if let Some(deadline) = self.0.get() {
-            return Ok(deadline);
+    fn left(&self, host: &Host<'_>) -> Result<Duration> {
+        if let Some(left) = self.0.get() {
+            return Ok(left);
         }
         let seconds = host.setting("timeout")?.and_then(|text| text.parse().ok());
-        let deadline = Instant::now() + seconds.map_or(TIMEOUT, Duration::from_secs);
-        self.0.set(Some(deadline));
-        Ok(deadline)
+        Ok(seconds.map_or(TIMEOUT, Duration::from_secs))
+    }
+
+    /// Counts the time that `wait` takes, which is given how long that may be.
+    fn spend<T>(&self, host: &Host<'_>, wait: impl FnOnce(Duration) -> T) -> Result<T> {
+        let left = self.left(host)?;
+        let begun = Instant::now();
+        let result = wait(left);
+        self.0.set(Some(left.saturating_sub(begun.elapsed())));
+        Ok(result)
     }
 }
 
 /// Waits until nothing is in flight. What is done belongs to the threads that asked for it, and becomes a
-/// completion when they next come by; they stand still, so each is made to come by.
-pub(crate) fn settle(host: &Host<'_>, ring: &Ring, found: &Found, deadline: Instant) -> Result<FdInfo> {
+/// completion when they next come by; they stand still, so each is made to come by, once at least.
+pub(crate) fn settle(host: &Host<'_>, ring: &Ring, found: &Found, patience: &Patience) -> Result<FdInfo> {
+    patience.spend(host, |time| settle_within(host, ring, found, time))?
+}
+
+fn settle_within(host: &Host<'_>, ring: &Ring, found: &Found, time: Duration) -> Result<FdInfo> {
+    let begun = Instant::now();
     let mut at_work = Workers {
         host,
         ring,
@@ -76,7 +88,7 @@ pub(crate) fn settle(host: &Host<'_>, ring: &Ring, found: &Found, deadline: Inst
                 "dump the program before it uses such requests on this ring",
             ));
         }
-        if Instant::now() >= deadline {
+        if at_work.go && begun.elapsed() >= time {
             return Err(in_flight(outstanding, &info));
         }
         at_work.set(true)?;
