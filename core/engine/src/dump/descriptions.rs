@@ -31,7 +31,7 @@ pub(crate) struct Description {
     pub(crate) target: FileTarget,
     /// Whom its signals go to.
     pub(crate) owner: FownEntry,
-    /// `/proc/PID/fdinfo/FD` of a file that is nothing but state of the kernel, whose kind will ask for it.
+    /// What `fdinfo` says of a file that is nothing but state of the kernel, whose kind will ask for it.
     pub(crate) fdinfo: Option<Vec<u8>>,
     /// `f_type` of the file system of a regular file, by which kinds are told apart.
     pub(crate) fs_magic: Option<u64>,
