@@ -270,12 +270,21 @@ mod tests {
     }
 
     #[test]
-    fn reads_its_own() {
-        let mappings = read_mappings(std::process::id() as i32, &mut Vec::new()).unwrap();
-        assert!(
-            mappings
-                .iter()
-                .any(|m| m.name == b"[vdso]" && m.page_size == 4096)
-        );
+    fn reads_what_the_kernel_writes() {
+        use nix::sys::signal::{Signal, kill};
+        use nix::sys::wait::{WaitPidFlag, waitpid};
+        let mut child = std::process::Command::new("/bin/sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        // Of a process that runs the text may contradict itself.
+        kill(pid, Signal::SIGSTOP).unwrap();
+        waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
+        let mappings = read_mappings(pid.as_raw(), &mut Vec::new());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let is_vdso = |m: &Mapping| m.name == b"[vdso]" && m.page_size == 4096;
+        assert!(mappings.unwrap().iter().any(is_vdso));
     }
 }
