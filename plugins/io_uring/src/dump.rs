@@ -19,7 +19,7 @@ use crate::flight::{self, Patience};
 use crate::layout::Layout;
 use crate::probe::{self, Found};
 use crate::registered;
-use crate::ring::{Mapped, Ring, refuse};
+use crate::ring::{Mapped, NAME, Ring, refuse};
 use crate::sys::{self, Memory};
 
 /// Bits of `vma_entry.status`.
@@ -47,6 +47,35 @@ pub(crate) struct Saved {
 
 pub(crate) fn object(pid: i32, fd: i32) -> String {
     format!("pid {pid}, fd {fd}, ring of io_uring")
+}
+
+/// Where the processes that have a ring have mapped it. Descriptors come before mappings: nobody has told yet.
+fn mappings(ring: &Ring) -> Result<Vec<Mapped>> {
+    let mut all = Vec::new();
+    for user in &ring.users {
+        let path = format!("/proc/{}/maps", user.task.host_pid);
+        let text = fs::read(&path).context(|| format!("reading {path}"))?;
+        let text = String::from_utf8_lossy(&text);
+        let here = text.lines().filter_map(|line| mapping_of(line, user.task.pid));
+        all.extend(here.filter(|mapping| mapping.inode == ring.inode));
+    }
+    Ok(all)
+}
+
+/// The mapping of a line of proc_pid_maps(5), if it is of a ring.
+fn mapping_of(line: &str, pid: i32) -> Option<Mapped> {
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    let mut words = line.split_ascii_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let offset = hex(words.nth(1)?)?;
+    let inode = words.nth(1)?.parse().ok()?;
+    (words.next()?.as_bytes() == NAME).then_some(Mapped {
+        pid,
+        inode,
+        start: hex(start)?,
+        end: hex(end)?,
+        offset,
+    })
 }
 
 impl Dump {
@@ -140,7 +169,7 @@ impl Dump {
             ));
         }
         let ring = Ring::of(host, file)?;
-        let found = probe::find(host, &ring, &self.mapped.borrow())?;
+        let found = probe::find(host, &ring, &mappings(&ring)?)?;
         let info = flight::settle(host, &ring, &found, &self.patience)?;
         cost::check(host, &found, &info)?;
         let layout = Layout::of(info.sq_entries, info.cq_entries, found.flags)
