@@ -18,30 +18,27 @@ pub const SETTABLE_FLAGS: u32 =
 /// # Errors
 /// The kernel's, e.g. `O_DIRECT` on a file system without it.
 pub fn apply_flags(fd: impl AsFd, flags: u32) -> Result<()> {
-    let wanted = flags & SETTABLE_FLAGS;
-    let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: F_GETFL returns a plain number.
-    let now = Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFL) })
-        .context(|| format!("reading the flags of descriptor {fd}"))?;
-    if now.cast_unsigned() & SETTABLE_FLAGS == wanted {
-        return Ok(());
-    }
-    set_flags(fd, wanted)
+    change_flags(fd, None, flags)
 }
 
-/// As [`apply_flags`], of a descriptor whose status flags are known: `has` is what the call that made it was given.
+/// As [`apply_flags`]; `has` are the status flags of a descriptor where they are known: what the call that made it was
+/// given.
 ///
 /// # Errors
 /// Those of [`apply_flags`].
-pub fn change_flags(fd: impl AsFd, has: u32, flags: u32) -> Result<()> {
+pub fn change_flags(fd: impl AsFd, has: Option<u32>, flags: u32) -> Result<()> {
     let wanted = flags & SETTABLE_FLAGS;
+    let fd = fd.as_fd().as_raw_fd();
+    let has = match has {
+        Some(has) => has,
+        // SAFETY: F_GETFL returns a plain number.
+        None => Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFL) })
+            .context(|| format!("reading the flags of descriptor {fd}"))?
+            .cast_unsigned(),
+    };
     if has & SETTABLE_FLAGS == wanted {
         return Ok(());
     }
-    set_flags(fd.as_fd().as_raw_fd(), wanted)
-}
-
-fn set_flags(fd: i32, wanted: u32) -> Result<()> {
     // SAFETY: F_SETFL takes and returns plain numbers.
     Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFL, wanted) })
         .context(|| format!("setting the flags of descriptor {fd} to {wanted:#o}"))
@@ -176,9 +173,9 @@ mod tests {
         );
         apply_flags(&file, 0).unwrap();
         assert_eq!(flags(&file) & SETTABLE_FLAGS, 0);
-        change_flags(&file, libc::O_RDWR.cast_unsigned(), nonblock).unwrap();
+        change_flags(&file, Some(libc::O_RDWR.cast_unsigned()), nonblock).unwrap();
         assert_eq!(flags(&file) & SETTABLE_FLAGS, nonblock);
-        change_flags(&file, nonblock, libc::O_RDWR.cast_unsigned()).unwrap();
+        change_flags(&file, Some(nonblock), libc::O_RDWR.cast_unsigned()).unwrap();
         assert_eq!(flags(&file) & SETTABLE_FLAGS, 0);
         seek(&file, 4).unwrap();
         assert_eq!(file.stream_position().unwrap(), 4);

@@ -117,6 +117,19 @@ static inline void guest_verdict(const char *fmt, ...)
 		_exit(0);                                                                                           \
 	} while (0)
 
+/* Whether a thread of this process sleeps. */
+static inline bool thread_sleeps(pid_t tid)
+{
+	char path[64], text[512], state;
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+	int fd = OK(open(path, O_RDONLY));
+	ssize_t got = OK(read(fd, text, sizeof text - 1));
+	text[got] = 0;
+	close(fd);
+	EQ(sscanf(strrchr(text, ')') + 1, " %c", &state), 1);
+	return state == 'S';
+}
+
 static inline void wait_go(void)
 {
 	char path[PATH_MAX];

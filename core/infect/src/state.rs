@@ -258,8 +258,8 @@ impl Tracee {
     }
 
     /// What a thread blocks while it runs for us: all but SIGTRAP, since a blocked one at a breakpoint would lose its
-    /// handler. Where the kernel does not tell of user
-    /// dispatch, SIGSYS is let through too: a call that is sent back to a thread which blocks it resets its action.
+    /// handler. Where the kernel does not tell of user dispatch, SIGSYS is let through too: a call that is sent back to a
+    /// thread which blocks it resets its action.
     pub(crate) fn mask_inside(&self) -> u64 {
         const TRAP: u64 = 1 << (libc::SIGTRAP - 1);
         const SYS: u64 = 1 << (libc::SIGSYS - 1);

@@ -194,6 +194,11 @@ fn call_encoded<R: Message + Default>(
     }
 }
 
+/// Has a kind dump something.
+fn dump<R: Message + Default>(channel: &dyn KindChannel, op: u32, what: &impl Message) -> Result<Verdict<R>> {
+    decode_verdict(channel.call(op, &what.encode_to_vec())?)
+}
+
 /// The tag of [`PrepareRequest::files`].
 const PREPARE_FILES: u32 = 1;
 
@@ -213,7 +218,7 @@ pub struct FileClient<C>(pub C);
 
 impl<C: KindChannel> FileKind for FileClient<C> {
     fn dump(&self, _: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
-        decode_verdict(self.0.call(file_op::DUMP, &file.encode_to_vec())?)
+        dump(&self.0, file_op::DUMP, file)
     }
 
     fn finish_dump(&self, _: &Host<'_>) -> Result<()> {
@@ -264,7 +269,7 @@ pub struct MappingClient<C>(pub C);
 
 impl<C: KindChannel> MappingKind for MappingClient<C> {
     fn dump(&self, _: &Host<'_>, mapping: &MappingTarget) -> Result<Verdict<MappingImage>> {
-        decode_verdict(self.0.call(mapping_op::DUMP, &mapping.encode_to_vec())?)
+        dump(&self.0, mapping_op::DUMP, mapping)
     }
 
     fn restore(&self, _: &Host<'_>, mapping: &MappingRecord) -> Result<()> {
@@ -278,7 +283,7 @@ pub struct TaskClient<C>(pub C);
 
 impl<C: KindChannel> TaskKind for TaskClient<C> {
     fn dump(&self, _: &Host<'_>, task: &TaskInfo) -> Result<Verdict<TaskImage>> {
-        decode_verdict(self.0.call(task_op::DUMP, &task.encode_to_vec())?)
+        dump(&self.0, task_op::DUMP, task)
     }
 
     fn finish_dump(&self, _: &Host<'_>) -> Result<()> {

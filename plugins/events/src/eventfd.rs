@@ -106,7 +106,7 @@ impl FileKind for Eventfd {
             }
         };
         apply_owner(&fd, &efd.fown).context(what)?;
-        change_flags(&fd, 0, efd.flags).context(what)?;
+        change_flags(&fd, Some(0), efd.flags).context(what)?;
         Ok(Progress::Done(Opened::one(fd)))
     }
 }

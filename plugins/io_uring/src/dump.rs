@@ -53,13 +53,19 @@ pub(crate) fn object(pid: i32, fd: i32) -> String {
 fn mappings(ring: &Ring) -> Result<Vec<Mapped>> {
     let mut all = Vec::new();
     for user in &ring.users {
-        let path = format!("/proc/{}/maps", user.task.host_pid);
-        let text = fs::read(&path).context(|| format!("reading {path}"))?;
-        let text = String::from_utf8_lossy(&text);
-        let here = text.lines().filter_map(|line| mapping_of(line, user.task.pid));
-        all.extend(here.filter(|mapping| mapping.inode == ring.inode));
+        all.extend(mapped_by(&user.task)?);
     }
+    all.retain(|mapping| mapping.inode == ring.inode);
     Ok(all)
+}
+
+/// The rings that a process has mapped.
+fn mapped_by(task: &TaskInfo) -> Result<Vec<Mapped>> {
+    let path = format!("/proc/{}/maps", task.host_pid);
+    let text = fs::read(&path).context(|| format!("reading {path}"))?;
+    let lines = text.split(|byte| *byte == b'\n');
+    let text = lines.filter_map(|line| std::str::from_utf8(line).ok());
+    Ok(text.filter_map(|line| mapping_of(line, task.pid)).collect())
 }
 
 /// The mapping of a line of proc_pid_maps(5), if it is of a ring.
@@ -105,16 +111,12 @@ impl Dump {
             ));
         }
         let task = task_of(host, target.pid).context(|| object.clone())?;
-        let inode = inode_at(task.host_pid, vma.start).context(|| object.clone())?;
-        self.mapped.borrow_mut().push(Mapped {
-            pid: target.pid,
-            inode,
-            start: vma.start,
-            end: vma.end,
-            offset: vma.pgoff,
-        });
+        let mut there = mapped_by(&task).context(|| object.clone())?.into_iter();
+        let mapped = there.find(|mapping| mapping.start == vma.start);
+        let mapped = mapped.ok_or_else(|| Error::new(format!("{object}: it is not there")))?;
         vma.status = REGULAR | RING;
-        vma.shmid = inode;
+        vma.shmid = mapped.inode;
+        self.mapped.borrow_mut().push(mapped);
         Ok(Verdict::Entry(MappingImage {
             vma: vma.encode_to_vec(),
             mm_fields: Vec::new(),
@@ -404,21 +406,6 @@ pub(crate) fn task_of(host: &Host<'_>, pid: i32) -> Result<TaskInfo> {
         .into_iter()
         .find(|task| task.pid == pid || task.host_pid == pid);
     task.ok_or_else(|| Error::new(format!("process {pid} is not in the tree")))
-}
-
-/// The inode behind the mapping that begins at an address.
-fn inode_at(pid: i32, start: u64) -> Result<u64> {
-    let path = format!("/proc/{pid}/maps");
-    let text = fs::read(&path).context(|| format!("reading {path}"))?;
-    let inode = text.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
-        let (from, _) = words.next()?.split_once('-')?;
-        if u64::from_str_radix(from, 16).ok()? != start {
-            return None;
-        }
-        words.nth(3)?.parse().ok()
-    });
-    inode.ok_or_else(|| Error::new(format!("{path} has no mapping at {start:#x}")))
 }
 
 /// What a call answered, in words.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
-use criu_plugin_api::restore::{apply_flags, apply_owner, change_flags, fown_decode};
+use criu_plugin_api::restore::{apply_owner, change_flags, fown_decode};
 use criu_plugin_api::{Context, Error, FileKind, Host, Opened, Progress, Refusal, Result, Verdict};
 use criu_proto::images::{FdTypes, FileEntry, PipeEntry};
 use criu_proto::magic::PIPES_DATA;
@@ -205,10 +205,6 @@ fn is_fifo(fd: &OwnedFd) -> Result<bool> {
 fn complete(fd: OwnedFd, member: &PipeEntry, has: Option<u32>) -> Result<OwnedFd> {
     let what = || format!("its file {}", member.id);
     apply_owner(&fd, &member.fown).context(what)?;
-    match has {
-        Some(has) => change_flags(&fd, has, member.flags),
-        None => apply_flags(&fd, member.flags),
-    }
-    .context(what)?;
+    change_flags(&fd, has, member.flags).context(what)?;
     Ok(fd)
 }

@@ -210,22 +210,25 @@ impl<R: Read> ImageReader<R> {
     /// A little-endian word; `None` at the end of the file.
     fn word(&mut self, part: &'static str) -> Result<Option<u32>, FrameError> {
         let mut word = [0u8; 4];
+        let there = self.read_full(part, &mut word)?;
+        Ok(there.then(|| u32::from_le_bytes(word)))
+    }
+
+    /// Fills a buffer; false at the end of the file.
+    fn read_full(&mut self, part: &'static str, into: &mut [u8]) -> Result<bool, FrameError> {
         let mut have = 0;
-        while have < word.len() {
-            let read = self.read_some(&mut word[have..])?;
+        while have < into.len() {
+            let read = self.read_some(&mut into[have..])?;
             if read == 0 {
                 break;
             }
             have += read;
         }
-        match have {
-            0 => Ok(None),
-            4 => Ok(Some(u32::from_le_bytes(word))),
-            _ => {
-                self.offset -= have as u64;
-                Err(self.truncated(part, 4, have as u64))
-            }
+        if have == into.len() || have == 0 {
+            return Ok(have == into.len());
         }
+        self.offset -= have as u64;
+        Err(self.truncated(part, into.len() as u64, have as u64))
     }
 
     /// Reads exactly `length` bytes into `data`, replacing what it held. What is allocated grows with
@@ -236,23 +239,11 @@ impl<R: Read> ImageReader<R> {
         let known = usize::try_from(length.min(u64::from(MAX_ENTRY))).unwrap_or(0);
         if self.size.is_some() && known as u64 == length {
             data.resize(known, 0);
-            match self.reader.read_exact(data) {
-                Ok(()) => {
-                    self.offset += length;
-                    return Ok(());
-                }
-                Err(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
-                    // It has become shorter since its size was asked for.
-                    return Err(self.truncated(part, length, 0));
-                }
-                Err(source) => {
-                    return Err(FrameError::Read {
-                        file: self.file.clone(),
-                        offset: self.offset,
-                        source,
-                    });
-                }
+            if self.read_full(part, data)? {
+                return Ok(());
             }
+            // It has become shorter since its size was asked for.
+            return Err(self.truncated(part, length, 0));
         }
         let read = (&mut self.reader).take(length).read_to_end(data);
         if let Err(source) = read {

@@ -148,18 +148,6 @@ static void *run(void *at)
 	return NULL;
 }
 
-static int sleeps(pid_t tid)
-{
-	char path[64], text[512], state;
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-	int fd = OK(open(path, O_RDONLY));
-	ssize_t got = OK(read(fd, text, sizeof text - 1));
-	text[got] = 0;
-	close(fd);
-	EQ(sscanf(strrchr(text, ')') + 1, " %c", &state), 1);
-	return state == 'S';
-}
-
 int main(void)
 {
 	char page[PAGE];
@@ -200,7 +188,7 @@ int main(void)
 	while (entered < CALLS)
 		sched_yield();
 	for (int i = 0; i < CALLS; i++)
-		while (!sleeps(tids[i]) && calls[i] != on_sleep)
+		while (!thread_sleeps(tids[i]) && calls[i] != on_sleep)
 			sched_yield();
 	checkpoint();
 	EQ(read(pipe_full[0], page, sizeof page), sizeof page);

@@ -66,19 +66,6 @@ static void *wait_in(void *kind)
 	return NULL;
 }
 
-/* Whether a thread sleeps. */
-static int sleeps(pid_t tid)
-{
-	char path[64], text[512], state;
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-	int fd = OK(open(path, O_RDONLY));
-	ssize_t got = OK(read(fd, text, sizeof text - 1));
-	text[got] = 0;
-	close(fd);
-	EQ(sscanf(strrchr(text, ')') + 1, " %c", &state), 1);
-	return state == 'S';
-}
-
 int main(void)
 {
 	struct sigaction action = {.sa_handler = on_signal};
@@ -90,7 +77,7 @@ int main(void)
 	while (entered < KINDS)
 		sched_yield();
 	for (int i = 0; i < KINDS; i++) {
-		while (!sleeps(tids[i]))
+		while (!thread_sleeps(tids[i]))
 			sched_yield();
 		EQ(pthread_kill(threads[i], SIGUSR2), 0);
 	}

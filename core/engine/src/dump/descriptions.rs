@@ -136,9 +136,10 @@ impl Description {
     /// # Errors
     /// The kernel does not tell.
     pub(crate) fn in_flight(pid: i32, local: OwnedFd) -> Result<Self> {
-        let mut description = Self::new(local, pid, -1, &Folders::open()?)?;
-        description.target.purpose = Purpose::InFlight as i32;
+        let description = Self::new(local, pid, -1, &Folders::open()?);
         STAND.take();
+        let mut description = description?;
+        description.target.purpose = Purpose::InFlight as i32;
         Ok(description)
     }
 

@@ -237,8 +237,8 @@ fn push_many(infected: &mut Infected) {
     assert!(!infected.undo_is_full());
 }
 
-#[test]
-fn an_undo_table_that_has_grown_is_run_and_goes() {
+/// A process that counts is visited; it goes on as before.
+fn goes_on_after(visit: impl FnOnce(i32)) -> Child {
     let shared = Shared::new();
     let child = Child::new(|| {
         loop {
@@ -247,36 +247,35 @@ fn an_undo_table_that_has_grown_is_run_and_goes() {
     });
     shared.wait(0, |v| v > 0);
     let before = child.look();
-    let master = Child::new(|| {
-        let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
-        push_many(&mut infected);
-        // SAFETY: ends this process.
-        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
-    });
-    assert!(libc::WIFSIGNALED(master.end()));
+    visit(child.0);
     let seen = shared.get(0);
     shared.wait(0, |v| v > seen + 1);
     same_again(&child, &before, 0);
+    child
+}
+
+#[test]
+fn an_undo_table_that_has_grown_is_run_and_goes() {
+    let child = goes_on_after(|pid| {
+        let master = Child::new(|| {
+            let mut infected = Tracee::seize(pid).unwrap().infect().unwrap();
+            push_many(&mut infected);
+            // SAFETY: ends this process.
+            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        });
+        assert!(libc::WIFSIGNALED(master.end()));
+    });
     let comm = std::fs::read_to_string(format!("/proc/{}/comm", child.0)).unwrap();
     assert_eq!(comm, "first\n");
 }
 
 #[test]
 fn an_undo_table_that_has_grown_goes_with_the_parasite() {
-    let shared = Shared::new();
-    let child = Child::new(|| {
-        loop {
-            shared.add(0);
-        }
+    goes_on_after(|pid| {
+        let mut infected = Tracee::seize(pid).unwrap().infect().unwrap();
+        push_many(&mut infected);
+        infected.cure().unwrap().detach().unwrap();
     });
-    shared.wait(0, |v| v > 0);
-    let before = child.look();
-    let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
-    push_many(&mut infected);
-    infected.cure().unwrap().detach().unwrap();
-    let seen = shared.get(0);
-    shared.wait(0, |v| v > seen + 1);
-    same_again(&child, &before, 0);
 }
 
 #[test]

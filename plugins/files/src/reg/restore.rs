@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use criu_plugin_api::message::{FileRecord, OpenRequest, Purpose};
-use criu_plugin_api::restore::{apply_flags, apply_owner, change_flags, seek};
+use criu_plugin_api::restore::{apply_owner, change_flags, seek};
 use criu_plugin_api::{Context, Error, Host, Opened, Outcome, Progress, Result};
 use criu_proto::images::{FileEntry, RegFileEntry, RemapFilePathEntry, RemapType};
 use criu_proto::magic;
@@ -282,8 +282,5 @@ fn complete(fd: &OwnedFd, entry: &RegFileEntry, has: Option<u32>) -> Result<()> 
         seek(fd, entry.pos)?;
     }
     apply_owner(fd, &entry.fown)?;
-    match has {
-        Some(has) => change_flags(fd, has, entry.flags),
-        None => apply_flags(fd, entry.flags),
-    }
+    change_flags(fd, has, entry.flags)
 }
