@@ -9,6 +9,7 @@ use std::{env, fmt, fs};
 
 use crate::lab::Lab;
 use crate::reaper::{self, End, Pid};
+use crate::stepping;
 
 /// How long one command may take; a debug build on a busy machine is slow, a hang is not.
 const COMMAND: Duration = Duration::from_secs(90);
@@ -129,6 +130,14 @@ impl<'a> Criu<'a> {
             unsafe { libc::kill(pid, libc::SIGKILL) };
             reaper::wait(pid, Duration::from_secs(10))
         })
+    }
+
+    /// Starts the command and kills it when it makes its ptrace(2) call of this number, counted from 1, before
+    /// anything comes of the call, unless it ends by itself before.
+    pub fn run_killed_at_ptrace_call(self, number: u32) -> Option<End> {
+        let mut command = self.lab.command(&self.program);
+        command.args(self.words());
+        stepping::run_killed_at(&mut command, libc::SYS_ptrace, number, self.limit)
     }
 
     /// With at most so many descriptors.

@@ -64,25 +64,17 @@ pub fn kill_dumps(lab: &Lab, pid: Pid, options: &[&str], mut check: impl FnMut()
 /// Dumps the tree, and kills the program by SIGKILL at 25 points of a restore. Each time nothing is left of the
 /// tree, or all of it runs, where the restore was done but for its own end; at the end it can be restored.
 pub fn kill_restores(lab: &Lab, pid: Pid, options: &[&str]) {
-    let before = Snapshot::settled(pid);
-    let ended = || {
-        let end = reaper::wait(pid, Duration::from_secs(10));
-        assert!(end.is_some(), "process {pid} is alive");
-    };
-    let restore = || Criu::restore(lab, "images").args(options.iter().copied());
-    let dump = || {
-        let outcome = Criu::dump(lab, "images", pid).args(options.iter().copied()).run();
-        outcome.expect_ok();
-        ended();
-    };
-    dump();
+    let restores = Restores::begin(lab, pid, options);
     let begun = Instant::now();
-    restore().run().expect_ok();
+    restores.restore().run().expect_ok();
     let mut whole = begun.elapsed();
-    dump();
+    restores.dump();
     let (mut point, mut done) = (1, 0);
     while point <= RESTORE_POINTS {
-        match restore().run_killed_after(whole * point / (RESTORE_POINTS + 1)) {
+        match restores
+            .restore()
+            .run_killed_after(whole * point / (RESTORE_POINTS + 1))
+        {
             Some(End::Signal(libc::SIGKILL)) => point += 1,
             Some(End::Exit(0)) if done < RESTORE_POINTS => {
                 whole = whole * 9 / 10;
@@ -94,10 +86,73 @@ pub fn kill_restores(lab: &Lab, pid: Pid, options: &[&str]) {
                 )
             }
         }
-        let what = format!("a restore killed before point {point} of {RESTORE_POINTS}");
+        restores.none_or_all(&format!(
+            "a restore killed before point {point} of {RESTORE_POINTS}"
+        ));
+    }
+    restores.end();
+}
+
+/// The same at every ptrace(2) call of a restore: they catch its threads, and let them go.
+pub fn kill_restores_at_ptrace_calls(lab: &Lab, pid: Pid, options: &[&str]) {
+    let restores = Restores::begin(lab, pid, options);
+    for number in 1.. {
+        let end = restores.restore().run_killed_at_ptrace_call(number);
+        restores.none_or_all(&format!("a restore killed at its ptrace call {number}"));
+        if end == Some(End::Exit(0)) {
+            assert!(number > 10, "a restore makes {number} ptrace calls");
+            break;
+        }
+        assert_eq!(
+            end,
+            Some(End::Signal(libc::SIGKILL)),
+            "a restore that was to be killed at its ptrace call {number}"
+        );
+    }
+    restores.end();
+}
+
+/// A tree that is restored again and again.
+struct Restores<'a> {
+    lab: &'a Lab,
+    pid: Pid,
+    options: &'a [&'a str],
+    before: Snapshot,
+}
+
+impl<'a> Restores<'a> {
+    /// Dumps the tree.
+    fn begin(lab: &'a Lab, pid: Pid, options: &'a [&'a str]) -> Self {
+        let before = Snapshot::settled(pid);
+        let restores = Restores {
+            lab,
+            pid,
+            options,
+            before,
+        };
+        restores.dump();
+        restores
+    }
+
+    fn restore(&self) -> Criu<'a> {
+        Criu::restore(self.lab, "images").args(self.options.iter().copied())
+    }
+
+    fn dump(&self) {
+        let outcome = Criu::dump(self.lab, "images", self.pid)
+            .args(self.options.iter().copied())
+            .run();
+        outcome.expect_ok();
+        let end = reaper::wait(self.pid, Duration::from_secs(10));
+        assert!(end.is_some(), "process {} is alive", self.pid);
+    }
+
+    /// Waits until nothing is left of the tree, or all of it runs, in which case it is dumped again.
+    fn none_or_all(&self, what: &str) {
+        let pid = self.pid;
         let deadline = patience::deadline(Duration::from_secs(20));
         loop {
-            let left = processes_of(lab.path());
+            let left = processes_of(self.lab.path());
             if left.is_empty() {
                 let there = format!("/proc/{pid}");
                 until("the root is reaped", Duration::from_secs(10), || {
@@ -105,15 +160,14 @@ pub fn kill_restores(lab: &Lab, pid: Pid, options: &[&str]) {
                 });
                 // Its end, if there was one: it is not that of the process that is restored in the end.
                 reaper::wait(pid, Duration::ZERO);
-                break;
+                return;
             }
             let now = Snapshot::take(pid);
-            if before.same(&now) && Snapshot::is_free(pid) {
-                dump();
-                break;
+            if self.before.same(&now) && Snapshot::is_free(pid) {
+                return self.dump();
             }
             if Instant::now() > deadline {
-                before.assert_same(
+                self.before.assert_same(
                     &now,
                     &[],
                     &format!("{what} left processes {left:?}, and the tree"),
@@ -123,10 +177,14 @@ pub fn kill_restores(lab: &Lab, pid: Pid, options: &[&str]) {
             thread::sleep(Duration::from_millis(1));
         }
     }
-    restore().run().expect_ok();
-    before.assert_same(
-        &Snapshot::settled(pid),
-        &[],
-        "a restore after those that were killed",
-    );
+
+    /// Restores the tree for good.
+    fn end(&self) {
+        self.restore().run().expect_ok();
+        self.before.assert_same(
+            &Snapshot::settled(self.pid),
+            &[],
+            "a restore after those that were killed",
+        );
+    }
 }

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use criu_tests::{Criu, Lab, Snapshot, Verdict, build_folder, kill_dumps, kill_restores, reaper, until};
+use criu_tests::{
+    Criu, Lab, Snapshot, Verdict, build_folder, kill_dumps, kill_restores, kill_restores_at_ptrace_calls,
+    reaper, until,
+};
 
 /// Starts a guest and waits until it is set up.
 pub(super) fn ready(lab: &Lab, guest: &str) -> i32 {
@@ -358,6 +361,15 @@ fn killed_in_restore_threads() {
 #[test]
 fn killed_in_restore_tree() {
     killed_in_restore("core/tree", &[]);
+}
+
+/// Where its threads are caught and let go, one after the other.
+#[test]
+fn killed_at_ptrace_calls_of_a_restore() {
+    let lab = Lab::new();
+    let pid = ready(&lab, "core/tree");
+    kill_restores_at_ptrace_calls(&lab, pid, &[]);
+    goes_on(lab, pid);
 }
 
 #[test]

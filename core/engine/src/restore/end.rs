@@ -9,6 +9,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::context::Restore;
+use super::guard::Guard;
 use super::memory::World;
 use super::plan::Role;
 use super::task::{self, Places};
@@ -225,9 +226,7 @@ pub(crate) fn release(restore: &Restore) -> Result<()> {
             first_error = first_error.and(stopped);
         }
     }
-    for caught in restore.caught.borrow().values() {
-        caught.is_complete()?;
-    }
+    set_free(restore)?;
     // Children first: one that traces another is not let go while that is still traced by us.
     let nodes: Vec<usize> = catch::processes(restore).map(|(node, _)| node).collect();
     for node in nodes.into_iter().rev() {
@@ -239,6 +238,21 @@ pub(crate) fn release(restore: &Restore) -> Result<()> {
         first_error = first_error.and(released);
     }
     first_error
+}
+
+/// Has every process outlive this one, or none: from here on the tree is restored.
+fn set_free(restore: &Restore) -> Result<()> {
+    let caught = restore.caught.borrow();
+    let pids: Vec<i32> = caught.keys().copied().collect();
+    // The last thread of a process decides over all of it.
+    let guard = (pids.len() > 1).then(|| Guard::set(&pids)).transpose()?;
+    for process in caught.values() {
+        process.is_complete()?;
+    }
+    if let Some(guard) = guard {
+        guard.dismiss();
+    }
+    Ok(())
 }
 
 /// `--pidfile`.

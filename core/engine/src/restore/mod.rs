@@ -11,6 +11,7 @@ mod context;
 mod end;
 mod extra;
 mod files;
+mod guard;
 mod images;
 mod kinds;
 mod layout;

@@ -61,6 +61,18 @@ pub(crate) fn fork_with_pid(pid: i32, flags: u64, exit_signal: u32) -> Result<bo
     check(result).map(|pid| pid != 0)
 }
 
+/// fork(2): the child's pid, 0 in the child.
+pub(crate) fn fork() -> Result<i32, Errno> {
+    // SAFETY: the child is a copy with this thread alone; what it may do then is the caller's affair.
+    Errno::result(unsafe { libc::fork() })
+}
+
+/// getppid(2).
+pub(crate) fn parent() -> i32 {
+    // SAFETY: takes nothing.
+    unsafe { libc::getppid() }
+}
+
 /// Starts a thread with a given id at `entry`, which finds `argument` on top of its stack, a range of addresses. It has
 /// all signals blocked: this program's handlers are not for it.
 ///
@@ -319,6 +331,13 @@ pub(crate) fn pidfd_open(pid: i32) -> Result<RawFd, Errno> {
     RawFd::try_from(fd).map_err(|_| Errno::EBADF)
 }
 
+/// Ends the process of a pidfd by SIGKILL.
+pub(crate) fn pidfd_kill(pidfd: RawFd) -> Result<(), Errno> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: plain numbers; without a siginfo the kernel makes one.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, info, 0) }).map(drop)
+}
+
 /// pidfd_getfd(2).
 pub(crate) fn pidfd_getfd(pidfd: RawFd, fd: RawFd) -> Result<RawFd, Errno> {
     // SAFETY: integers only.
@@ -345,6 +364,21 @@ pub(crate) fn set_signals(mask: u64) -> u64 {
         )
     };
     before
+}
+
+/// Takes a signal that this thread blocks, once it is there.
+pub(crate) fn await_signal(signal: i32) {
+    let set = 1u64 << (signal - 1);
+    // SAFETY: the set outlives the call and has the kernel's size; nothing is written.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigtimedwait,
+            &raw const set,
+            std::ptr::null_mut::<libc::siginfo_t>(),
+            std::ptr::null::<libc::timespec>(),
+            size_of::<u64>(),
+        )
+    };
 }
 
 /// Has a signal do nothing.
