@@ -40,25 +40,55 @@ pub fn kill_dumps(lab: &Lab, pid: Pid, options: &[&str], mut check: impl FnMut()
             }
             other => panic!("a dump that was to be killed at point {point} of {POINTS} ended by {other:?}"),
         }
-        // What was in the target finds that its master is gone and takes itself out.
-        let deadline = patience::deadline(Duration::from_secs(20));
-        while !before.same(&Snapshot::take(pid)) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(1));
-        }
-        before.assert_same(
-            &Snapshot::take(pid),
-            &[],
+        runs_on(
+            pid,
+            &before,
             &format!("a dump killed before point {point} of {POINTS}"),
-        );
-        Snapshot::assert_free(pid);
-        until(
-            "the dump's firewall table is gone",
-            Duration::from_secs(5),
-            || firewall_tables(&[pid]).is_empty().then_some(()),
         );
         check();
     }
     dump("last").run().expect_ok();
+}
+
+/// The same at every ptrace(2) call of a dump's first thread: they stop the threads, act in them, and let them go.
+pub fn kill_dumps_at_ptrace_calls(lab: &Lab, pid: Pid, options: &[&str]) {
+    for number in 1.. {
+        let before = Snapshot::settled(pid);
+        let end = Criu::dump(lab, "images", pid)
+            .args(options.iter().copied())
+            .args(["--leave-running"])
+            .run_killed_at_ptrace_call(number);
+        runs_on(
+            pid,
+            &before,
+            &format!("a dump killed at its ptrace call {number}"),
+        );
+        if end == Some(End::Exit(0)) {
+            assert!(number > 10, "a dump makes {number} ptrace calls");
+            return;
+        }
+        assert_eq!(
+            end,
+            Some(End::Signal(libc::SIGKILL)),
+            "a dump that was to be killed at its ptrace call {number}"
+        );
+    }
+}
+
+/// Waits until the tree is as it was before a dump that was killed.
+fn runs_on(pid: Pid, before: &Snapshot, what: &str) {
+    // What was in the target finds that its master is gone and takes itself out.
+    let deadline = patience::deadline(Duration::from_secs(20));
+    while !before.same(&Snapshot::take(pid)) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+    before.assert_same(&Snapshot::take(pid), &[], what);
+    Snapshot::assert_free(pid);
+    until(
+        "the dump's firewall table is gone",
+        Duration::from_secs(5),
+        || firewall_tables(&[pid]).is_empty().then_some(()),
+    );
 }
 
 /// Dumps the tree, and kills the program by SIGKILL at 25 points of a restore. Each time nothing is left of the

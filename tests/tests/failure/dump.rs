@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use criu_tests::{
-    Criu, Lab, Snapshot, Verdict, build_folder, kill_dumps, kill_restores, kill_restores_at_ptrace_calls,
-    reaper, until,
+    Criu, Lab, Snapshot, Verdict, build_folder, kill_dumps, kill_dumps_at_ptrace_calls, kill_restores,
+    kill_restores_at_ptrace_calls, reaper, until,
 };
 
 /// Starts a guest and waits until it is set up.
@@ -345,6 +345,29 @@ fn killed_rings() {
     killed("io_uring/registered", &[]);
 }
 
+/// Where threads are stopped, made to act and let go, one after the other.
+fn killed_at_ptrace_calls(guest: &str, options: &[&str]) {
+    let lab = Lab::new();
+    let pid = ready(&lab, guest);
+    kill_dumps_at_ptrace_calls(&lab, pid, options);
+    goes_on(lab, pid);
+}
+
+#[test]
+fn killed_at_ptrace_calls_tree() {
+    killed_at_ptrace_calls("core/tree", &[]);
+}
+
+#[test]
+fn killed_at_ptrace_calls_threads() {
+    killed_at_ptrace_calls("core/threads", &[]);
+}
+
+#[test]
+fn killed_at_ptrace_calls_connections() {
+    killed_at_ptrace_calls("sockets/tcp_established", &["--tcp-established"]);
+}
+
 /// Killed at 25 points of a restore the program leaves nothing, or all.
 fn killed_in_restore(guest: &str, options: &[&str]) {
     let lab = Lab::new();
@@ -364,12 +387,21 @@ fn killed_in_restore_tree() {
 }
 
 /// Where its threads are caught and let go, one after the other.
-#[test]
-fn killed_at_ptrace_calls_of_a_restore() {
+fn killed_at_ptrace_calls_of_a_restore(guest: &str) {
     let lab = Lab::new();
-    let pid = ready(&lab, "core/tree");
+    let pid = ready(&lab, guest);
     kill_restores_at_ptrace_calls(&lab, pid, &[]);
     goes_on(lab, pid);
+}
+
+#[test]
+fn killed_at_ptrace_calls_of_a_restore_tree() {
+    killed_at_ptrace_calls_of_a_restore("core/tree");
+}
+
+#[test]
+fn killed_at_ptrace_calls_of_a_restore_filters() {
+    killed_at_ptrace_calls_of_a_restore("core/seccomp_filter");
 }
 
 #[test]
