@@ -1,7 +1,6 @@
 //! What ptrace tells about a stopped task without running anything in it.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 
@@ -264,12 +263,15 @@ impl Tracee {
         const TRAP: u64 = 1 << (libc::SIGTRAP - 1);
         const SYS: u64 = 1 << (libc::SIGSYS - 1);
         // The same for all threads.
-        static TOLD: OnceLock<bool> = OnceLock::new();
-        let told = TOLD.get().copied().unwrap_or_else(|| match self.user_dispatch() {
-            Ok(config) => *TOLD.get_or_init(|| config.is_some()),
-            // Whoever asks next learns of the failure.
-            Err(_) => true,
-        });
+        static TOLD: AtomicU8 = AtomicU8::new(UNKNOWN);
+        const UNKNOWN: u8 = 2;
+        let told = match TOLD.load(Ordering::Relaxed) {
+            UNKNOWN => self.user_dispatch().map_or(true, |config| {
+                TOLD.store(config.is_some().into(), Ordering::Relaxed);
+                config.is_some()
+            }),
+            known => known != 0,
+        };
         if told { !TRAP } else { !(TRAP | SYS) }
     }
 

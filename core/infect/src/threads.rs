@@ -228,12 +228,9 @@ impl Core {
         let ran = self.run_threads(threads, tids, &contexts, &shadows, &mut keep);
         for (i, thread) in threads.iter_mut().enumerate() {
             let context = &contexts[i];
-            // One that stopped on the way goes back from there.
-            let settled = if ran[i] {
-                thread.finish_settle()
-            } else {
-                thread.settle()
-            };
+            // One that stopped on the way goes back from there. At its breakpoint it may stay: since the stop was
+            // waited for, the kernel has forgotten the signal (see [`Tracee::settle`]).
+            let settled = if ran[i] { Ok(()) } else { thread.settle() };
             keep(
                 settled
                     .and_then(|()| thread.set_sigmask(context.mask))
@@ -274,8 +271,7 @@ impl Core {
         Ok(())
     }
 
-    /// Sets the threads on their way, waits for their breakpoints and tells them to settle; for
-    /// each whether it got that far.
+    /// Sets the threads on their way and waits for their breakpoints; for each whether it got that far.
     fn run_threads(
         &mut self,
         threads: &mut [Tracee],
@@ -305,11 +301,7 @@ impl Core {
             ));
         }
         for (i, thread) in threads.iter_mut().enumerate() {
-            good[i] = good[i]
-                && note(
-                    self.await_breakpoint(thread, tids[i])
-                        .and_then(|()| thread.start_settle()),
-                );
+            good[i] = good[i] && note(self.await_breakpoint(thread, tids[i]));
         }
         good
     }

@@ -363,21 +363,15 @@ impl Tracee {
         }
     }
 
-    /// From whatever stop to a [`Stop::Event`] without running code of the task. There a restart
-    /// of an interrupted system call is still due, and the tracer's death changes nothing.
+    /// From whatever stop to a [`Stop::Event`] without running code of the task. There a restart of an interrupted
+    /// system call is still due, and the tracer's death changes nothing.
+    ///
+    /// The same is true of a [`Stop::Signal`]: it is injected at the tracer's death only as long as nobody has waited
+    /// for the stop, since that takes the signal out of the task's `exit_code`. At a [`Stop::Syscall`] no restart is
+    /// due any more.
     pub fn settle(&mut self) -> Result<()> {
-        self.start_settle()?;
-        self.finish_settle()
-    }
-
-    /// First half of [`Self::settle`], for many tasks at once.
-    pub(crate) fn start_settle(&self) -> Result<()> {
         self.interrupt()?;
-        self.resume(Resume::Cont, 0)
-    }
-
-    /// Second half of [`Self::settle`].
-    pub(crate) fn finish_settle(&mut self) -> Result<()> {
+        self.resume(Resume::Cont, 0)?;
         self.wait_until(Resume::Cont, "settling", |s| matches!(s, Stop::Event { .. }))
             .map(drop)
     }

@@ -328,6 +328,15 @@ impl LowEnd {
 type FileRange = (String, u64, u64, u64);
 static KNOWN: LazyLock<Mutex<HashMap<FileRange, Gadgets>>> = LazyLock::new(Mutex::default);
 
+/// Forks, or the like, while no other thread has the lock: nobody would let it go in the child.
+#[cfg(test)]
+pub(crate) fn with_lock<T>(fork: impl FnOnce() -> T) -> T {
+    let held = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let forked = fork();
+    drop(held);
+    forked
+}
+
 /// The gadgets of one mapping; those of a file's are remembered, as offsets, and checked on use.
 fn cached(tid: i32, vma: &Vma) -> Gadgets {
     let (device, inode) = match &vma.file {

@@ -31,6 +31,8 @@ fn threaded(shared: &Shared, n: usize, busy: bool) -> Child {
         });
     });
     shared.wait(0, |v| v == n as u64);
+    // Its leading thread blocks all signals while it starts others; then it waits for their end.
+    child.wait_in(libc::SYS_futex);
     child
 }
 

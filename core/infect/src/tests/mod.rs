@@ -99,7 +99,7 @@ impl Child {
     fn new(run: impl FnOnce()) -> Child {
         // SAFETY: the child uses only what works after a fork (system calls, its own memory, glibc's
         // allocator and threads) and ends by `_exit`.
-        let pid = unsafe { libc::fork() };
+        let pid = crate::maps::with_lock(|| unsafe { libc::fork() });
         assert!(pid >= 0);
         if pid == 0 {
             // SAFETY: ends the child with its parent, and never returns into the test harness.
