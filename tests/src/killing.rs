@@ -75,6 +75,42 @@ pub fn kill_dumps_at_ptrace_calls(lab: &Lab, pid: Pid, options: &[&str]) {
     }
 }
 
+/// The same at every `step`th of them, and the tree is dumped again at once, restored, and is then as it was.
+pub fn dump_after_dumps_killed_at_ptrace_calls(lab: &Lab, pid: Pid, step: usize, options: &[&str]) {
+    for number in (1..).step_by(step) {
+        let before = Snapshot::settled(pid);
+        let end = Criu::dump(lab, "killed", pid)
+            .args(options.iter().copied())
+            .args(["--leave-running"])
+            .run_killed_at_ptrace_call(number);
+        Criu::dump(lab, "again", pid)
+            .args(options.iter().copied())
+            .run()
+            .expect_ok();
+        assert!(
+            reaper::wait(pid, Duration::from_secs(10)).is_some(),
+            "process {pid} is alive"
+        );
+        Criu::restore(lab, "again")
+            .args(options.iter().copied())
+            .run()
+            .expect_ok();
+        runs_on(
+            pid,
+            &before,
+            &format!("a dump and a restore after a dump killed at its ptrace call {number}"),
+        );
+        if end == Some(End::Exit(0)) {
+            return;
+        }
+        assert_eq!(
+            end,
+            Some(End::Signal(libc::SIGKILL)),
+            "a dump that was to be killed at its ptrace call {number}"
+        );
+    }
+}
+
 /// Waits until the tree is as it was before a dump that was killed.
 fn runs_on(pid: Pid, before: &Snapshot, what: &str) {
     // What was in the target finds that its master is gone and takes itself out.

@@ -24,7 +24,10 @@ mod stepping;
 pub use case::Case;
 pub use cgroups::{groups, remove_groups};
 pub use criu::{Criu, Outcome, build_folder};
-pub use killing::{kill_dumps, kill_dumps_at_ptrace_calls, kill_restores, kill_restores_at_ptrace_calls};
+pub use killing::{
+    dump_after_dumps_killed_at_ptrace_calls, kill_dumps, kill_dumps_at_ptrace_calls, kill_restores,
+    kill_restores_at_ptrace_calls,
+};
 pub use lab::{Lab, Verdict, until};
 pub use leftovers::{firewall_tables, processes_of};
 pub use requirements::Need;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use criu_tests::{
-    Criu, Lab, Snapshot, Verdict, build_folder, kill_dumps, kill_dumps_at_ptrace_calls, kill_restores,
-    kill_restores_at_ptrace_calls, reaper, until,
+    Criu, Lab, Snapshot, Verdict, build_folder, dump_after_dumps_killed_at_ptrace_calls, kill_dumps,
+    kill_dumps_at_ptrace_calls, kill_restores, kill_restores_at_ptrace_calls, reaper, until,
 };
 
 /// Starts a guest and waits until it is set up.
@@ -366,6 +366,24 @@ fn killed_at_ptrace_calls_threads() {
 #[test]
 fn killed_at_ptrace_calls_connections() {
     killed_at_ptrace_calls("sockets/tcp_established", &["--tcp-established"]);
+}
+
+/// What a killed dump has left is still at work when the next one comes.
+fn dumped_after_a_killed_dump(guest: &str, step: usize) {
+    let lab = Lab::new();
+    let pid = ready(&lab, guest);
+    dump_after_dumps_killed_at_ptrace_calls(&lab, pid, step, &[]);
+    goes_on(lab, pid);
+}
+
+#[test]
+fn dumped_after_a_killed_dump_tree() {
+    dumped_after_a_killed_dump("core/tree", 3);
+}
+
+#[test]
+fn dumped_after_a_killed_dump_threads() {
+    dumped_after_a_killed_dump("core/threads", 7);
 }
 
 /// Killed at 25 points of a restore the program leaves nothing, or all.
