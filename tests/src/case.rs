@@ -141,6 +141,17 @@ impl Case {
         });
     }
 
+    /// Dump with `--leave-running`, and then another one, which kills the tree, and restore.
+    pub fn after_another(self) {
+        self.run(|case, lab, pid| {
+            case.dump(lab, "earlier", pid)
+                .args(["--leave-running"])
+                .run()
+                .expect_ok();
+            case.round(lab, pid, 1);
+        });
+    }
+
     pub(crate) fn dump<'a>(&self, lab: &'a Lab, images: &str, pid: Pid) -> Criu<'a> {
         self.place(Criu::dump(lab, images, pid))
             .args(self.dump.iter().copied())

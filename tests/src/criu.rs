@@ -132,12 +132,12 @@ impl<'a> Criu<'a> {
         })
     }
 
-    /// Starts the command and kills it when it makes its ptrace(2) call of this number, counted from 1, before
-    /// anything comes of the call, unless it ends by itself before.
-    pub fn run_killed_at_ptrace_call(self, number: u32) -> Option<End> {
+    /// Starts the command and kills it when its first thread makes the system call `nr` for this time, counted from 1,
+    /// before anything comes of the call, unless it ends by itself before.
+    pub fn run_killed_at_call(self, nr: i64, number: u32) -> Option<End> {
         let mut command = self.lab.command(&self.program);
         command.args(self.words());
-        stepping::run_killed_at(&mut command, libc::SYS_ptrace, number, self.limit)
+        stepping::run_killed_at(&mut command, nr, number, self.limit)
     }
 
     /// With at most so many descriptors.

@@ -50,39 +50,32 @@ pub fn kill_dumps(lab: &Lab, pid: Pid, options: &[&str], mut check: impl FnMut()
     dump("last").run().expect_ok();
 }
 
-/// The same at every ptrace(2) call of a dump's first thread: they stop the threads, act in them, and let them go.
-pub fn kill_dumps_at_ptrace_calls(lab: &Lab, pid: Pid, options: &[&str]) {
-    for number in 1.. {
+/// The same at every `step`th system call `nr` of a dump's first thread.
+pub fn kill_dumps_at_calls(lab: &Lab, pid: Pid, (nr, step): (i64, usize), options: &[&str]) {
+    for number in (1..).step_by(step) {
         let before = Snapshot::settled(pid);
         let end = Criu::dump(lab, "images", pid)
             .args(options.iter().copied())
             .args(["--leave-running"])
-            .run_killed_at_ptrace_call(number);
-        runs_on(
-            pid,
-            &before,
-            &format!("a dump killed at its ptrace call {number}"),
-        );
+            .run_killed_at_call(nr, number);
+        let what = format!("a dump killed at its system call {nr}, number {number}");
+        runs_on(pid, &before, &what);
         if end == Some(End::Exit(0)) {
-            assert!(number > 10, "a dump makes {number} ptrace calls");
+            assert!(number > 1, "a dump makes no system call {nr}");
             return;
         }
-        assert_eq!(
-            end,
-            Some(End::Signal(libc::SIGKILL)),
-            "a dump that was to be killed at its ptrace call {number}"
-        );
+        assert_eq!(end, Some(End::Signal(libc::SIGKILL)), "{what}");
     }
 }
 
-/// The same at every `step`th of them, and the tree is dumped again at once, restored, and is then as it was.
+/// The same at every `step`th ptrace(2) call, and the tree is dumped again at once, restored, and is then as it was.
 pub fn dump_after_dumps_killed_at_ptrace_calls(lab: &Lab, pid: Pid, step: usize, options: &[&str]) {
     for number in (1..).step_by(step) {
         let before = Snapshot::settled(pid);
         let end = Criu::dump(lab, "killed", pid)
             .args(options.iter().copied())
             .args(["--leave-running"])
-            .run_killed_at_ptrace_call(number);
+            .run_killed_at_call(libc::SYS_ptrace, number);
         Criu::dump(lab, "again", pid)
             .args(options.iter().copied())
             .run()
@@ -163,7 +156,7 @@ pub fn kill_restores(lab: &Lab, pid: Pid, options: &[&str]) {
 pub fn kill_restores_at_ptrace_calls(lab: &Lab, pid: Pid, options: &[&str]) {
     let restores = Restores::begin(lab, pid, options);
     for number in 1.. {
-        let end = restores.restore().run_killed_at_ptrace_call(number);
+        let end = restores.restore().run_killed_at_call(libc::SYS_ptrace, number);
         restores.none_or_all(&format!("a restore killed at its ptrace call {number}"));
         if end == Some(End::Exit(0)) {
             assert!(number > 10, "a restore makes {number} ptrace calls");

@@ -25,7 +25,7 @@ pub use case::Case;
 pub use cgroups::{groups, remove_groups};
 pub use criu::{Criu, Outcome, build_folder};
 pub use killing::{
-    dump_after_dumps_killed_at_ptrace_calls, kill_dumps, kill_dumps_at_ptrace_calls, kill_restores,
+    dump_after_dumps_killed_at_ptrace_calls, kill_dumps, kill_dumps_at_calls, kill_restores,
     kill_restores_at_ptrace_calls,
 };
 pub use lab::{Lab, Verdict, until};

@@ -64,3 +64,30 @@ criu_tests::guests! {
         zombies,
     }
 }
+
+/// Calls that one dump has interrupted, and that the kernel goes on with by a call of its own, go on after the next.
+mod after_another {
+    use criu_tests::Case;
+
+    #[test]
+    fn restart() {
+        Case::new("core/restart").after_another();
+    }
+
+    #[test]
+    fn restart_calls() {
+        Case::new("core/restart_calls")
+            .option("--file-locks")
+            .after_another();
+    }
+
+    #[test]
+    fn restart_masks() {
+        Case::new("core/restart_masks").after_another();
+    }
+
+    #[test]
+    fn sleeping() {
+        Case::new("core/sleeping").after_another();
+    }
+}

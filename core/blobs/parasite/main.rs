@@ -427,9 +427,9 @@ fn state_of(s: &mut Slot) -> &AtomicU32 {
     unsafe { AtomicU32::from_ptr(addr_of_mut!(s.state)) }
 }
 
-/// Waits until no other thread is in the blob; false if that cannot be found out. A thread that was
-/// about to enter, or had just left, when the master died does not count itself out: it is asked by a
-/// SIGTRAP, or looked at if it blocks that.
+/// Waits until no other thread is in the blob; false if that cannot be found out. A thread that was about to enter, or
+/// had just left, when the master died does not count itself out: one that sleeps outside is seen, and left alone; one
+/// that runs is asked by a SIGTRAP, if it does not block that.
 fn wait_for_threads(c: &mut Control) -> bool {
     // SAFETY: aligned, valid, and from here on only changed atomically.
     let busy = unsafe { AtomicU32::from_ptr(addr_of_mut!(c.busy)) };
@@ -446,22 +446,25 @@ fn wait_for_threads(c: &mut Control) -> bool {
             if c.exit_frame == 0 {
                 break;
             }
-            handle_traps(c, SA_ONSTACK);
-            ask_threads(c);
             outside += look_at_threads(c);
+            if busy.load(Ordering::SeqCst) > outside {
+                handle_traps(c, SA_ONSTACK);
+                ask_threads(c);
+            }
         }
     }
     false
 }
 
-/// Finds threads that block SIGTRAP and sleep outside of the blob: nobody is left who would make them
-/// enter. How many were found.
+/// Finds threads that sleep outside of the blob: nobody is left who would make them enter, and a signal would end the
+/// call that they wait in. How many were found.
 fn look_at_threads(c: &Control) -> u32 {
     let mut found = 0;
     for i in 0..c.slot_count {
         // SAFETY: the slots are within this mapping.
         let s = unsafe { &mut *((c.slots + i * c.slot_size) as *mut Slot) };
-        if s.tid == 0 || s.mask & (1 << (SIGTRAP - 1)) == 0 || !sleeps_outside(c, s.tid) {
+        let is_taken = state_of(s).load(Ordering::SeqCst) == wire::slot::TAKEN;
+        if s.tid == 0 || !is_taken || !sleeps_outside(c, s.tid) {
             continue;
         }
         let (taken, outside) = (wire::slot::TAKEN, wire::slot::OUTSIDE);

@@ -184,7 +184,7 @@ pub mod slot {
     pub const ASKED: u32 = 2;
     /// The thread is on its way out and will count itself out.
     pub const LEAVING: u32 = 3;
-    /// It blocks `SIGTRAP` and was seen outside of the parasite: it is not waited for.
+    /// It was seen asleep outside of the parasite: it is not waited for.
     pub const OUTSIDE: u32 = 4;
 }
 

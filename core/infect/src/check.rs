@@ -43,7 +43,14 @@ pub(crate) fn check_all(threads: &[Tracee]) -> Result<Vec<Context>> {
 
 /// Of one thread: which critical section its rseq area names is not known yet.
 fn context(tracee: &Tracee) -> Result<Context> {
-    let regs = tracee.regs()?;
+    let mut regs = tracee.regs()?;
+    if arch::is_resumed(&regs) {
+        let mut code = [0; arch::CODE_BEFORE];
+        let from = arch::pc(&regs).wrapping_sub(code.len() as u64);
+        if sys::read_mem(tracee.tid(), from, &mut code).is_ok() {
+            arch::name_resumed(&mut regs, &code);
+        }
+    }
     if !tracee.is_known_unfiltered() {
         suspend_seccomp(tracee)?;
     }

@@ -25,9 +25,9 @@
 //! its own making) that lead back to the interrupted context; system calls before and after the
 //! parasite's life are made by a `syscall; ret` of the target's own code, whose `ret` comes upon
 //! such a frame; the parasite stands at a breakpoint with a handler for `SIGTRAP`, which gets the
-//! signal when no tracer is there to take it. What a signal handler cannot do is not done here
-//! either: a call in a restart block (`nanosleep`, `poll` with a timeout) returns `EINTR` in this
-//! one case. A process without the needed code (any libc has it) is infected all the same, with a
+//! signal when no tracer is there to take it. What the kernel alone knows is lost with a tracer that
+//! dies while a thread is in the parasite: a call that waits for a time (`poll` with a timeout, a
+//! sleep that does not ask for the rest) then returns `EINTR`, see [`restarted`]. A process without the needed code (any libc has it) is infected all the same, with a
 //! warning: a tracer that dies while the parasite waits then leaves the mapping behind, and one that
 //! dies in the middle of getting in or out may harm the process.
 //!
@@ -57,7 +57,7 @@ mod tracee;
 mod undo;
 
 pub use crate::core::SCRATCH_SIZE;
-pub use arch::{Abi, Regs};
+pub use arch::{Abi, Regs, restarted};
 pub use criu_blobs::wire::{Call, ProcessInfo, SigAction, ThreadInfo, TimerInfo};
 pub use error::{Error, Result};
 pub use infected::{InfectError, Infected};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use criu_tests::{
     Criu, Lab, Snapshot, Verdict, build_folder, dump_after_dumps_killed_at_ptrace_calls, kill_dumps,
-    kill_dumps_at_ptrace_calls, kill_restores, kill_restores_at_ptrace_calls, reaper, until,
+    kill_dumps_at_calls, kill_restores, kill_restores_at_ptrace_calls, reaper, until,
 };
 
 /// Starts a guest and waits until it is set up.
@@ -349,7 +349,7 @@ fn killed_rings() {
 fn killed_at_ptrace_calls(guest: &str, options: &[&str]) {
     let lab = Lab::new();
     let pid = ready(&lab, guest);
-    kill_dumps_at_ptrace_calls(&lab, pid, options);
+    kill_dumps_at_calls(&lab, pid, (libc::SYS_ptrace, 1), options);
     goes_on(lab, pid);
 }
 
@@ -361,6 +361,12 @@ fn killed_at_ptrace_calls_tree() {
 #[test]
 fn killed_at_ptrace_calls_threads() {
     killed_at_ptrace_calls("core/threads", &[]);
+}
+
+/// No thread notices, whatever it waits in.
+#[test]
+fn killed_at_ptrace_calls_waiting() {
+    killed_at_ptrace_calls("core/restart_calls", &["--file-locks"]);
 }
 
 #[test]

@@ -13,21 +13,18 @@ use criu_proto::images::{
 
 use crate::error::{Error, Result};
 
-/// The words of a system call that was interrupted: what the kernel keeps to itself on a stop.
-const ERESTARTSYS: i64 = -512;
-const ERESTARTNOINTR: i64 = -513;
-const ERESTARTNOHAND: i64 = -514;
-const ERESTART_RESTARTBLOCK: i64 = -516;
-/// Length of the `syscall` instruction.
-const SYSCALL_LEN: u64 = 2;
-
 /// The general registers in the form of the image, as they must be when the task goes on.
 ///
-/// A call that was interrupted by the stop is wound back so that the task repeats it, as far as that is
-/// possible: the kernel's note of what was left of a timeout cannot be saved. Without it the call ends with
-/// EINTR, as signal(7) describes for a call after which a handler ran.
+/// A call that was interrupted by the stop is wound back so that the task repeats it, as far as that is possible:
+/// [`criu_infect::restarted`].
 pub(crate) fn general_registers(regs: &libc::user_regs_struct) -> UserX86RegsEntry {
-    let mut entry = UserX86RegsEntry {
+    let regs = &criu_infect::restarted(regs);
+    let mode = if regs.cs == CS_32BIT {
+        UserX86RegsMode::Compat
+    } else {
+        UserX86RegsMode::Native
+    };
+    UserX86RegsEntry {
         r15: regs.r15,
         r14: regs.r14,
         r13: regs.r13,
@@ -55,65 +52,8 @@ pub(crate) fn general_registers(regs: &libc::user_regs_struct) -> UserX86RegsEnt
         es: regs.es,
         fs: regs.fs,
         gs: regs.gs,
-        mode: Some(UserX86RegsMode::Native as i32),
-    };
-    let (mut number, mut result) = (regs.orig_rax.cast_signed(), regs.rax.cast_signed());
-    if regs.cs == CS_32BIT {
-        entry.mode = Some(UserX86RegsMode::Compat as i32);
-        (number, result) = (i64::from(number as i32), i64::from(result as i32));
+        mode: Some(mode as i32),
     }
-    if number >= 0 {
-        match result {
-            ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND => {
-                entry.ax = regs.orig_rax;
-                entry.ip = regs.rip.wrapping_sub(SYSCALL_LEN);
-            }
-            ERESTART_RESTARTBLOCK => restart(&mut entry),
-            _ => {}
-        }
-    }
-    entry
-}
-
-/// A call that the kernel would go on with by a note of its own. Where that tells nothing more than the
-/// arguments, or what was left of a sleep has been written to where the caller asked for it, the call is made
-/// again with that; else it ends with EINTR.
-fn restart(entry: &mut UserX86RegsEntry) {
-    const FUTEX_OP: u64 = 0x7f;
-    const FUTEX_WAIT_BITSET: u64 = 9;
-    let compat = entry.mode == Some(UserX86RegsMode::Compat as i32);
-    // The calls of x32 that have such notes have the numbers and arguments of 64-bit programs.
-    let call = entry.orig_ax & !abi::X32_BIT;
-    let again = match call.cast_signed() {
-        number if compat => restart_compat(number, entry),
-        // Its second argument is where the rest of the time stands.
-        libc::SYS_nanosleep if entry.si != 0 => {
-            entry.di = entry.si;
-            true
-        }
-        // The fourth; with TIMER_ABSTIME there is no note.
-        libc::SYS_clock_nanosleep if entry.r10 != 0 => {
-            entry.dx = entry.r10;
-            true
-        }
-        // Until an absolute time.
-        libc::SYS_futex => entry.si & FUTEX_OP == FUTEX_WAIT_BITSET,
-        libc::SYS_poll => waits_for_ever(entry.dx),
-        _ => false,
-    };
-    if again {
-        entry.ax = entry.orig_ax;
-        entry.ip = entry.ip.wrapping_sub(SYSCALL_LEN);
-    } else {
-        entry.ax = i64::from(-libc::EINTR).cast_unsigned();
-    }
-}
-
-/// Whether a time given to poll(2) is none: there is no rest of it that the kernel alone would know.
-fn waits_for_ever(timeout: u64) -> bool {
-    #[expect(clippy::cast_possible_truncation, reason = "the kernel takes an int")]
-    let timeout = timeout as i32;
-    timeout < 0
 }
 
 /// What xgetbv(0) tells: the state components that the kernel has switched on.
@@ -139,27 +79,6 @@ pub(crate) fn has_protection_keys() -> bool {
 pub(crate) fn common_state() -> u64 {
     const TILE_DATA: u64 = 1 << 18;
     !TILE_DATA
-}
-
-/// [`restart`] of a call of a 32-bit program.
-fn restart_compat(number: i64, entry: &mut UserX86RegsEntry) -> bool {
-    const NANOSLEEP: i64 = 162;
-    const POLL: i64 = 168;
-    const FUTEX: [i64; 2] = [240, 422];
-    const CLOCK_NANOSLEEP: [i64; 2] = [267, 407];
-    const FUTEX_OP: u64 = 0x7f;
-    const FUTEX_WAIT_BITSET: u64 = 9;
-    if number == NANOSLEEP && entry.cx != 0 {
-        entry.bx = entry.cx;
-        true
-    } else if CLOCK_NANOSLEEP.contains(&number) && entry.si != 0 {
-        entry.dx = entry.si;
-        true
-    } else if number == POLL {
-        waits_for_ever(entry.dx)
-    } else {
-        FUTEX.contains(&number) && entry.cx & FUTEX_OP == FUTEX_WAIT_BITSET
-    }
 }
 
 /// The code segment of 32-bit programs.
@@ -502,74 +421,6 @@ pub(crate) fn thread_areas(tid: i32, in_use: u64) -> Result<Vec<UserDescT>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn regs(orig: i64, ax: i64) -> libc::user_regs_struct {
-        // SAFETY: user_regs_struct is plain integers; all zero is a value of it.
-        let mut regs: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-        regs.orig_rax = orig.cast_unsigned();
-        regs.rax = ax.cast_unsigned();
-        regs.rip = 0x1002;
-        regs
-    }
-
-    #[test]
-    fn an_interrupted_call_is_wound_back() {
-        let entry = general_registers(&regs(34, ERESTARTNOHAND));
-        assert_eq!((entry.ax, entry.ip), (34, 0x1000));
-    }
-
-    #[test]
-    fn a_call_with_a_restart_block_ends_with_eintr() {
-        let entry = general_registers(&regs(35, ERESTART_RESTARTBLOCK));
-        assert_eq!((entry.ax.cast_signed(), entry.ip), (-4, 0x1002));
-    }
-
-    #[test]
-    fn a_poll_without_a_time_is_made_once_more() {
-        let mut poll = regs(libc::SYS_poll, ERESTART_RESTARTBLOCK);
-        poll.rdx = 0xffff_ffff;
-        let entry = general_registers(&poll);
-        assert_eq!((entry.ax.cast_signed(), entry.ip), (libc::SYS_poll, 0x1000));
-        poll.rdx = 5;
-        assert_eq!(general_registers(&poll).ax.cast_signed(), -4);
-    }
-
-    #[test]
-    fn a_sleep_goes_on_with_what_was_left() {
-        let mut sleep = regs(35, ERESTART_RESTARTBLOCK);
-        (sleep.rdi, sleep.rsi) = (0x100, 0x200);
-        let entry = general_registers(&sleep);
-        assert_eq!((entry.ax, entry.ip, entry.di), (35, 0x1000, 0x200));
-        let mut sleep = regs(230, ERESTART_RESTARTBLOCK);
-        (sleep.rdx, sleep.r10) = (0x100, 0x300);
-        let entry = general_registers(&sleep);
-        assert_eq!((entry.ax, entry.ip, entry.dx), (230, 0x1000, 0x300));
-        let mut futex = regs(202, ERESTART_RESTARTBLOCK);
-        futex.rsi = 9 | 128;
-        assert_eq!(general_registers(&futex).ax, 202);
-        futex.rsi = 128;
-        assert_eq!(general_registers(&futex).ax.cast_signed(), -4);
-    }
-
-    #[test]
-    fn a_call_of_x32_stays_one() {
-        const X32: i64 = 0x4000_0000;
-        let entry = general_registers(&regs(X32 | libc::SYS_poll, ERESTARTNOHAND));
-        assert_eq!((entry.ax.cast_signed(), entry.ip), (X32 | libc::SYS_poll, 0x1000));
-        let mut sleep = regs(X32 | libc::SYS_nanosleep, ERESTART_RESTARTBLOCK);
-        (sleep.rdi, sleep.rsi) = (0x100, 0x200);
-        let entry = general_registers(&sleep);
-        assert_eq!(
-            (entry.ax.cast_signed(), entry.di),
-            (X32 | libc::SYS_nanosleep, 0x200)
-        );
-    }
-
-    #[test]
-    fn what_is_no_call_stays() {
-        let entry = general_registers(&regs(-1, ERESTARTSYS));
-        assert_eq!((entry.ax.cast_signed(), entry.ip), (ERESTARTSYS, 0x1002));
-    }
 
     #[test]
     fn state_without_a_place_is_refused() {

@@ -7,6 +7,8 @@ pub use x86_64::Abi;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::Regs;
 #[cfg(target_arch = "x86_64")]
+pub use x86_64::restarted;
+#[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::*;
 
 #[cfg(not(target_arch = "x86_64"))]

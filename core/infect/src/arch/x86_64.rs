@@ -1,6 +1,11 @@
 //! x86-64.
 
+mod restart;
+
 use criu_blobs::wire::abi;
+
+pub use restart::restarted;
+pub(crate) use restart::{CODE_BEFORE, is_resumed, name_resumed};
 
 /// General registers as `PTRACE_GETREGS` gives them (`struct user_regs_struct`).
 pub type Regs = libc::user_regs_struct;
@@ -181,25 +186,17 @@ pub(crate) fn sp(regs: &Regs) -> u64 {
     regs.rsp
 }
 
-/// `rt_sigreturn` does not restart interrupted calls as the end of a ptrace stop does: returns
-/// the registers as they would be after that.
+/// `rt_sigreturn` does not restart interrupted calls as the end of a ptrace stop does, and drops the kernel's note for
+/// that: returns the registers that lead to the same.
 pub(crate) fn after_restart(regs: &Regs) -> Regs {
-    let mut r = *regs;
-    if (r.orig_rax as i64) < 0 {
-        return r;
+    Regs {
+        orig_rax: if regs.orig_rax.cast_signed() < 0 {
+            regs.orig_rax
+        } else {
+            u64::MAX
+        },
+        ..restarted(regs)
     }
-    match r.rax as i64 {
-        // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND: once more.
-        -514..=-512 => {
-            r.rax = r.orig_rax;
-            r.rip = r.rip.wrapping_sub(2);
-        }
-        // ERESTART_RESTARTBLOCK: rt_sigreturn drops the restart block, so as after a handler.
-        -516 => r.rax = -i64::from(libc::EINTR) as u64,
-        _ => {}
-    }
-    r.orig_rax = u64::MAX;
-    r
 }
 
 /// A signal frame (`struct rt_sigframe`) that `rt_sigreturn` turns into `regs` and `mask`.
