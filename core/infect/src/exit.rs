@@ -65,17 +65,20 @@ pub(crate) fn place(tid: i32, maps: &Maps, regs: &Regs, size: u64, main: &mut Op
     let free = |from: u64, to: u64| {
         let mut bytes = vec![1; (to - from) as usize];
         sys::read_mem(tid, from, &mut bytes).is_ok()
-            && (bytes.iter().all(|&byte| byte == 0) || are_frames(&bytes))
+            && (bytes.iter().all(|&byte| byte == 0) || are_forsaken_frames(tid, &bytes))
     };
     let free = main.as_mut().and_then(|main| main.take(size, free));
     free.map_or(Place::Inside, Place::OnMainStack)
 }
 
-/// Whether memory begins with what [`build`] makes: a tracer that was killed has left it, or saved it with the rest of
-/// the memory.
-fn are_frames(bytes: &[u8]) -> bool {
+/// Whether memory begins with what [`build`] makes, and nobody needs it any more: a tracer that was killed has left it,
+/// or saved it with the rest of the memory. The call in the first frame is about the parasite's mapping: as long as that
+/// is there, a thread may be on its way out of it. One in a frozen group stays on its way, whoever comes next.
+fn are_forsaken_frames(tid: i32, bytes: &[u8]) -> bool {
     let (first, second) = bytes.split_at_checked(FRAME_SIZE as usize).unwrap_or_default();
-    arch::is_frame(first) && arch::is_frame(second)
+    arch::is_frame(first)
+        && arch::is_frame(second)
+        && arch::first_argument(first).is_some_and(|at| sys::read_mem(tid, at, &mut [0]).is_err())
 }
 
 /// Two frames to be written to `at`: the first makes `call` outside of the blob and comes upon the

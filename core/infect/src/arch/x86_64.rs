@@ -232,6 +232,13 @@ pub(crate) fn is_frame(bytes: &[u8]) -> bool {
     (word(1), word(2), word(4)) == (Some(FRAME_FLAGS), Some(0), Some(NO_STACK))
 }
 
+/// The first argument of the call that a thread makes once it has returned through such a frame.
+pub(crate) fn first_argument(frame: &[u8]) -> Option<u64> {
+    const RDI: usize = 14 * 8;
+    let word = frame.get(RDI..RDI + 8)?;
+    Some(u64::from_le_bytes(word.try_into().ok()?))
+}
+
 /// UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS.
 const FRAME_FLAGS: u64 = 1 | 2 | 4;
 /// `ss_flags` that nobody knows: the alternate stack stays as it is.
