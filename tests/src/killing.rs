@@ -60,48 +60,39 @@ pub fn kill_dumps_at_calls(lab: &Lab, pid: Pid, (nr, step): (i64, usize), option
             .run_killed_at_call(nr, number);
         let what = format!("a dump killed at its system call {nr}, number {number}");
         runs_on(pid, &before, &what);
-        if end == Some(End::Exit(0)) {
+        if !was_killed(end, &what) {
             assert!(number > 1, "a dump makes no system call {nr}");
             return;
         }
-        assert_eq!(end, Some(End::Signal(libc::SIGKILL)), "{what}");
     }
 }
 
 /// The same at every `step`th ptrace(2) call, and the tree is dumped again at once, restored, and is then as it was.
 pub fn dump_after_dumps_killed_at_ptrace_calls(lab: &Lab, pid: Pid, step: usize, options: &[&str]) {
     for number in (1..).step_by(step) {
-        let before = Snapshot::settled(pid);
+        let again = Restores::of(lab, pid, options);
         let end = Criu::dump(lab, "killed", pid)
             .args(options.iter().copied())
             .args(["--leave-running"])
             .run_killed_at_call(libc::SYS_ptrace, number);
-        Criu::dump(lab, "again", pid)
-            .args(options.iter().copied())
-            .run()
-            .expect_ok();
-        assert!(
-            reaper::wait(pid, Duration::from_secs(10)).is_some(),
-            "process {pid} is alive"
-        );
-        Criu::restore(lab, "again")
-            .args(options.iter().copied())
-            .run()
-            .expect_ok();
-        runs_on(
-            pid,
-            &before,
-            &format!("a dump and a restore after a dump killed at its ptrace call {number}"),
-        );
-        if end == Some(End::Exit(0)) {
+        again.dump();
+        again.restore().run().expect_ok();
+        let what = format!("a dump and a restore after a dump killed at its ptrace call {number}");
+        runs_on(pid, &again.before, &what);
+        if !was_killed(end, &what) {
             return;
         }
-        assert_eq!(
-            end,
-            Some(End::Signal(libc::SIGKILL)),
-            "a dump that was to be killed at its ptrace call {number}"
-        );
     }
+}
+
+/// Whether a command was killed at the call that it was to be killed at; else it has made no such call, and succeeded.
+fn was_killed(end: Option<End>, what: &str) -> bool {
+    let done = end == Some(End::Exit(0));
+    assert!(
+        done || end == Some(End::Signal(libc::SIGKILL)),
+        "{what}: it ended by {end:?}"
+    );
+    !done
 }
 
 /// Waits until the tree is as it was before a dump that was killed.
@@ -157,16 +148,12 @@ pub fn kill_restores_at_ptrace_calls(lab: &Lab, pid: Pid, options: &[&str]) {
     let restores = Restores::begin(lab, pid, options);
     for number in 1.. {
         let end = restores.restore().run_killed_at_call(libc::SYS_ptrace, number);
-        restores.none_or_all(&format!("a restore killed at its ptrace call {number}"));
-        if end == Some(End::Exit(0)) {
+        let what = format!("a restore killed at its ptrace call {number}");
+        restores.none_or_all(&what);
+        if !was_killed(end, &what) {
             assert!(number > 10, "a restore makes {number} ptrace calls");
             break;
         }
-        assert_eq!(
-            end,
-            Some(End::Signal(libc::SIGKILL)),
-            "a restore that was to be killed at its ptrace call {number}"
-        );
     }
     restores.end();
 }
@@ -180,15 +167,18 @@ struct Restores<'a> {
 }
 
 impl<'a> Restores<'a> {
-    /// Dumps the tree.
-    fn begin(lab: &'a Lab, pid: Pid, options: &'a [&'a str]) -> Self {
-        let before = Snapshot::settled(pid);
-        let restores = Restores {
+    fn of(lab: &'a Lab, pid: Pid, options: &'a [&'a str]) -> Self {
+        Restores {
             lab,
             pid,
             options,
-            before,
-        };
+            before: Snapshot::settled(pid),
+        }
+    }
+
+    /// Dumps the tree.
+    fn begin(lab: &'a Lab, pid: Pid, options: &'a [&'a str]) -> Self {
+        let restores = Self::of(lab, pid, options);
         restores.dump();
         restores
     }

@@ -311,12 +311,17 @@ fn without_plugin_aio() {
     refused_without("aio", "aio/empty", "aio", "mapping");
 }
 
-/// Killed at fifty points of a dump the program leaves a tree that runs, and that can be dumped again.
-pub(super) fn killed(guest: &str, options: &[&str]) {
+/// What is done to a guest leaves it able to go on to its end.
+fn put_through(guest: &str, what: impl FnOnce(&Lab, i32)) {
     let lab = Lab::new();
     let pid = ready(&lab, guest);
-    kill_dumps(&lab, pid, options, || {});
+    what(&lab, pid);
     goes_on(lab, pid);
+}
+
+/// Killed at fifty points of a dump the program leaves a tree that runs, and that can be dumped again.
+pub(super) fn killed(guest: &str, options: &[&str]) {
+    put_through(guest, |lab, pid| kill_dumps(lab, pid, options, || {}));
 }
 
 #[test]
@@ -347,10 +352,9 @@ fn killed_rings() {
 
 /// Where threads are stopped, made to act and let go, one after the other.
 fn killed_at_ptrace_calls(guest: &str, options: &[&str]) {
-    let lab = Lab::new();
-    let pid = ready(&lab, guest);
-    kill_dumps_at_calls(&lab, pid, (libc::SYS_ptrace, 1), options);
-    goes_on(lab, pid);
+    put_through(guest, |lab, pid| {
+        kill_dumps_at_calls(lab, pid, (libc::SYS_ptrace, 1), options);
+    });
 }
 
 #[test]
@@ -384,10 +388,9 @@ fn killed_at_ptrace_calls_connections() {
 
 /// What a killed dump has left is still at work when the next one comes.
 fn dumped_after_a_killed_dump(guest: &str, step: usize) {
-    let lab = Lab::new();
-    let pid = ready(&lab, guest);
-    dump_after_dumps_killed_at_ptrace_calls(&lab, pid, step, &[]);
-    goes_on(lab, pid);
+    put_through(guest, |lab, pid| {
+        dump_after_dumps_killed_at_ptrace_calls(lab, pid, step, &[]);
+    });
 }
 
 #[test]
@@ -402,10 +405,7 @@ fn dumped_after_a_killed_dump_threads() {
 
 /// Killed at 25 points of a restore the program leaves nothing, or all.
 fn killed_in_restore(guest: &str, options: &[&str]) {
-    let lab = Lab::new();
-    let pid = ready(&lab, guest);
-    kill_restores(&lab, pid, options);
-    goes_on(lab, pid);
+    put_through(guest, |lab, pid| kill_restores(lab, pid, options));
 }
 
 #[test]
@@ -420,10 +420,7 @@ fn killed_in_restore_tree() {
 
 /// Where its threads are caught and let go, one after the other.
 fn killed_at_ptrace_calls_of_a_restore(guest: &str) {
-    let lab = Lab::new();
-    let pid = ready(&lab, guest);
-    kill_restores_at_ptrace_calls(&lab, pid, &[]);
-    goes_on(lab, pid);
+    put_through(guest, |lab, pid| kill_restores_at_ptrace_calls(lab, pid, &[]));
 }
 
 #[test]

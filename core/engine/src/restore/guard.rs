@@ -8,6 +8,7 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::unistd::{Pid, getpid, getppid};
 
 use super::sys;
 use crate::error::{Context, Error, Result};
@@ -29,7 +30,7 @@ impl Guard {
         let doing = || "setting a guard over the restored processes";
         let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context(doing)?;
         let mut fds: Vec<RawFd> = Vec::with_capacity(processes.len());
-        let coordinator = nix::unistd::getpid().as_raw();
+        let coordinator = getpid();
         let pid = sys::fork().context(doing)?;
         if pid == 0 {
             watch(processes, &mut fds, coordinator, &writer);
@@ -58,7 +59,7 @@ impl Drop for Guard {
 }
 
 /// The guard's life. It is a copy of a process that may have had other threads: it takes no lock and no memory.
-fn watch(processes: &[i32], fds: &mut Vec<RawFd>, coordinator: i32, told: &OwnedFd) -> ! {
+fn watch(processes: &[i32], fds: &mut Vec<RawFd>, coordinator: Pid, told: &OwnedFd) -> ! {
     sys::block_signals();
     close_all_but(told.as_raw_fd());
     let ready = (|| {
@@ -75,7 +76,7 @@ fn watch(processes: &[i32], fds: &mut Vec<RawFd>, coordinator: i32, told: &Owned
         sys::exit(1);
     }
     // Anyone may send the signal: who the parent is tells why it came. It may have gone before it was asked for.
-    while sys::parent() == coordinator {
+    while getppid() == coordinator {
         sys::await_signal(ORPHANED);
     }
     for &fd in fds.iter() {
@@ -97,7 +98,6 @@ fn close_all_but(kept: RawFd) {
 mod tests {
     use super::*;
     use nix::sys::wait::{WaitStatus, waitpid};
-    use nix::unistd::Pid;
 
     /// A child that sleeps for good.
     fn sleeper() -> i32 {

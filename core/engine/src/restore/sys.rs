@@ -67,12 +67,6 @@ pub(crate) fn fork() -> Result<i32, Errno> {
     Errno::result(unsafe { libc::fork() })
 }
 
-/// getppid(2).
-pub(crate) fn parent() -> i32 {
-    // SAFETY: takes nothing.
-    unsafe { libc::getppid() }
-}
-
 /// Starts a thread with a given id at `entry`, which finds `argument` on top of its stack, a range of addresses. It has
 /// all signals blocked: this program's handlers are not for it.
 ///
