@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use criu_plugin_api::{Context, Error, Host, Result};
 use nix::errno::Errno;
 
-use crate::dump::{said, task_of};
+use crate::dump::said;
 use crate::entry::RingEntry;
 use crate::fdinfo::FdInfo;
 use crate::layout::Layout;
@@ -62,8 +62,8 @@ impl Tail {
 }
 
 impl<'a> Ring<'a> {
-    pub(crate) fn of(host: &'a Host<'a>, entry: &'a RingEntry, fd: i32) -> Result<Self> {
-        let pid = task_of(host, entry.pid)?.host_pid;
+    /// The ring behind a descriptor of the process of this number here.
+    pub(crate) fn of(host: &'a Host<'a>, entry: &'a RingEntry, pid: i32, fd: i32) -> Result<Self> {
         let local = sys::descriptor_of(pid, fd).context(|| "copying its descriptor")?;
         let layout = Layout::of(entry.sq_entries, entry.cq_entries, entry.setup)
             .context(|| "making a ring of its size")?;

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 
 use criu_plugin_api::message::{FileImage, FileTarget, MappingImage, MappingTarget, Purpose, TaskInfo};
 use criu_plugin_api::{Context, Error, ErrorCode, Host, Refusal, Result, Verdict, image, restore};
@@ -17,17 +18,20 @@ use crate::entry::{Buffer, IMAGE, RingEntry};
 use crate::fdinfo::FdInfo;
 use crate::flight::{self, Patience};
 use crate::layout::Layout;
+use crate::picture::Picture;
 use crate::probe::{self, Found};
 use crate::registered;
-use crate::ring::{Mapped, NAME, Ring, refuse};
+use crate::ring::{Mapped, Ring, refuse};
 use crate::sys::{self, Memory};
 
 /// Bits of `vma_entry.status`.
 const REGULAR: u32 = 1;
 pub(crate) const RING: u32 = 1 << 20;
+
 /// The rings of a dump.
 #[derive(Default)]
 pub(crate) struct Dump {
+    picture: RefCell<Option<Rc<Picture>>>,
     mapped: RefCell<Vec<Mapped>>,
     saved: RefCell<Vec<Saved>>,
     /// The inodes of those that were refused.
@@ -49,48 +53,24 @@ pub(crate) fn object(pid: i32, fd: i32) -> String {
     format!("pid {pid}, fd {fd}, ring of io_uring")
 }
 
-/// Where the processes that have a ring have mapped it. Descriptors come before mappings: nobody has told yet.
-fn mappings(ring: &Ring) -> Result<Vec<Mapped>> {
-    let mut all = Vec::new();
-    for user in &ring.users {
-        all.extend(mapped_by(&user.task)?);
-    }
-    all.retain(|mapping| mapping.inode == ring.inode);
-    Ok(all)
-}
-
-/// The rings that a process has mapped.
-fn mapped_by(task: &TaskInfo) -> Result<Vec<Mapped>> {
-    let path = format!("/proc/{}/maps", task.host_pid);
-    let text = fs::read(&path).context(|| format!("reading {path}"))?;
-    let lines = text.split(|byte| *byte == b'\n');
-    let text = lines.filter_map(|line| std::str::from_utf8(line).ok());
-    Ok(text.filter_map(|line| mapping_of(line, task.pid)).collect())
-}
-
-/// The mapping of a line of proc_pid_maps(5), if it is of a ring.
-fn mapping_of(line: &str, pid: i32) -> Option<Mapped> {
-    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-    let mut words = line.split_ascii_whitespace();
-    let (start, end) = words.next()?.split_once('-')?;
-    let offset = hex(words.nth(1)?)?;
-    let inode = words.nth(1)?.parse().ok()?;
-    (words.next()?.as_bytes() == NAME).then_some(Mapped {
-        pid,
-        inode,
-        start: hex(start)?,
-        end: hex(end)?,
-        offset,
-    })
-}
-
 impl Dump {
     /// A new dump begins.
     pub(crate) fn forget(&self) {
+        self.picture.take();
         self.mapped.borrow_mut().clear();
         self.saved.borrow_mut().clear();
         self.refused.borrow_mut().clear();
         self.patience.forget();
+    }
+
+    /// The rings of the tree, which stands still.
+    fn picture(&self, host: &Host<'_>) -> Result<Rc<Picture>> {
+        if let Some(picture) = &*self.picture.borrow() {
+            return Ok(Rc::clone(picture));
+        }
+        let picture = Rc::new(Picture::take(host)?);
+        *self.picture.borrow_mut() = Some(Rc::clone(&picture));
+        Ok(picture)
     }
 
     pub(crate) fn mapping(&self, host: &Host<'_>, target: &MappingTarget) -> Result<Verdict<MappingImage>> {
@@ -110,10 +90,8 @@ impl Dump {
                 "have the program unmap it first",
             ));
         }
-        let task = task_of(host, target.pid).context(|| object.clone())?;
-        let mut there = mapped_by(&task).context(|| object.clone())?.into_iter();
-        let mapped = there.find(|mapping| mapping.start == vma.start);
-        let mapped = mapped.ok_or_else(|| Error::new(format!("{object}: it is not there")))?;
+        let picture = self.picture(host).context(|| object.clone())?;
+        let mapped = picture.mapping_at(target.pid, vma.start).context(|| object)?;
         vma.status = REGULAR | RING;
         vma.shmid = mapped.inode;
         self.mapped.borrow_mut().push(mapped);
@@ -164,14 +142,15 @@ impl Dump {
             probe::check_kernel()?;
             self.checked.set(true);
         }
-        if probe::is_compat(task_of(host, file.pid)?.host_pid) {
+        let picture = self.picture(host)?;
+        if probe::is_compat(picture.task(file.pid)?.host_pid) {
             return Err(refuse(
                 "it belongs to a 32-bit program, whose requests have another form",
                 "dump the program without it",
             ));
         }
-        let ring = Ring::of(host, file)?;
-        let found = probe::find(host, &ring, &mappings(&ring)?)?;
+        let ring = Ring::of(&picture, file)?;
+        let found = probe::find(host, &ring, &picture.mappings(ring.inode)?)?;
         let info = flight::settle(host, &ring, &found, &self.patience)?;
         cost::check(host, &found, &info)?;
         let layout = Layout::of(info.sq_entries, info.cq_entries, found.flags)
@@ -216,7 +195,7 @@ impl Dump {
                 "dump the program before it uses multishot requests or IORING_OP_SEND_ZC on this ring",
             ));
         }
-        if entry.attached != 0 && !makes_alike(host, file.pid, &found)? {
+        if entry.attached != 0 && !makes_alike(picture.task(file.pid)?, &found)? {
             return Err(refuse(
                 "it shares the thread of another ring (IORING_SETUP_ATTACH_WQ), whose credentials are not those of its \
                  process any more: the kernel does not tell which it has",
@@ -252,11 +231,9 @@ impl Dump {
     pub(crate) fn finish(&self, host: &Host<'_>) -> Result<()> {
         let mapped = self.mapped.take();
         let mut all = self.saved.take();
-        let refused = self.refused.take();
-        let has_none = |mapping: &&Mapped| {
-            !refused.contains(&mapping.inode) && all.iter().all(|saved| saved.entry.inode != mapping.inode)
-        };
-        if let Some(lost) = mapped.iter().find(has_none) {
+        let mut known = self.refused.take();
+        known.extend(all.iter().map(|saved| saved.entry.inode));
+        if let Some(lost) = mapped.iter().find(|mapping| !known.contains(&mapping.inode)) {
             let object = format!(
                 "pid {}, mapping {:#x} of a ring of io_uring",
                 lost.pid, lost.start
@@ -298,8 +275,8 @@ fn completions<'a>(entry: &'a RingEntry, layout: &Layout) -> impl Iterator<Item 
 }
 
 /// Whether a process that makes a ring now makes it with the credentials of the ring's thread.
-fn makes_alike(host: &Host<'_>, pid: i32, found: &Found) -> Result<bool> {
-    let own = Credentials::read(&format!("/proc/{}/status", task_of(host, pid)?.host_pid))?;
+fn makes_alike(task: &TaskInfo, found: &Found) -> Result<bool> {
+    let own = Credentials::read(&format!("/proc/{}/status", task.host_pid))?;
     Ok(found
         .credentials
         .as_ref()
@@ -323,7 +300,7 @@ fn add_resources(host: &Host<'_>, saved: &mut Saved) -> Result<()> {
     if info.buffers.is_empty() && info.file_slots == 0 {
         return Ok(());
     }
-    let mut owners: Vec<&TaskInfo> = saved.ring.users.iter().map(|user| &user.task).collect();
+    let mut owners: Vec<&TaskInfo> = saved.ring.users.iter().map(|user| &*user.task).collect();
     if let Some((_, pid)) = saved.found.issuer {
         owners.retain(|task| task.pid == pid);
     }
@@ -398,14 +375,6 @@ fn files_of(host: &Host<'_>, task: &TaskInfo, info: &FdInfo) -> Result<Vec<i32>>
         *place = fd;
     }
     Ok(files)
-}
-
-pub(crate) fn task_of(host: &Host<'_>, pid: i32) -> Result<TaskInfo> {
-    let task = host
-        .tasks()?
-        .into_iter()
-        .find(|task| task.pid == pid || task.host_pid == pid);
-    task.ok_or_else(|| Error::new(format!("process {pid} is not in the tree")))
 }
 
 /// What a call answered, in words.

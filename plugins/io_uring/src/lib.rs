@@ -13,6 +13,7 @@ mod entry;
 mod fdinfo;
 mod flight;
 mod layout;
+mod picture;
 mod place;
 mod probe;
 mod registered;
@@ -22,6 +23,7 @@ mod ring;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::rc::Rc;
 
@@ -106,8 +108,8 @@ impl MappingKind for IoUring {
         self.dump.mapping(host, mapping)
     }
 
-    fn restore(&self, host: &Host<'_>, mapping: &MappingRecord) -> Result<()> {
-        self.restore.mapping(host, mapping)
+    fn restore(&self, _: &Host<'_>, mapping: &MappingRecord) -> Result<()> {
+        self.restore.mapping(mapping)
     }
 }
 

@@ -5,17 +5,17 @@ use criu_plugin_api::{Context, Error, Host, Result};
 use nix::sys::uio::{RemoteIoVec, process_vm_writev};
 use nix::unistd::Pid;
 
-use crate::dump::{said, task_of};
+use crate::dump::said;
 use crate::entry::RingEntry;
-use crate::restore::number_in;
 use crate::ring::{number, plain};
 use crate::sys::register;
+use crate::tree::Tree;
 
 /// Files and buffers.
-pub(crate) fn register(host: &Host<'_>, entry: &RingEntry) -> Result<()> {
+pub(crate) fn register(host: &Host<'_>, tree: &Tree<'_>, entry: &RingEntry) -> Result<()> {
     if !entry.files.is_empty() {
         let table: Vec<u8> = entry.files.iter().flat_map(|fd| fd.to_ne_bytes()).collect();
-        give(host, entry, register::FILES, &table, entry.files.len()).context(|| "registering its files")?;
+        give(host, tree, entry, register::FILES, &table).context(|| "registering its files")?;
     }
     if !entry.buffers.is_empty() {
         let words = entry
@@ -23,21 +23,25 @@ pub(crate) fn register(host: &Host<'_>, entry: &RingEntry) -> Result<()> {
             .iter()
             .flat_map(|buffer| [buffer.address, buffer.length]);
         let table: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
-        give(host, entry, register::BUFFERS, &table, entry.buffers.len())
-            .context(|| "registering its buffers")?;
+        give(host, tree, entry, register::BUFFERS, &table).context(|| "registering its buffers")?;
     }
     Ok(())
 }
 
 /// io_uring_register(2) of a table, which is put into the memory of the process for the moment.
-fn give(host: &Host<'_>, entry: &RingEntry, operation: u32, table: &[u8], count: usize) -> Result<()> {
+fn give(host: &Host<'_>, tree: &Tree<'_>, entry: &RingEntry, operation: u32, table: &[u8]) -> Result<()> {
+    let count = match operation {
+        register::FILES => entry.files.len(),
+        _ => entry.buffers.len(),
+    };
     let by = if entry.issuer == 0 {
         entry.owner
     } else {
         entry.issuer
     };
-    let fd =
-        number_in(host, entry.owner, entry.id)?.ok_or_else(|| Error::new("it has no descriptor there"))?;
+    let fd = tree
+        .number(entry.owner, entry.id)?
+        .ok_or_else(|| Error::new("it has no descriptor there"))?;
     let call = |name: &str, nr: i64, args: &[u64]| -> Result<u64> {
         let result = host.remote_syscall(by, nr, args).context(|| name)?;
         u64::try_from(result).map_err(|_| Error::new(format!("{name}: {}", said(result))))
@@ -51,7 +55,7 @@ fn give(host: &Host<'_>, entry: &RingEntry, operation: u32, table: &[u8], count:
         base: at as usize,
         len: table.len(),
     };
-    let pid = Pid::from_raw(task_of(host, entry.owner)?.host_pid);
+    let pid = Pid::from_raw(tree.host_pid(entry.owner)?);
     let written = process_vm_writev(pid, &[std::io::IoSlice::new(table)], &[there])
         .context(|| format!("writing to the memory of process {pid}"))?;
     if written != table.len() {
@@ -64,9 +68,10 @@ fn give(host: &Host<'_>, entry: &RingEntry, operation: u32, table: &[u8], count:
 }
 
 /// The ring in the tables of threads.
-pub(crate) fn register_rings(host: &Host<'_>, entry: &RingEntry) -> Result<()> {
+pub(crate) fn register_rings(host: &Host<'_>, tree: &Tree<'_>, entry: &RingEntry) -> Result<()> {
     for place in &entry.registered {
-        let fd = number_in(host, place.pid, entry.id)?
+        let fd = tree
+            .number(place.pid, entry.id)?
             .ok_or_else(|| Error::new(format!("process {} has no descriptor of it", place.pid)))?;
         // `struct io_uring_rsrc_update`: the place, and the descriptor as 64 bits.
         let mut update = place.slot.to_ne_bytes().to_vec();

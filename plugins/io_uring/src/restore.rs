@@ -1,9 +1,9 @@
 //! Makes rings again.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use criu_plugin_api::message::{FilePlan, FileRecord, MappingRecord, OpenRequest, TaskInfo};
+use criu_plugin_api::message::{FilePlan, FileRecord, MappingRecord, OpenRequest};
 use criu_plugin_api::{Context, Error, Host, Opened, Progress, Result, image, restore};
 use criu_proto::images::{FileEntry, VmaEntry};
 use nix::errno::Errno;
@@ -12,14 +12,15 @@ use prost::Message;
 use crate::advance::{Ring, Tail};
 use crate::cost;
 use crate::credentials::Credentials;
-use crate::dump::{said, task_of};
+use crate::dump::said;
 use crate::entry::{IMAGE, KNOWN, RingEntry};
 use crate::layout::Layout;
-use crate::place::Wanted;
+use crate::place::{Process, Wanted};
 use crate::registered::SLOTS;
 use crate::resources;
 use crate::ring::number;
 use crate::sys::{self, Params, setup};
+use crate::tree::Tree;
 
 /// What the kernel allows (`IORING_MAX_FIXED_FILES`, `IORING_MAX_REG_BUFFERS`).
 const MAX_FILES: usize = 1 << 20;
@@ -29,6 +30,8 @@ const MAX_BUFFERS: usize = 1 << 14;
 #[derive(Default)]
 pub(crate) struct Restore {
     rings: RefCell<BTreeMap<u32, RingEntry>>,
+    /// Their mappings, by process.
+    mappings: RefCell<BTreeMap<i32, Vec<VmaEntry>>>,
     /// What starts the threads of rings on their way.
     tails: RefCell<Vec<Tail>>,
 }
@@ -40,18 +43,19 @@ fn damaged(id: u32, what: impl std::fmt::Display) -> Error {
 impl Restore {
     pub(crate) fn forget(&self) {
         self.rings.borrow_mut().clear();
+        self.mappings.borrow_mut().clear();
         self.tails.borrow_mut().clear();
     }
 
     pub(crate) fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
         self.forget();
         let entries: Vec<RingEntry> = image::read_all(host, &IMAGE)?;
-        let tasks = host.tasks()?;
+        let tree = Tree::of(host)?;
         let known: HashSet<u32> = files.iter().map(|file| file.id).collect();
         let mut rings = BTreeMap::new();
         for entry in entries {
             let id = entry.id;
-            check(host, &tasks, &entry)?;
+            check(host, &tree, &entry)?;
             if !known.contains(&id) {
                 return Err(damaged(id, "there is no such file"));
             }
@@ -125,76 +129,43 @@ impl Restore {
         Ok(Progress::Done(Opened::one(fd)))
     }
 
-    pub(crate) fn mapping(&self, host: &Host<'_>, record: &MappingRecord) -> Result<()> {
+    /// A mapping of a ring: it is made with all others of its process.
+    pub(crate) fn mapping(&self, record: &MappingRecord) -> Result<()> {
         let vma = VmaEntry::decode(record.vma.as_slice())
             .map_err(|e| Error::new(format!("decoding a mapping of pid {}: {e}", record.pid)))?;
-        let rings = self.rings.borrow();
-        let ring = rings
-            .values()
-            .find(|ring| ring.inode == vma.shmid)
-            .ok_or_else(|| {
-                Error::new(format!(
-                    "io-uring.img has no ring with inode {}: damaged",
-                    vma.shmid
-                ))
-            })?;
-        let length = vma
-            .end
-            .checked_sub(vma.start)
-            .ok_or_else(|| damaged(ring.id, "a mapping ends before it begins"))?;
-        let call = |name: &str, nr: i64, args: &[u64]| -> Result<u64> {
-            let result = host.remote_syscall(record.pid, nr, args).context(|| name)?;
-            u64::try_from(result).map_err(|_| Error::new(format!("{name}: {}", said(result))))
-        };
-        let own = number_in(host, record.pid, ring.id)?;
-        let fd = match own {
-            Some(fd) => number(fd),
-            // It has closed its descriptor: it borrows one of the process that made the ring.
-            None => {
-                let theirs = number_in(host, ring.pid, ring.id)?
-                    .ok_or_else(|| damaged(ring.id, "its process has no descriptor of it"))?;
-                let pidfd = call("pidfd_open", libc::SYS_pidfd_open, &[number(ring.pid), 0])?;
-                let fd = call("pidfd_getfd", libc::SYS_pidfd_getfd, &[pidfd, number(theirs), 0]);
-                call("close", libc::SYS_close, &[pidfd])?;
-                fd?
-            }
-        };
-        let wanted = Wanted {
-            pid: record.pid,
-            host_pid: task_of(host, record.pid)?.host_pid,
-            start: vma.start,
-            length,
-            protection: vma.prot,
-            fd,
-            offset: vma.pgoff,
-        };
-        let mapped = wanted.map(host);
-        if own.is_none() {
-            call("close", libc::SYS_close, &[fd])?;
+        if vma.end <= vma.start {
+            return Err(Error::new("it ends before it begins: damaged"));
         }
-        mapped?;
-        let advice = vma.madv.unwrap_or(0);
-        for bit in (0..64).filter(|bit| advice >> bit & 1 != 0) {
-            call("madvise", libc::SYS_madvise, &[vma.start, length, bit])?;
-        }
+        let mut mappings = self.mappings.borrow_mut();
+        mappings.entry(record.pid).or_default().push(vma);
         Ok(())
     }
 
-    /// The tree is there, but for the rings' contents.
+    /// The tree is there, but for the rings and their contents.
     pub(crate) fn complete(&self, host: &Host<'_>) -> Result<()> {
         let rings = self.rings.borrow();
+        if rings.is_empty() {
+            return Ok(());
+        }
+        let tree = Tree::of(host)?;
+        let by_inode: HashMap<u64, &RingEntry> = rings.values().map(|ring| (ring.inode, ring)).collect();
+        for (pid, vmas) in self.mappings.take() {
+            map_in(host, &tree, pid, &vmas, &by_inode)
+                .context(|| format!("mapping the rings of process {pid}"))?;
+        }
         for entry in rings.values() {
-            let fd = number_in(host, entry.pid, entry.id)?
+            let fd = tree
+                .number(entry.pid, entry.id)?
                 .ok_or_else(|| damaged(entry.id, "its process has no descriptor of it"))?;
             let action = || format!("restoring the ring of pid {}, fd {fd}", entry.pid);
-            let ring = Ring::of(host, entry, fd).context(action)?;
+            let ring = Ring::of(host, entry, tree.host_pid(entry.pid)?, fd).context(action)?;
             let tail = ring.bring().context(action)?;
             self.tails.borrow_mut().extend(tail);
-            resources::register(host, entry).context(action)?;
+            resources::register(host, &tree, entry).context(action)?;
         }
         // Only now is every ring there that a table may have.
         for entry in rings.values() {
-            resources::register_rings(host, entry)
+            resources::register_rings(host, &tree, entry)
                 .context(|| format!("restoring the ring of file {}", entry.id))?;
         }
         Ok(())
@@ -242,18 +213,74 @@ fn make(entry: &RingEntry, params: Params) -> Result<std::os::fd::OwnedFd> {
     Ok(fd)
 }
 
-/// The lowest number of a file in the table of a process.
-pub(crate) fn number_in(host: &Host<'_>, pid: i32, id: u32) -> Result<Option<i32>> {
-    let slots = host.descriptors(pid)?;
-    Ok(slots
-        .iter()
-        .filter(|slot| slot.file_id == id)
-        .map(|slot| slot.fd)
-        .min())
+/// Maps the rings of a process.
+fn map_in(
+    host: &Host<'_>,
+    tree: &Tree<'_>,
+    pid: i32,
+    vmas: &[VmaEntry],
+    rings: &HashMap<u64, &RingEntry>,
+) -> Result<()> {
+    let call = |name: &str, nr: i64, args: &[u64]| -> Result<u64> {
+        let result = host.remote_syscall(pid, nr, args).context(|| name)?;
+        u64::try_from(result).map_err(|_| Error::new(format!("{name}: {}", said(result))))
+    };
+    let mut borrowed: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut wanted = Vec::with_capacity(vmas.len());
+    for vma in vmas {
+        let ring = rings.get(&vma.shmid).ok_or_else(|| {
+            let error = format!("io-uring.img has no ring with inode {}: damaged", vma.shmid);
+            Error::new(error)
+        })?;
+        let fd = match (tree.number(pid, ring.id)?, borrowed.get(&ring.id)) {
+            (Some(fd), _) => number(fd),
+            (None, Some(&fd)) => fd,
+            // It has closed its descriptor: it borrows one of the process that made the ring.
+            (None, None) => {
+                let theirs = tree
+                    .number(ring.pid, ring.id)?
+                    .ok_or_else(|| damaged(ring.id, "its process has no descriptor of it"))?;
+                let pidfd = call("pidfd_open", libc::SYS_pidfd_open, &[number(ring.pid), 0])?;
+                let fd = call("pidfd_getfd", libc::SYS_pidfd_getfd, &[pidfd, number(theirs), 0]);
+                call("close", libc::SYS_close, &[pidfd])?;
+                let fd = fd?;
+                borrowed.insert(ring.id, fd);
+                fd
+            }
+        };
+        wanted.push(Wanted {
+            start: vma.start,
+            length: vma.end - vma.start,
+            protection: vma.prot,
+            fd,
+            offset: vma.pgoff,
+        });
+    }
+    let process = Process {
+        host,
+        pid,
+        host_pid: tree.host_pid(pid)?,
+    };
+    let mapped = process.map(&wanted);
+    for &fd in borrowed.values() {
+        call("close", libc::SYS_close, &[fd])?;
+    }
+    mapped?;
+    for vma in vmas {
+        let advice = vma.madv.unwrap_or(0);
+        for bit in (0..64).filter(|bit| advice >> bit & 1 != 0) {
+            call(
+                "madvise",
+                libc::SYS_madvise,
+                &[vma.start, vma.end - vma.start, bit],
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// Looks for contradictions before anything is made.
-fn check(host: &Host<'_>, tasks: &[TaskInfo], entry: &RingEntry) -> Result<()> {
+fn check(host: &Host<'_>, tree: &Tree<'_>, entry: &RingEntry) -> Result<()> {
     let id = entry.id;
     let has = |flag: u32| entry.setup & flag != 0;
     if entry.setup & !KNOWN != 0 {
@@ -288,14 +315,13 @@ fn check(host: &Host<'_>, tasks: &[TaskInfo], entry: &RingEntry) -> Result<()> {
         return Err(damaged(id, "its contents are not as long as it is"));
     }
     cost::check_entry(host, entry)?;
-    check_tasks(host, tasks, entry)
+    check_tasks(tree, entry)
 }
 
 /// Checks what it says of processes and their descriptors.
-fn check_tasks(host: &Host<'_>, tasks: &[TaskInfo], entry: &RingEntry) -> Result<()> {
+fn check_tasks(tree: &Tree<'_>, entry: &RingEntry) -> Result<()> {
     let id = entry.id;
-    let task = |pid: i32| tasks.iter().find(|task| task.pid == pid && !task.dead);
-    let (Some(maker), Some(_)) = (task(entry.pid), task(entry.owner)) else {
+    let (Some(maker), Some(_)) = (tree.task(entry.pid), tree.task(entry.owner)) else {
         return Err(damaged(
             id,
             format!("there is no process {} or {}", entry.pid, entry.owner),
@@ -312,17 +338,15 @@ fn check_tasks(host: &Host<'_>, tasks: &[TaskInfo], entry: &RingEntry) -> Result
         return Err(damaged(id, "its flags and the thread that may use it do not fit"));
     }
     for pid in [entry.pid, entry.owner] {
-        if number_in(host, pid, id)?.is_none() {
+        if tree.number(pid, id)?.is_none() {
             return Err(damaged(id, format!("process {pid} has no descriptor of it")));
         }
     }
     if entry.files.len() > MAX_FILES || entry.buffers.len() > MAX_BUFFERS {
         return Err(damaged(id, "more is registered than the kernel allows"));
     }
-    if !entry.files.is_empty() {
-        let slots = host.descriptors(entry.owner)?;
-        let known: std::collections::HashSet<i32> = slots.iter().map(|slot| slot.fd).collect();
-        if let Some(fd) = entry.files.iter().find(|fd| **fd != -1 && !known.contains(*fd)) {
+    for &fd in entry.files.iter().filter(|fd| **fd != -1) {
+        if !tree.has_number(entry.owner, fd)? {
             return Err(damaged(
                 id,
                 format!("process {} has no descriptor {fd}", entry.owner),
@@ -330,8 +354,10 @@ fn check_tasks(host: &Host<'_>, tasks: &[TaskInfo], entry: &RingEntry) -> Result
         }
     }
     for place in &entry.registered {
-        let known = task(place.pid).is_some_and(|task| task.threads.contains(&place.tid));
-        if !known || place.slot >= SLOTS || number_in(host, place.pid, id)?.is_none() {
+        let known = tree
+            .task(place.pid)
+            .is_some_and(|task| task.threads.contains(&place.tid));
+        if !known || place.slot >= SLOTS || tree.number(place.pid, id)?.is_none() {
             return Err(damaged(
                 id,
                 format!("thread {} cannot have registered it", place.tid),

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
 
 use criu_plugin_api::message::{FileTarget, RemoteArg, RemoteCall, TaskInfo};
 use criu_plugin_api::{Context, Error, ErrorCode, Host, Result};
 use nix::errno::Errno;
 
 use crate::fdinfo::FdInfo;
+use crate::picture::Picture;
 use crate::sys::{self, Memory};
 
 /// What `/proc/PID/fd` and `/proc/PID/maps` call a ring.
@@ -37,7 +37,7 @@ pub(crate) struct Mapped {
 /// A process with a descriptor of the ring.
 #[derive(Debug, Clone)]
 pub(crate) struct User {
-    pub(crate) task: TaskInfo,
+    pub(crate) task: Rc<TaskInfo>,
     pub(crate) fd: i32,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Ring {
 impl Ring {
     /// # Errors
     /// It cannot be looked at, or is one without memory of the kernel's, which is refused.
-    pub(crate) fn of(host: &Host<'_>, file: &FileTarget) -> Result<Self> {
+    pub(crate) fn of(picture: &Picture, file: &FileTarget) -> Result<Self> {
         // SAFETY: the host keeps `local_fd` open during the call of `dump`, of which this is a part.
         let local = unsafe { BorrowedFd::borrow_raw(file.local_fd) };
         let local = local.try_clone_to_owned().context(|| "copying its descriptor")?;
@@ -79,20 +79,13 @@ impl Ring {
             }
             Err(errno) => return Err(errno).context(|| "mapping it"),
         };
-        let mut users = Vec::new();
-        for task in host.tasks()?.into_iter().filter(|task| !task.dead) {
-            // A table that several processes share is that of each.
-            if let Some(fd) = number_of(task.host_pid, file.ino)? {
-                users.push(User { task, fd });
-            }
-        }
         Ok(Self {
             pid: file.pid,
             fd: file.fd,
             inode: file.ino,
             local,
             head,
-            users,
+            users: picture.users(file.ino).to_vec(),
         })
     }
 
@@ -209,32 +202,6 @@ pub(crate) fn plain(pid: i32, nr: i64, args: &[u64]) -> RemoteCall {
 /// A descriptor as an argument.
 pub(crate) fn number(fd: i32) -> u64 {
     i64::from(fd).cast_unsigned()
-}
-
-/// The lowest number of a ring in the table of a process.
-fn number_of(pid: i32, inode: u64) -> Result<Option<i32>> {
-    let folder = format!("/proc/{pid}/fd");
-    let entries = fs::read_dir(&folder).context(|| format!("reading {folder}"))?;
-    let mut lowest: Option<i32> = None;
-    for entry in entries {
-        let entry = entry.context(|| format!("reading {folder}"))?;
-        let Some(fd) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
-            continue;
-        };
-        if lowest.is_some_and(|lowest| lowest < fd) {
-            continue;
-        }
-        let path = entry.path();
-        let is_ring = fs::read_link(&path).is_ok_and(|link| link.as_os_str().as_bytes() == NAME);
-        if is_ring && fs::metadata(&path).is_ok_and(|meta| meta.ino() == inode) {
-            lowest = Some(fd);
-        }
-    }
-    Ok(lowest)
 }
 
 /// A field of `/proc/PID/task/TID/status`, or of the calling thread's.

@@ -12,6 +12,7 @@ use prost::Message;
 use crate::IoUring;
 use crate::entry::{Buffer, IMAGE, Registered, RingEntry};
 use crate::layout::Layout;
+use crate::picture::Picture;
 use crate::ring::Ring;
 use crate::sys::{self, Memory, Params, setup};
 
@@ -185,7 +186,8 @@ fn shapes_are_found_out() {
             let ring = sys::make(64, &mut params).unwrap();
             nops(&ring, &params, used);
             let target = file_target(&ring).unwrap();
-            let seen = Ring::of(&services, &target).unwrap();
+            let picture = Picture::take(&services).unwrap();
+            let seen = Ring::of(&picture, &target).unwrap();
             let before = seen.info().unwrap();
             let found = crate::probe::find(&services, &seen, &[]).unwrap();
             assert_eq!(found.flags, flags, "used {used} times");
