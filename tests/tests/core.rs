@@ -2,6 +2,7 @@
 criu_tests::guests! {
     core {
         altstack,
+        chroot_task,
         clear_child_tid,
         computing,
         cpuid_faults,
@@ -43,6 +44,8 @@ criu_tests::guests! {
         seccomp_tsync,
         // Each restored thread has one shadow stack more, of a page.
         shadow_stack (.except("mapping")),
+        session_below,
+        session_trees,
         shared_fd_table,
         sigchld,
         signal_actions,

@@ -63,6 +63,7 @@ use crate::kinds::Kinds;
 use crate::lsm::Module;
 use crate::options::{FinalState, Notify, Options};
 use crate::proc;
+use crate::restore::plan::{Kin, Outside, Plan};
 use crate::seize::{self, Process, Seized};
 
 /// Saves the tree below `--tree` into the images directory.
@@ -183,6 +184,7 @@ fn walk(
     dump.blockers.note(check_session(dump, &seized))?;
     let facts = facts::gather(&mut seized)?;
     let ids = number(dump, &seized, &facts)?;
+    check_kinship(dump, &seized, &ids)?;
     tracing::debug!("looked at in /proc");
     told(notify, "network-lock", root)?;
     at_stage(dump, Stage::Frozen)?;
@@ -213,6 +215,35 @@ fn check_session(dump: &Dump, seized: &Seized) -> Result<()> {
             ));
         }
     }
+    Ok(())
+}
+
+/// Refuses a tree that no forks rebuild: the restore, which makes the same plan, comes when the tree may be gone.
+fn check_kinship(dump: &Dump, seized: &Seized, ids: &[TaskKobjIdsEntry]) -> Result<()> {
+    let kin = |(process, ids): (&Process, &TaskKobjIdsEntry)| {
+        let stat = &process.stat;
+        Kin {
+            pid: process.pid,
+            ppid: stat.ppid,
+            pgid: stat.pgid,
+            sid: stat.sid,
+            dead: process.leader.is_none(),
+            exit_signal: extra::exit_signal(stat).unwrap_or(libc::SIGCHLD.unsigned_abs()),
+            shares: (ids.vm_id != 0).then_some([ids.vm_id, ids.files_id, ids.fs_id, ids.sighand_id]),
+        }
+    };
+    let mut kins: Vec<Kin> = seized.processes.iter().zip(ids).map(kin).collect();
+    let Some(root) = kins.first_mut() else {
+        return Ok(());
+    };
+    root.ppid = 0;
+    // Whoever restores it has a session and group for those from outside.
+    let outside = Outside {
+        sid: root.sid,
+        pgid: root.pgid,
+        allowed: true,
+    };
+    dump.blockers.note(Plan::of(&kins, outside).map(drop))?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! is a zombie.
 
 use criu_blobs::restore::stage;
+use nix::errno::Errno;
 
 use super::args::STACK;
 use super::context::Restore;
@@ -15,6 +16,9 @@ use crate::error::{Context, Error, Result};
 /// Forks children, begins the session or group that this process leads, and joins the group that another leads.
 pub(super) fn be_born(restore: &Restore, node: usize, places: Places, world: &mut World) -> Result<()> {
     let planned = &restore.plan.nodes[node];
+    if planned.takes_orphans {
+        sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1).context(|| "becoming a child subreaper for a while")?;
+    }
     for &child in &planned.early {
         fork(restore, child, places, world, shared_with(restore, child)?)?;
     }
@@ -37,11 +41,50 @@ pub(super) fn be_born(restore: &Restore, node: usize, places: Places, world: &mu
             parent | shared_with(restore, sibling)?,
         )?;
     }
+    for &orphan in &planned.orphans {
+        orphan_one(restore, orphan, places, world)?;
+    }
     passed(restore, node, stage::FORKED)?;
+    if planned.takes_orphans {
+        // Whether it was one is restored later.
+        sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 0).context(|| "being a child subreaper no more")?;
+    }
     if !planned.leads_group() && nix::unistd::getpgrp().as_raw() != planned.pgid {
         set_group(planned.pgid)?;
     }
     Ok(())
+}
+
+/// Forks a process through one that ends at once, so that it comes to its parent further up.
+fn orphan_one(restore: &Restore, orphan: usize, places: Places, world: &mut World) -> Result<()> {
+    let doing = || format!("creating process {}", restore.plan.nodes[orphan].pid);
+    let between = fork_between(restore).context(doing)?;
+    let Some(between) = between else {
+        // In between. A failure was told by whom it befell.
+        sys::exit(match fork(restore, orphan, places, world, 0) {
+            Ok(()) => 0,
+            Err(error) => {
+                restore.shared()?.fail(&error.to_string());
+                1
+            }
+        });
+    };
+    sys::wait_for(between, true).context(doing)
+}
+
+/// Forks a process with an id that nobody of the tree has; `None` in that process.
+fn fork_between(restore: &Restore) -> std::result::Result<Option<i32>, Errno> {
+    let taken = super::pids::wanted(restore);
+    let mut free = super::pids::from_the_top().filter(|pid| taken.binary_search(pid).is_err());
+    loop {
+        let pid = free.next().ok_or(Errno::EAGAIN)?;
+        match sys::fork_with_pid(pid, 0, 0) {
+            Err(Errno::EEXIST) => {}
+            Ok(true) => return Ok(Some(pid)),
+            Ok(false) => return Ok(None),
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// Starts the threads that files refer to; returns where each waits for the restorer.

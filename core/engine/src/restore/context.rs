@@ -103,9 +103,9 @@ impl Restore {
         task.live.as_ref().map(|live| (task, live)).ok_or_else(missing)
     }
 
-    /// The living task that a node was forked by, if that is one.
+    /// The living task that a node has what a fork passes on from, if that is one.
     pub(crate) fn creator_live(&self, node: usize) -> Option<&Live> {
-        let creator = self.plan.nodes[node].creator?;
+        let creator = self.plan.inherits_from(node)?;
         self.live(creator).ok().map(|(_, live)| live)
     }
 

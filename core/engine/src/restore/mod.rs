@@ -20,7 +20,7 @@ mod older;
 mod own;
 mod pages;
 mod pids;
-mod plan;
+pub(crate) mod plan;
 mod rebuild;
 mod records;
 mod registers;

@@ -9,17 +9,31 @@ use crate::error::{Error, Result};
 /// Waits until no id of the tree is in use: a zombie's holder will reap it, a living process will not go.
 pub(crate) fn await_free(restore: &Restore) -> Result<()> {
     let deadline = Instant::now() + restore.opts.timeout;
-    let threads = restore.infos.iter().flat_map(|info| info.threads.iter().copied());
-    let helpers = restore.plan.nodes.iter().map(|planned| planned.pid);
-    let mut wanted: Vec<i32> = threads.chain(helpers).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    for pid in wanted {
+    for pid in wanted(restore) {
         while sys::exists(pid) {
             await_one(pid, deadline)?;
         }
     }
     Ok(())
+}
+
+/// All ids of the tree, helpers included, in order.
+pub(crate) fn wanted(restore: &Restore) -> Vec<i32> {
+    let threads = restore.infos.iter().flat_map(|info| info.threads.iter().copied());
+    let helpers = restore.plan.nodes.iter().map(|planned| planned.pid);
+    let mut wanted: Vec<i32> = threads.chain(helpers).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
+
+/// The ids that the kernel gives, the highest first.
+pub(crate) fn from_the_top() -> impl Iterator<Item = i32> {
+    /// Every kernel has as many (proc_sys_kernel(5)).
+    const FEWEST: i32 = 301;
+    let text = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
+    let count: i32 = text.trim().parse().unwrap_or(FEWEST);
+    (2..count).rev()
 }
 
 fn await_one(pid: i32, deadline: Instant) -> Result<()> {

@@ -3,12 +3,31 @@
 //! A session is inherited, so a process must be born while its creator is in the right one: before its
 //! parent begins a session of its own, or as a sibling, created by a process of that session
 //! (`CLONE_PARENT`). Leaders of sessions and groups that are gone are played by helpers, which leave
-//! once the others have joined.
+//! once the others have joined. A process of a session that was begun further down the tree came to its
+//! parent, a child subreaper, when its own was gone; so it does again: who leads the session, or plays that,
+//! creates it through a process that ends at once.
 
 use std::collections::HashMap;
 
-use super::images::{ImageSet, State, TaskImages};
+use super::images::{ImageSet, State};
 use crate::error::{Error, Result};
+
+/// A process as far as the plan is concerned.
+#[derive(Debug, Clone)]
+pub(crate) struct Kin {
+    pub(crate) pid: i32,
+    /// 0 for the root.
+    pub(crate) ppid: i32,
+    pub(crate) pgid: i32,
+    pub(crate) sid: i32,
+    pub(crate) dead: bool,
+    /// The signal that its parent is told of its end by, 0 for none.
+    pub(crate) exit_signal: u32,
+    /// The ids of what a living process may share: its memory, descriptor table, directories, signal actions.
+    pub(crate) shares: Option<[u32; 4]>,
+}
+
+const SIGCHLD: u32 = libc::SIGCHLD.unsigned_abs();
 
 /// What a process of the plan is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +57,32 @@ pub(crate) struct Node {
     pub(crate) late: Vec<usize>,
     /// Siblings to create in its session.
     pub(crate) siblings: Vec<usize>,
+    /// Processes to create in its session that then lose the process that forked them.
+    pub(crate) orphans: Vec<usize>,
+    /// Whether it is one of those itself.
+    pub(crate) orphaned: bool,
+    /// Whether orphans come to it.
+    pub(crate) takes_orphans: bool,
 }
 
 impl Node {
+    fn new(pid: i32, role: Role, parent: Option<usize>, (sid, pgid): (i32, i32)) -> Self {
+        Self {
+            pid,
+            role,
+            parent,
+            creator: parent,
+            sid,
+            pgid,
+            early: Vec::new(),
+            late: Vec::new(),
+            siblings: Vec::new(),
+            orphans: Vec::new(),
+            orphaned: false,
+            takes_orphans: false,
+        }
+    }
+
     pub(crate) fn leads_session(&self) -> bool {
         self.sid == self.pid
     }
@@ -71,44 +113,52 @@ impl Plan {
     /// # Errors
     /// A session or group cannot be rebuilt.
     pub(crate) fn new(set: &ImageSet, outside: Outside) -> Result<Self> {
-        let index: HashMap<i32, usize> = set.tasks.iter().enumerate().map(|(i, t)| (t.pid, i)).collect();
-        let mut plan = Self {
-            nodes: Vec::with_capacity(set.tasks.len()),
+        let kin = |task: &super::images::TaskImages| Kin {
+            pid: task.pid,
+            ppid: task.ppid,
+            pgid: task.pgid,
+            sid: task.sid,
+            dead: task.state == State::Dead,
+            exit_signal: task.exit_signal,
+            shares: task.live.as_ref().map(|live| {
+                let ids = &live.ids;
+                [ids.vm_id, ids.files_id, ids.fs_id, ids.sighand_id]
+            }),
         };
-        for (i, task) in set.tasks.iter().enumerate() {
-            let role = if task.state == State::Dead {
-                Role::Zombie(i)
-            } else {
-                Role::Task(i)
-            };
-            let parent = index.get(&task.ppid).copied();
-            plan.nodes.push(Node {
-                pid: task.pid,
-                role,
-                parent,
-                creator: parent,
-                sid: task.sid,
-                pgid: task.pgid,
-                early: Vec::new(),
-                late: Vec::new(),
-                siblings: Vec::new(),
-            });
+        let kins: Vec<Kin> = set.tasks.iter().map(kin).collect();
+        Self::of(&kins, outside)
+    }
+
+    /// Plans the forks for processes, the root first and parents before children.
+    ///
+    /// # Errors
+    /// A session or group cannot be rebuilt.
+    pub(crate) fn of(kins: &[Kin], outside: Outside) -> Result<Self> {
+        let index: HashMap<i32, usize> = kins.iter().enumerate().map(|(i, kin)| (kin.pid, i)).collect();
+        let mut plan = Self {
+            nodes: Vec::with_capacity(kins.len()),
+        };
+        for (i, kin) in kins.iter().enumerate() {
+            let role = if kin.dead { Role::Zombie(i) } else { Role::Task(i) };
+            let parent = index.get(&kin.ppid).copied();
+            plan.nodes
+                .push(Node::new(kin.pid, role, parent, (kin.sid, kin.pgid)));
         }
-        plan.take_in_outside(&set.tasks[0], &index, outside)?;
+        let Some(root) = kins.first() else {
+            return Err(Error::malformed("pstree.img", "has no process"));
+        };
+        plan.take_in_outside(root, &index, outside)?;
         plan.sessions(outside)?;
         plan.groups(outside)?;
-        plan.check_sharing(set)?;
-        plan.check_signals(set)?;
+        plan.check_creators()?;
+        plan.check_orphans()?;
+        plan.check_sharing(kins)?;
+        plan.check_signals(kins)?;
         Ok(plan)
     }
 
     /// Gives processes of the root's session and group, when those are from outside, the coordinator's.
-    fn take_in_outside(
-        &mut self,
-        root: &TaskImages,
-        index: &HashMap<i32, usize>,
-        outside: Outside,
-    ) -> Result<()> {
+    fn take_in_outside(&mut self, root: &Kin, index: &HashMap<i32, usize>, outside: Outside) -> Result<()> {
         let foreign_session = root.sid != root.pid && !index.contains_key(&root.sid);
         if !foreign_session {
             return Ok(());
@@ -173,6 +223,12 @@ impl Plan {
                 self.adopt(leader, child);
                 return Ok(());
             }
+            // It was begun further down.
+            let below = self.descends(leader, parent) && !self.descends(leader, child);
+            if leader != child && node.leads_session() && below {
+                self.orphan(leader, child);
+                return Ok(());
+            }
         } else if parent == 0 || birth[parent].is_some_and(|own| own != sid) {
             // Nobody leads it any more: a helper does for as long as it takes.
             let helper = self.helper(sid, sid, sid, Some(parent));
@@ -198,18 +254,66 @@ impl Plan {
         self.nodes[creator].siblings.push(child);
     }
 
+    /// Whether a process is further down the tree than another.
+    fn descends(&self, node: usize, from: usize) -> bool {
+        self.ancestors(node).any(|ancestor| ancestor == from)
+    }
+
+    /// The processes above one, as far as the root. Should they go round in a circle, it ends all the same.
+    fn ancestors(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
+        std::iter::successors(self.nodes[node].parent, |&above| self.nodes[above].parent)
+            .take(self.nodes.len())
+    }
+
+    fn orphan(&mut self, creator: usize, child: usize) {
+        if let Some(parent) = self.nodes[child].parent {
+            self.nodes[parent].takes_orphans = true;
+        }
+        self.nodes[child].creator = Some(creator);
+        self.nodes[child].orphaned = true;
+        self.nodes[creator].orphans.push(child);
+    }
+
+    /// Nobody is there before who creates it.
+    fn check_creators(&self) -> Result<()> {
+        // Of these it is known that the root is at the beginning.
+        let mut fine = vec![false; self.nodes.len()];
+        for start in 0..self.nodes.len() {
+            let chain = std::iter::successors(Some(start), |&at| self.nodes[at].creator);
+            let chain: Vec<usize> = chain
+                .take_while(|&at| !fine[at])
+                .take(self.nodes.len() + 1)
+                .collect();
+            if chain.len() > self.nodes.len() {
+                let what = "is in a session that only processes below it could bring it into";
+                return Err(Error::refused(format!("process {}", self.nodes[start].pid), what));
+            }
+            for at in chain {
+                fine[at] = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Orphans come to the next process above that takes any.
+    fn check_orphans(&self) -> Result<()> {
+        for node in self.nodes.iter().filter(|node| node.orphaned) {
+            let creator = node.creator.unwrap_or(0);
+            let mut above = std::iter::once(creator).chain(self.ancestors(creator));
+            let takes = above.find(|&above| self.nodes[above].takes_orphans);
+            if takes != node.parent {
+                let what = format!(
+                    "is in session {}, which it can only be born into below another child subreaper than its parent",
+                    node.sid
+                );
+                return Err(Error::refused(format!("process {}", node.pid), what));
+            }
+        }
+        Ok(())
+    }
+
     fn helper(&mut self, pid: i32, sid: i32, pgid: i32, parent: Option<usize>) -> usize {
-        self.nodes.push(Node {
-            pid,
-            role: Role::Helper,
-            parent,
-            creator: parent,
-            sid,
-            pgid,
-            early: Vec::new(),
-            late: Vec::new(),
-            siblings: Vec::new(),
-        });
+        self.nodes.push(Node::new(pid, Role::Helper, parent, (sid, pgid)));
         self.nodes.len() - 1
     }
 
@@ -252,7 +356,7 @@ impl Plan {
     }
 
     /// What processes share must be what a fork can share.
-    fn check_sharing(&self, set: &ImageSet) -> Result<()> {
+    fn check_sharing(&self, kins: &[Kin]) -> Result<()> {
         let mut owners: [HashMap<u32, usize>; 4] = Default::default();
         let names = [
             "its memory",
@@ -260,60 +364,51 @@ impl Plan {
             "its directories",
             "its signal actions",
         ];
-        for (i, task) in set.tasks.iter().enumerate() {
-            let Some(live) = &task.live else { continue };
-            let ids = [
-                live.ids.vm_id,
-                live.ids.files_id,
-                live.ids.fs_id,
-                live.ids.sighand_id,
-            ];
+        for (i, kin) in kins.iter().enumerate() {
+            let Some(ids) = kin.shares else { continue };
             for (which, id) in ids.into_iter().enumerate() {
                 let Some(&owner) = owners[which].get(&id) else {
                     owners[which].insert(id, i);
                     continue;
                 };
-                let creator = self.nodes[i]
-                    .creator
-                    .and_then(|creator| match self.nodes[creator].role {
-                        Role::Task(index) => set.tasks[index].live.as_ref(),
-                        _ => None,
-                    });
-                let from_creator = creator.is_some_and(|live| {
-                    [
-                        live.ids.vm_id,
-                        live.ids.files_id,
-                        live.ids.fs_id,
-                        live.ids.sighand_id,
-                    ][which]
-                        == id
-                });
+                let creator = self
+                    .inherits_from(i)
+                    .and_then(|creator| kins.get(creator)?.shares);
+                let from_creator = creator.is_some_and(|theirs| theirs[which] == id);
                 if !from_creator || which == 0 || which == 3 {
                     let what = format!(
                         "shares {} with process {}, which is not supported",
-                        names[which], set.tasks[owner].pid
+                        names[which], kins[owner].pid
                     );
-                    return Err(Error::refused(format!("process {}", task.pid), what));
+                    return Err(Error::refused(format!("process {}", kin.pid), what));
                 }
             }
         }
         Ok(())
     }
 
-    /// A process that a sibling creates takes the signal of its end over from that one.
-    fn check_signals(&self, set: &ImageSet) -> Result<()> {
+    /// The process that one has what a fork passes on from: its creator, unless that was another's child in between.
+    pub(crate) fn inherits_from(&self, node: usize) -> Option<usize> {
+        let node = &self.nodes[node];
+        node.creator.filter(|_| !node.orphaned)
+    }
+
+    /// A process that a sibling creates takes the signal of its end over from that one; one that comes to another
+    /// parent has SIGCHLD.
+    fn check_signals(&self, kins: &[Kin]) -> Result<()> {
         let signal = |node: &Node| match node.role {
-            Role::Task(index) | Role::Zombie(index) => set.tasks[index].exit_signal,
-            Role::Helper => libc::SIGCHLD.unsigned_abs(),
+            Role::Task(index) | Role::Zombie(index) => kins[index].exit_signal,
+            Role::Helper => SIGCHLD,
         };
         for node in self.nodes.iter().filter(|node| node.creator != node.parent) {
             let Some(creator) = node.creator.map(|creator| &self.nodes[creator]) else {
                 continue;
             };
-            let (wanted, given) = (signal(node), signal(creator));
+            let given = if node.orphaned { SIGCHLD } else { signal(creator) };
+            let wanted = signal(node);
             if wanted != given {
                 let what = format!(
-                    "ends with signal {wanted}, and is to be created by process {}, which ends with {given}",
+                    "ends with signal {wanted}, and is to be created by process {}, which makes it end with {given}",
                     creator.pid
                 );
                 return Err(Error::refused(format!("process {}", node.pid), what));
@@ -326,7 +421,7 @@ impl Plan {
     pub(crate) fn exit_signal(&self, set: &ImageSet, node: usize) -> u32 {
         match self.nodes[node].role {
             Role::Task(index) | Role::Zombie(index) if node != 0 => set.tasks[index].exit_signal,
-            _ => libc::SIGCHLD.unsigned_abs(),
+            _ => SIGCHLD,
         }
     }
 
@@ -347,29 +442,19 @@ mod tests {
     };
 
     fn plan(tasks: &[(i32, i32, i32, i32)], outside: Outside) -> Result<Plan> {
-        let tasks = tasks
+        let kins: Vec<Kin> = tasks
             .iter()
-            .map(|&(pid, ppid, pgid, sid)| TaskImages {
+            .map(|&(pid, ppid, pgid, sid)| Kin {
                 pid,
                 ppid,
                 pgid,
                 sid,
-                state: State::Alive,
-                tc: Default::default(),
-                exit_signal: 17,
-                live: None,
+                dead: false,
+                exit_signal: SIGCHLD,
+                shares: None,
             })
             .collect();
-        let dir = criu_images::ImageDir::open("/").unwrap();
-        let set = ImageSet {
-            dir,
-            tasks,
-            files: Default::default(),
-            filters: Vec::new(),
-            plugins: Vec::new(),
-            lsmtype: 0,
-        };
-        Plan::new(&set, outside)
+        Plan::of(&kins, outside)
     }
 
     #[test]
@@ -419,6 +504,50 @@ mod tests {
     }
 
     #[test]
+    fn a_process_comes_to_its_parent_from_a_session_further_down() {
+        // 12 leads a session below 11; 13 lost its parent, which was of that session.
+        let tree = [
+            (10, 0, 10, 10),
+            (11, 10, 10, 10),
+            (12, 11, 12, 12),
+            (13, 10, 12, 12),
+        ];
+        let p = plan(&tree, NOBODY).unwrap();
+        assert_eq!(p.nodes[2].orphans, [3]);
+        assert!(p.nodes[3].orphaned && p.nodes[0].takes_orphans);
+        assert_eq!((p.nodes[3].creator, p.inherits_from(3)), (Some(2), None));
+        assert!(!p.nodes[0].late.contains(&3));
+        // A helper plays a leader that is gone, for a process of it further up too.
+        let tree = [
+            (10, 0, 10, 10),
+            (11, 10, 10, 10),
+            (14, 11, 99, 99),
+            (13, 10, 99, 99),
+        ];
+        let p = plan(&tree, NOBODY).unwrap();
+        assert_eq!((p.nodes[4].pid, p.nodes[4].parent), (99, Some(1)));
+        assert_eq!(
+            (&p.nodes[4].siblings[..], &p.nodes[4].orphans[..]),
+            (&[2][..], &[3][..])
+        );
+    }
+
+    #[test]
+    fn orphans_come_to_the_next_who_takes_them() {
+        // Both 11 and 10 are to take one of the session that 13 leads.
+        let tree = [
+            (10, 0, 10, 10),
+            (11, 10, 10, 10),
+            (12, 11, 10, 10),
+            (13, 12, 13, 13),
+            (14, 11, 13, 13),
+            (15, 10, 13, 13),
+        ];
+        let error = plan(&tree, NOBODY).unwrap_err();
+        assert!(error.to_string().contains("process 15"), "{error}");
+    }
+
+    #[test]
     fn a_session_nobody_can_bring_is_refused() {
         // 12 is in the session of its own child.
         assert!(
@@ -433,5 +562,141 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    /// A tree of processes that fork, begin sessions, join groups, end and are reaped, below a child subreaper.
+    struct Model {
+        kins: Vec<Kin>,
+        next: i32,
+        seed: u64,
+    }
+
+    impl Model {
+        fn grown(seed: u64, operations: usize) -> Self {
+            let mut model = Self {
+                kins: Vec::new(),
+                next: 11,
+                seed,
+            };
+            model.add(10, 0, 10, 10);
+            for _ in 0..operations {
+                model.operate();
+            }
+            model
+        }
+
+        fn random(&mut self, below: usize) -> usize {
+            // The generator of Knuth's MMIX.
+            self.seed = self
+                .seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.seed >> 33) as usize % below
+        }
+
+        fn add(&mut self, pid: i32, ppid: i32, pgid: i32, sid: i32) {
+            self.kins.push(Kin {
+                pid,
+                ppid,
+                pgid,
+                sid,
+                dead: false,
+                exit_signal: SIGCHLD,
+                shares: None,
+            });
+        }
+
+        fn operate(&mut self) {
+            let living: Vec<usize> = (0..self.kins.len()).filter(|&at| !self.kins[at].dead).collect();
+            let at = living[self.random(living.len())];
+            let own = self.kins[at].clone();
+            match self.random(8) {
+                0..4 => {
+                    self.add(self.next, own.pid, own.pgid, own.sid);
+                    self.next += 1;
+                }
+                4 | 5
+                    if at > 0
+                        && self
+                            .kins
+                            .iter()
+                            .all(|kin| kin.pgid != own.pid && kin.sid != own.pid) =>
+                {
+                    (self.kins[at].sid, self.kins[at].pgid) = (own.pid, own.pid);
+                }
+                6 if at > 0 && own.sid != own.pid => self.kins[at].pgid = own.pid,
+                7 if at > 0 => {
+                    self.kins[at].dead = true;
+                    for kin in &mut self.kins {
+                        if kin.ppid == own.pid {
+                            kin.ppid = 10;
+                        }
+                    }
+                    if self.random(3) > 0 {
+                        self.kins.remove(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+
+        /// Parents before children.
+        fn in_order(&self) -> Vec<Kin> {
+            let mut ordered = vec![self.kins[0].clone()];
+            let mut at = 0;
+            while let Some(parent) = ordered.get(at).map(|kin| kin.pid) {
+                ordered.extend(self.kins.iter().filter(|kin| kin.ppid == parent).cloned());
+                at += 1;
+            }
+            ordered
+        }
+    }
+
+    /// What the kernel would make of a plan: the session that everyone is born into, or begins, and its parent.
+    fn follow(plan: &Plan, outside: i32) -> HashMap<i32, (i32, Option<usize>)> {
+        let mut made = HashMap::new();
+        let mut ready = vec![(0, outside, plan.nodes[0].parent)];
+        while let Some((at, born, parent)) = ready.pop() {
+            let node = &plan.nodes[at];
+            let own = if node.leads_session() { node.pid } else { born };
+            assert!(
+                made.insert(node.pid, (own, parent)).is_none(),
+                "{} twice",
+                node.pid
+            );
+            ready.extend(node.early.iter().map(|&child| (child, born, Some(at))));
+            ready.extend(node.late.iter().map(|&child| (child, own, Some(at))));
+            ready.extend(node.siblings.iter().map(|&child| (child, own, node.parent)));
+            let mut above = std::iter::once(at).chain(plan.ancestors(at));
+            let taker = above.find(|&above| plan.nodes[above].takes_orphans);
+            ready.extend(node.orphans.iter().map(|&child| (child, own, taker)));
+        }
+        made
+    }
+
+    #[test]
+    fn trees_that_grew_are_made_again() {
+        for operations in [10, 40, 80, 200] {
+            for seed in 0..500 {
+                let kins = Model::grown(seed, operations).in_order();
+                let p = plan_of(&kins).unwrap_or_else(|error| {
+                    panic!("seed {seed}, {operations} operations: {error}: {kins:#?}")
+                });
+                let made = follow(&p, NOBODY.sid);
+                assert_eq!(made.len(), p.nodes.len());
+                for node in &p.nodes {
+                    assert_eq!(
+                        made[&node.pid],
+                        (node.sid, node.parent),
+                        "seed {seed}, {}",
+                        node.pid
+                    );
+                }
+            }
+        }
+    }
+
+    fn plan_of(kins: &[Kin]) -> Result<Plan> {
+        Plan::of(kins, NOBODY)
     }
 }

@@ -325,6 +325,22 @@ pub(crate) fn pidfd_open(pid: i32) -> Result<RawFd, Errno> {
     RawFd::try_from(fd).map_err(|_| Errno::EBADF)
 }
 
+/// Waits until the process of a pidfd has ended; its children have other parents then.
+pub(crate) fn await_end(pidfd: RawFd) -> Result<(), Errno> {
+    let mut poll = libc::pollfd {
+        fd: pidfd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    loop {
+        // SAFETY: one structure, which outlives the call.
+        match Errno::result(unsafe { libc::poll(&raw mut poll, 1, -1) }) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
 /// Ends the process of a pidfd by SIGKILL.
 pub(crate) fn pidfd_kill(pidfd: RawFd) -> Result<(), Errno> {
     let info = std::ptr::null::<libc::siginfo_t>();

@@ -17,7 +17,7 @@ use super::memory::World;
 use super::plan::Role;
 use super::rebuild::{prepare_inheritance, rebuild_memory};
 use super::shared::Failed;
-use super::surroundings::{label, surroundings};
+use super::surroundings::surroundings;
 use super::vma::{PAGE, TASK_SIZE};
 use super::{files, pages, sys, vdso};
 use crate::error::{Context, Error, Result};
@@ -62,7 +62,7 @@ pub(crate) fn fork(
     let silent = (!restore.service_fds.log)
         .then(|| tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default()));
     let lived = catch_unwind(AssertUnwindSafe(|| {
-        follow(parent, flags)?;
+        follow(restore, node, parent, flags)?;
         live(restore, node, places, world)
     }));
     drop(silent);
@@ -78,13 +78,40 @@ pub(crate) fn fork(
 }
 
 /// Has this process end with its parent, at last the coordinator, without whom nothing would become of it.
-fn follow(parent: Pid, flags: u64) -> Result<()> {
+fn follow(restore: &Restore, node: usize, creator: Pid, flags: u64) -> Result<()> {
+    let planned = &restore.plan.nodes[node];
+    let parent = match planned.parent.filter(|_| planned.orphaned) {
+        None => creator,
+        Some(parent) => {
+            await_end(creator)?;
+            Pid::from_raw(restore.plan.nodes[parent].pid)
+        }
+    };
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).context(|| "setting the parent-death signal")?;
     // The parent may have gone before; a sibling of the coordinator has another one, and looks for it when it waits.
     if flags == 0 && getppid() != parent {
         return Err(files::elsewhere());
     }
     Ok(())
+}
+
+/// Waits until the parent, which ends at once, is gone, and this process has another.
+fn await_end(parent: Pid) -> Result<()> {
+    let waiting = || format!("waiting for the end of process {parent}");
+    match sys::pidfd_open(parent.as_raw()) {
+        Ok(pidfd) => {
+            // The number may be another's by now.
+            let ended = if getppid() == parent {
+                sys::await_end(pidfd)
+            } else {
+                Ok(())
+            };
+            sys::close(pidfd);
+            ended.context(waiting)
+        }
+        Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno).context(waiting),
+    }
 }
 
 /// What never comes back.
@@ -145,11 +172,11 @@ fn live_task(
     wait_for_the_dead(restore, node)?;
     let moves = rebuild_memory(restore, node, world, task, live, &mut counts)?;
     restore.shared()?.count(counts);
-    let exe = surroundings(restore, node, task, live)?;
-    label(restore, task, live)?;
+    let (exe, entry) = surroundings(restore, node, task, live)?;
     let args = arguments(restore, node, world, task, live, (moves, early), exe)?;
     sys::unregister_rseq().context(|| "taking leave of rseq")?;
     passed(restore, node, stage::MEMORY)?;
+    entry.enter()?;
     sys::block_signals();
     sys::jump(places.entry, args.task, args.stack)
 }
