@@ -14,6 +14,7 @@ criu_tests::guests! {
         given_back,
         grows_down,
         guard_regions,
+        guard_shared,
         heap,
         high_addresses,
         huge_hugetlb (.need(criu_tests::Need::HugePages)),

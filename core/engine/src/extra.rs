@@ -51,6 +51,9 @@ pub(crate) struct TaskExtra {
     /// It is a program of the x32 ABI: its actions are those of x32 calls.
     #[prost(bool, tag = "13")]
     pub(crate) x32: bool,
+    /// The real user id of a dead process, of which its parent is told; absent: 0.
+    #[prost(uint32, optional, tag = "14")]
+    pub(crate) dead_uid: Option<u32>,
 }
 
 /// What a mapping has beside.

@@ -1,4 +1,4 @@
-/* Zombies keep their exit status until they are waited for; one leads a group, one a session. */
+/* Zombies keep their exit status and their user until they are waited for; one leads a group, one a session. */
 #include "../guest.h"
 static pid_t dead(int how, int value, bool group, bool session)
 {
@@ -8,6 +8,8 @@ static pid_t dead(int how, int value, bool group, bool session)
 			setpgid(0, 0);
 		if (session)
 			setsid();
+		if (how == 'u')
+			OK(setresuid(value, value, value));
 		if (how == 'k') {
 			signal(value, SIG_DFL);
 			struct rlimit none = { 0, 0 };
@@ -27,14 +29,16 @@ static void wait_for(pid_t pid, int code, int status)
 	EQ(info.si_pid, pid);
 	EQ(info.si_code, code);
 	EQ(info.si_status, status);
+	EQ(info.si_uid, code == CLD_EXITED && status == 77 ? 77 : 0);
 }
 int main(void)
 {
 	pid_t a = dead('e', 0, false, false), b = dead('e', 3, false, false), c = dead('k', SIGKILL, false, false),
-	      d = dead('k', SIGTERM, true, false), e = dead('e', 255, false, true);
+	      d = dead('k', SIGTERM, true, false), e = dead('e', 255, false, true), f = dead('u', 77, false, false);
 	checkpoint();
 	EQ(getpgid(d), d);
 	EQ(getsid(e), e);
+	wait_for(f, CLD_EXITED, 77);
 	wait_for(e, CLD_EXITED, 255);
 	wait_for(d, CLD_KILLED, SIGTERM);
 	wait_for(c, CLD_KILLED, SIGKILL);

@@ -64,7 +64,8 @@ fn tcp_close() {
     let lab = Lab::new();
     let (pid, mut here) = connected(&lab);
     dump(&lab, pid, "--tcp-close");
-    restore(&lab, "--tcp-close");
+    // The set says so itself.
+    restore(&lab, "");
     // What reads a closed connection comes to its end.
     until("cat ends", LIMIT, || {
         (state(pid).is_none_or(|s| s == 'Z')).then_some(())

@@ -56,6 +56,7 @@ pub(crate) fn process(pid: i32, stat: &Stat, status: &Status, info: &ProcessInfo
             .filter(|&perm| perm != 0),
         ranges: Vec::new(),
         threads: Vec::new(),
+        dead_uid: None,
     })
 }
 

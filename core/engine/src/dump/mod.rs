@@ -348,6 +348,7 @@ fn write_set(dump: &Dump, infection: &Infection, seccomp: &Seccomp) -> Result<()
             plugins: dump.needed_plugins(),
         }),
         dump_criu_run_id: Some(run_id()?),
+        tcp_close: dump.opts.tcp_close.then_some(true),
         allow_uprobes: dump.opts.allow_uprobes.then_some(true),
         ..InventoryEntry::default()
     })?;

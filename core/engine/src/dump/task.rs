@@ -37,12 +37,13 @@ pub(crate) const CG_SET: u32 = 1;
 /// # Errors
 /// It is gone, or the image cannot be written.
 pub(crate) fn dump_zombie(dump: &Dump, pid: i32, exit_code: u32, stat: &Stat) -> Result<()> {
+    let status = Status::read(pid, pid, &mut Vec::new())?;
     dump.add_extra(TaskExtra {
         pid,
         exit_signal: extra::exit_signal(stat),
+        dead_uid: Some(status.credentials.uids[0]).filter(|&uid| uid != 0),
         ..TaskExtra::default()
     });
-    let status = Status::read(pid, pid, &mut Vec::new())?;
     let core = CoreEntry {
         mtype: March::X8664 as i32,
         tc: Some(TaskCoreEntry {

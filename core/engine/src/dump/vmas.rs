@@ -205,6 +205,7 @@ fn file(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas: &m
     });
     if mapping.shared {
         entry.status |= status::FILE_SHARED;
+        vmas.regions.push(guards(mapping));
     } else {
         entry.status |= status::FILE_PRIVATE;
         vmas.regions
@@ -250,6 +251,8 @@ fn claimed(dump: &Dump, pid: i32, mapping: &Mapping, entry: &mut VmaEntry, vmas:
                 if image.dump_pages {
                     vmas.regions
                         .push(region(mapping, Content::Anonymous, pagemap::PRESENT));
+                } else if mapping.shared {
+                    vmas.regions.push(guards(mapping));
                 }
                 return Ok(true);
             }
@@ -268,6 +271,15 @@ fn region(mapping: &Mapping, content: Content, flags: u32) -> Region {
         shared: mapping.has_shared_pages,
         marked: mapping.flags.has("uw"),
         flags,
+    }
+}
+
+/// Of a mapping whose contents are saved elsewhere.
+fn guards(mapping: &Mapping) -> Region {
+    Region {
+        shared: false,
+        marked: false,
+        ..region(mapping, Content::Guards, 0)
     }
 }
 

@@ -147,12 +147,17 @@ fn shared_with(restore: &Restore, child: usize) -> Result<u64> {
     Ok(u64::from(flags.unsigned_abs()))
 }
 
-/// Ends this process the way a wait status says.
-pub(super) fn die(status: u32) -> Result<Never> {
+/// Ends this process the way a wait status says, as a user whom its parent is told of.
+pub(super) fn die(status: u32, user: u32) -> Result<Never> {
     let status = status.cast_signed();
+    // SAFETY: plain numbers, this process, which has no other thread.
+    if user != 0 && unsafe { libc::setresuid(user, user, user) } != 0 {
+        return Err(Errno::last()).context(|| format!("becoming user {user}"));
+    }
     if libc::WIFSIGNALED(status) {
         let signal = libc::WTERMSIG(status);
-        // No core file of a process that never was.
+        // No core file of a process that never was, nor a program that is given one (core(5)): those ask for no limit.
+        sys::prctl(libc::PR_SET_DUMPABLE, 0).context(|| "having no core dumped")?;
         let none = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,

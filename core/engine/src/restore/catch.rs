@@ -56,6 +56,17 @@ impl Caught {
         Ok(thread.regs()?.rax.cast_signed())
     }
 
+    /// madvise(2) of a range of the process.
+    pub(crate) fn advise(&mut self, (start, end): (u64, u64), advice: i32) -> Result<()> {
+        let args = [start, end - start, i64::from(advice).cast_unsigned(), 0, 0, 0];
+        let result = self.syscall(self.pid, libc::SYS_madvise, args)?;
+        if result == 0 {
+            return Ok(());
+        }
+        let errno = i32::try_from(-result).map_or(Errno::UnknownErrno, Errno::from_raw);
+        Err(errno).context(|| format!("giving advice {advice} for {start:#x}-{end:#x}"))
+    }
+
     /// Runs a plugin's call, its buffers in the scratch memory.
     pub(crate) fn remote_call(&mut self, call: &RemoteCall) -> Result<RemoteResult> {
         let object = || format!("a call of {} in process {}", call.nr, call.pid);

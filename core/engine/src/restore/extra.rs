@@ -50,6 +50,7 @@ pub(crate) fn attach(tasks: &mut [TaskImages], extras: Vec<TaskExtra>) -> Result
             }
             task.exit_signal = signal;
         }
+        task.dead_uid = extra.dead_uid.unwrap_or_default();
         let Some(live) = &mut task.live else { continue };
         if extra.x32 {
             if live.abi != Abi::Native {

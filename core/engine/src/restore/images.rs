@@ -54,6 +54,8 @@ pub(crate) struct TaskImages {
     pub(crate) tc: TaskCoreEntry,
     /// The signal that its parent is told of its end by, 0 for none.
     pub(crate) exit_signal: u32,
+    /// The user that its parent is told of, if it is dead.
+    pub(crate) dead_uid: u32,
     /// What only a living process has.
     pub(crate) live: Option<Live>,
 }
@@ -123,6 +125,8 @@ pub(crate) struct ImageSet {
     pub(crate) plugins: Vec<String>,
     /// The security module that the labels in the set are of, as the inventory has it.
     pub(crate) lsmtype: i32,
+    /// Whether it was dumped with `--tcp-close`, which then holds for the restore too.
+    pub(crate) tcp_close: bool,
 }
 
 impl ImageSet {
@@ -150,6 +154,7 @@ impl ImageSet {
                 .as_ref()
                 .map_or_else(Vec::new, |entry| entry.plugins.clone()),
             lsmtype: inventory.lsmtype.unwrap_or_default(),
+            tcp_close: inventory.tcp_close.unwrap_or_default(),
         };
         check_others(&set.dir)?;
         let tables = Tables::default();
@@ -188,6 +193,7 @@ impl ImageSet {
             state,
             tc,
             exit_signal: libc::SIGCHLD.unsigned_abs(),
+            dead_uid: 0,
             live: None,
         };
         if state != State::Dead {

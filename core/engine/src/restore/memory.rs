@@ -14,7 +14,7 @@ use super::vma::{Backing, PAGE, Vma};
 use crate::error::{Context, Error, Result};
 
 /// Advice that changes nothing lasting, or that is applied elsewhere.
-const MADV_GUARD_INSTALL: i32 = 102;
+pub(super) const MADV_GUARD_INSTALL: i32 = 102;
 /// Flags of mmap(2) that a mapping is made with; locking follows once it is filled.
 const MADE_WITH: i32 = !(libc::MAP_LOCKED | libc::MAP_FIXED | libc::MAP_POPULATE);
 
@@ -218,7 +218,7 @@ impl World {
 }
 
 /// Those guard ranges that lie in a mapping.
-fn guards_within<'a>(guards: &'a [(u64, u64)], vma: &Vma) -> &'a [(u64, u64)] {
+pub(super) fn guards_within<'a>(guards: &'a [(u64, u64)], vma: &Vma) -> &'a [(u64, u64)] {
     let first = guards.partition_point(|&(start, _)| start < vma.start);
     let last = guards.partition_point(|&(start, _)| start < vma.end);
     &guards[first..last]

@@ -79,6 +79,16 @@ fn check(opts: &Options) -> Result<Rc<Restore>> {
     let dir = ImageDir::open(&opts.images_dir)?;
     let set = ImageSet::read(dir)?;
     tracing::debug!(processes = set.tasks.len(), "the images are read");
+    let closing;
+    let opts = if set.tcp_close && !opts.tcp_close {
+        closing = Options {
+            tcp_close: true,
+            ..opts.clone()
+        };
+        &closing
+    } else {
+        opts
+    };
     let here = shadow::Here::look()?;
     for task in &set.tasks {
         let x32 = task.live.as_ref().is_some_and(|live| live.abi == Abi::X32);
@@ -270,14 +280,23 @@ fn restore_mappings(restore: &Restore) -> Result<()> {
                     .unwrap_or_default(),
                 mm: live.mm.encode_to_vec(),
             };
+            let what = || {
+                format!(
+                    "restoring the mapping {:#x}-{:#x} of process {pid}",
+                    vma.start, vma.end
+                )
+            };
             kind.restore(&restore.kinds.host(restore, id), &record)
-                .map_err(|error| {
-                    let what = format!(
-                        "restoring the mapping {:#x}-{:#x} of process {pid}",
-                        vma.start, vma.end
-                    );
-                    error.context(format!("{what} with {}", restore.kinds.name(id)))
-                })?;
+                .map_err(|error| error.context(format!("{} with {}", what(), restore.kinds.name(id))))?;
+            for &(start, end) in memory::guards_within(&live.guards, vma) {
+                let mut caught = restore.caught.borrow_mut();
+                let process = caught
+                    .get_mut(&pid)
+                    .ok_or_else(|| Error::Task(format!("process {pid} is not caught")))?;
+                process
+                    .advise((start, end), memory::MADV_GUARD_INSTALL)
+                    .context(what)?;
+            }
         }
     }
     Ok(())

@@ -135,8 +135,9 @@ fn live(restore: &Restore, node: usize, places: Places, world: &mut World) -> Re
         Role::Zombie(index) => {
             be_born(restore, node, places, world)?;
             passed(restore, node, stage::GROUPED)?;
-            sys::set_name(&String::from_utf8_lossy(&restore.set.tasks[index].tc.comm));
-            die(restore.set.tasks[index].tc.exit_code)
+            let task = &restore.set.tasks[index];
+            sys::set_name(&String::from_utf8_lossy(&task.tc.comm));
+            die(task.tc.exit_code, task.dead_uid)
         }
         Role::Helper => {
             be_born(restore, node, places, world)?;

@@ -22,6 +22,8 @@ pub(crate) enum Content {
     PrivateFile,
     /// Every page of the range, whatever the page tables say.
     Whole,
+    /// Memory that is saved elsewhere: only what the range has of its own, its guard pages.
+    Guards,
 }
 
 /// A range of a process whose pages are to be saved.

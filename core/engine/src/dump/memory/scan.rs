@@ -41,7 +41,10 @@ pub(crate) fn scan(pid: i32, regions: &[Region]) -> Result<Scan> {
         pid,
         method: Method::Guards,
     };
-    let mut rest = regions;
+    let (guarded, saved): (Vec<Region>, Vec<Region>) = regions
+        .iter()
+        .partition(|region| region.content == Content::Guards);
+    let mut rest = &saved[..];
     while let Some(group) = Group::first_of(rest) {
         rest = &rest[group.regions.len()..];
         scan.scanned += group
@@ -61,6 +64,14 @@ pub(crate) fn scan(pid: i32, regions: &[Region]) -> Result<Scan> {
             found = scanner.part_shared(&found)?;
         }
         found.into_iter().for_each(|run| push(&mut scan.runs, run));
+    }
+    let mut rest = &guarded[..];
+    while let Some(group) = Group::first_of(rest) {
+        rest = &rest[group.regions.len()..];
+        scanner.group(&group, &mut scan.guards)?;
+    }
+    if !guarded.is_empty() {
+        scan.guards.sort_unstable();
     }
     Ok(scan)
 }
@@ -191,6 +202,8 @@ impl Scanner<'_> {
         };
         loop {
             let done = match self.method {
+                // Older kernels have no guard pages in such memory.
+                Method::Scan | Method::Read if group.content == Content::Guards => true,
                 Method::Read => self.read(group, &mut take).map(|()| true)?,
                 _ => self.ioctl(group, &mut take)?,
             };
@@ -212,12 +225,15 @@ impl Scanner<'_> {
         } else {
             0
         };
-        let inverted = PAGE_IS_PFNZERO
-            | if group.content == Content::PrivateFile {
-                PAGE_IS_FILE
-            } else {
-                0
-            };
+        let inverted = match group.content {
+            Content::PrivateFile => PAGE_IS_PFNZERO | PAGE_IS_FILE,
+            Content::Guards => 0,
+            Content::Anonymous | Content::Whole => PAGE_IS_PFNZERO,
+        };
+        let wanted = match group.content {
+            Content::Guards => guard,
+            _ => PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
+        };
         let mut found = [PageRegion::default(); 512];
         let (mut start, end) = group.range();
         while start < end {
@@ -229,7 +245,7 @@ impl Scanner<'_> {
                 vec_len: found.len() as u64,
                 category_inverted: inverted,
                 category_mask: inverted,
-                category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
+                category_anyof_mask: wanted,
                 return_mask: guard | PAGE_IS_PRESENT,
                 ..ScanArg::default()
             };
