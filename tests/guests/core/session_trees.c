@@ -1,4 +1,5 @@
-/* Trees that grew at random: processes fork, begin sessions and groups, end, and are reaped or not. */
+/* Trees that grew at random: processes fork children and siblings, begin sessions and groups, take orphans over, end, and
+   are reaped or not. */
 #include "../guest.h"
 #include <stdatomic.h>
 #define MOST 400
@@ -16,13 +17,20 @@ static unsigned draw(unsigned *seed, unsigned below)
 	*seed = *seed * 1103515245 + 12345;
 	return *seed >> 16 & 0x7fff ? (*seed >> 16 & 0x7fff) % below : 0;
 }
-/* A process with what is below it. */
-static void grow(unsigned seed, int depth, bool ends)
+/* Its place is known before it is there, so that nobody who looks misses it. */
+static int next_place(void)
 {
 	int place = atomic_fetch_add(&all->made, 1);
 	CHECK(place < MOST);
+	return place;
+}
+/* A process with what is below it. */
+static void grow(int place, unsigned seed, int depth, bool ends)
+{
 	all->kins[place].pid = getpid();
 	unsigned children = depth < 5 ? draw(&seed, 4) : 0, session = draw(&seed, 6);
+	if (draw(&seed, 6) == 0)
+		OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
 	for (unsigned i = 0; i <= children; i++) {
 		/* Before the first, between, or after the last child; for some never. */
 		if (i == session && getsid(0) != getpid())
@@ -31,10 +39,12 @@ static void grow(unsigned seed, int depth, bool ends)
 			break;
 		unsigned below = draw(&seed, 32768) * 77 + i;
 		bool child_ends = draw(&seed, 3) == 0, reaped = draw(&seed, 2);
-		pid_t pid = OK(fork());
+		int child = next_place();
+		bool sibling = depth > 0 && draw(&seed, 5) == 0;
+		pid_t pid = OK(syscall(SYS_clone, (sibling ? CLONE_PARENT : 0) | SIGCHLD, NULL, NULL, NULL, NULL));
 		if (!pid)
-			grow(below, depth + 1, child_ends);
-		if (child_ends && reaped)
+			grow(child, below, depth + 1, child_ends);
+		if (child_ends && reaped && !sibling)
 			EQ(waitpid(pid, NULL, 0), pid);
 	}
 	if (ends) {
@@ -73,8 +83,9 @@ int main(void)
 	unsigned seed = 20;
 	for (int tree = 0; tree < TREES; tree++) {
 		unsigned own = draw(&seed, 32768) * 31 + tree;
+		int place = next_place();
 		if (!OK(fork()))
-			grow(own, 0, false);
+			grow(place, own, 0, false);
 	}
 	/* All have come to rest, and those that end are dead for everyone. */
 	for (int calm = 0; calm < 2;) {

@@ -148,7 +148,7 @@ impl Plan {
             return Err(Error::malformed("pstree.img", "has no process"));
         };
         plan.take_in_outside(root, &index, outside)?;
-        plan.sessions(outside)?;
+        plan.sessions(&index, outside)?;
         plan.groups(outside)?;
         plan.check_creators()?;
         plan.check_orphans()?;
@@ -184,7 +184,7 @@ impl Plan {
     }
 
     /// Finds a creator in the right session for every process, children before parents.
-    fn sessions(&mut self, outside: Outside) -> Result<()> {
+    fn sessions(&mut self, index: &HashMap<i32, usize>, outside: Outside) -> Result<()> {
         let tasks = self.nodes.len();
         let mut children = vec![Vec::new(); tasks];
         for (i, node) in self.nodes.iter().enumerate() {
@@ -197,7 +197,10 @@ impl Plan {
         for parent in (0..tasks).rev() {
             let node = &self.nodes[parent];
             birth[parent] = (!node.leads_session()).then_some(node.sid);
-            for child in std::mem::take(&mut children[parent]) {
+            let mut below = std::mem::take(&mut children[parent]);
+            // Those with a choice come last.
+            below.sort_by_key(|&child| birth[child].is_some_and(|sid| !index.contains_key(&sid)));
+            for child in below {
                 self.place_child(parent, child, &mut birth)?;
             }
         }
@@ -229,7 +232,7 @@ impl Plan {
                 self.orphan(leader, child);
                 return Ok(());
             }
-        } else if parent == 0 || birth[parent].is_some_and(|own| own != sid) {
+        } else if parent == 0 || birth[parent].is_some_and(|own| own != sid) || self.all_below(sid, parent) {
             // Nobody leads it any more: a helper does for as long as it takes.
             let helper = self.helper(sid, sid, sid, Some(parent));
             birth.push(None);
@@ -252,6 +255,12 @@ impl Plan {
     fn adopt(&mut self, creator: usize, child: usize) {
         self.nodes[child].creator = Some(creator);
         self.nodes[creator].siblings.push(child);
+    }
+
+    /// Whether all processes of a session are further down the tree than one, so that it may have begun there.
+    fn all_below(&self, sid: i32, from: usize) -> bool {
+        let mut members = (0..self.nodes.len()).filter(|&at| self.nodes[at].sid == sid);
+        members.all(|member| self.descends(member, from))
     }
 
     /// Whether a process is further down the tree than another.
@@ -567,16 +576,21 @@ mod tests {
     /// A tree of processes that fork, begin sessions, join groups, end and are reaped, below a child subreaper.
     struct Model {
         kins: Vec<Kin>,
+        subreapers: Vec<i32>,
         next: i32,
         seed: u64,
+        /// Whether there are siblings by CLONE_PARENT and child subreapers besides the root.
+        wild: bool,
     }
 
     impl Model {
-        fn grown(seed: u64, operations: usize) -> Self {
+        fn grown(seed: u64, operations: usize, wild: bool) -> Self {
             let mut model = Self {
                 kins: Vec::new(),
+                subreapers: vec![10],
                 next: 11,
                 seed,
+                wild,
             };
             model.add(10, 0, 10, 10);
             for _ in 0..operations {
@@ -610,7 +624,7 @@ mod tests {
             let living: Vec<usize> = (0..self.kins.len()).filter(|&at| !self.kins[at].dead).collect();
             let at = living[self.random(living.len())];
             let own = self.kins[at].clone();
-            match self.random(8) {
+            match self.random(if self.wild { 10 } else { 8 }) {
                 0..4 => {
                     self.add(self.next, own.pid, own.pgid, own.sid);
                     self.next += 1;
@@ -625,18 +639,30 @@ mod tests {
                     (self.kins[at].sid, self.kins[at].pgid) = (own.pid, own.pid);
                 }
                 6 if at > 0 && own.sid != own.pid => self.kins[at].pgid = own.pid,
-                7 if at > 0 => {
-                    self.kins[at].dead = true;
-                    for kin in &mut self.kins {
-                        if kin.ppid == own.pid {
-                            kin.ppid = 10;
-                        }
-                    }
-                    if self.random(3) > 0 {
-                        self.kins.remove(at);
-                    }
+                7 if at > 0 => self.end(at),
+                8 if at > 0 => {
+                    self.add(self.next, own.ppid, own.pgid, own.sid);
+                    self.next += 1;
                 }
+                9 => self.subreapers.push(own.pid),
                 _ => {}
+            }
+        }
+
+        fn end(&mut self, at: usize) {
+            self.kins[at].dead = true;
+            let pid = self.kins[at].pid;
+            let parents: HashMap<i32, i32> = self.kins.iter().map(|kin| (kin.pid, kin.ppid)).collect();
+            let mut above =
+                std::iter::successors(parents.get(&pid).copied(), |pid| parents.get(pid).copied());
+            let reaper = above.find(|pid| self.subreapers.contains(pid)).unwrap_or(10);
+            for kin in &mut self.kins {
+                if kin.ppid == pid {
+                    kin.ppid = reaper;
+                }
+            }
+            if self.random(3) > 0 {
+                self.kins.remove(at);
             }
         }
 
@@ -676,27 +702,28 @@ mod tests {
 
     #[test]
     fn trees_that_grew_are_made_again() {
-        for operations in [10, 40, 80, 200] {
+        let mut refused = 0;
+        let sizes = [10, 40, 80, 200].into_iter();
+        for (operations, wild) in sizes.flat_map(|many| [(many, false), (many, true)]) {
             for seed in 0..500 {
-                let kins = Model::grown(seed, operations).in_order();
-                let p = plan_of(&kins).unwrap_or_else(|error| {
-                    panic!("seed {seed}, {operations} operations: {error}: {kins:#?}")
-                });
+                let kins = Model::grown(seed, operations, wild).in_order();
+                let p = match Plan::of(&kins, NOBODY) {
+                    Ok(plan) => plan,
+                    // Two would have to take orphans one after the other.
+                    Err(error) if wild && error.to_string().contains("another child subreaper") => {
+                        refused += 1;
+                        continue;
+                    }
+                    Err(error) => panic!("seed {seed}, {operations}, {wild}: {error}: {kins:#?}"),
+                };
                 let made = follow(&p, NOBODY.sid);
                 assert_eq!(made.len(), p.nodes.len());
                 for node in &p.nodes {
-                    assert_eq!(
-                        made[&node.pid],
-                        (node.sid, node.parent),
-                        "seed {seed}, {}",
-                        node.pid
-                    );
+                    let wanted = (node.sid, node.parent);
+                    assert_eq!(made[&node.pid], wanted, "seed {seed}, {}", node.pid);
                 }
             }
         }
-    }
-
-    fn plan_of(kins: &[Kin]) -> Result<Plan> {
-        Plan::of(kins, NOBODY)
+        assert!(refused < 5, "{refused} of 4,000");
     }
 }
