@@ -57,6 +57,7 @@ criu_tests::guests! {
         sleeper,
         sleeping,
         stopped,
+        stopped_by,
         threads,
         threads_1000,
         timers_clocks,

@@ -39,5 +39,6 @@ criu_tests::guests! {
         thp_disable,
         uprobes (.option("--allow-uprobes").except("mapping")),
         vdso,
+        vdso_elsewhere,
     }
 }

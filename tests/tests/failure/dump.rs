@@ -418,6 +418,12 @@ fn killed_in_restore_tree() {
     killed_in_restore("core/tree", &[]);
 }
 
+/// Processes lose who forked them on the way.
+#[test]
+fn killed_in_restore_sessions() {
+    killed_in_restore("core/session_below", &[]);
+}
+
 /// Where its threads are caught and let go, one after the other.
 fn killed_at_ptrace_calls_of_a_restore(guest: &str) {
     put_through(guest, |lab, pid| kill_restores_at_ptrace_calls(lab, pid, &[]));
