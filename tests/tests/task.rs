@@ -6,6 +6,7 @@ criu_tests::guests! {
         autogroup,
         coredump_filter,
         ioprio,
+        loginuid,
         mbind,
         mempolicy,
         slice,
