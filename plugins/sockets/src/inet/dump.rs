@@ -14,7 +14,7 @@ use super::protocol::Protocol;
 use super::{address, options, raw, state, tcp, udp};
 use crate::extra::{self, OptionValue, Sort};
 use crate::netns::{self, Namespace};
-use crate::{sockopt, sys};
+use crate::{descriptor, sockopt, sys};
 
 /// A socket to be saved, and what every kind of it has.
 pub(super) struct Socket<'a> {
@@ -92,7 +92,12 @@ pub(super) type Dumped = (Verdict<FileImage>, Option<Extra>);
 
 /// Saves a socket.
 pub(super) fn dump(host: &Host<'_>, held: &RefCell<Held>, file: &FileTarget) -> Result<Dumped> {
-    let mut socket = read(host, file).context(|| format!("pid {} fd {}", file.pid, file.fd))?;
+    let object = format!("pid {} fd {}: socket {}", file.pid, file.fd, file.ino);
+    let read = descriptor::refusal(read(host, file), &object).context(|| object)?;
+    let mut socket = match read {
+        Ok(socket) => socket,
+        Err(refusal) => return Ok((Verdict::Refused(refusal), None)),
+    };
     let object = socket.object();
     socket.extra.options = extra::options(file.local_fd, sort(&socket.entry)).context(|| object.clone())?;
     if socket.entry.opts.so_reuseport != Some(true) {

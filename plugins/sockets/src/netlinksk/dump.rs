@@ -8,7 +8,7 @@ use criu_proto::images::{FdTypes, FileEntry, NetlinkSkEntry};
 use super::{CLOSE, CONNECTED, NetlinkSk, diag, protocol_name};
 use crate::extra::{self, Extra, Sort};
 use crate::netlink::{self, Netlink};
-use crate::{netns, sockopt, sys};
+use crate::{descriptor, netns, sockopt, sys};
 
 /// `NETLINK_LIST_MEMBERSHIPS`: a bit for each group (Linux 4.2).
 const LIST_MEMBERSHIPS: i32 = 9;
@@ -26,7 +26,7 @@ impl NetlinkSk {
             file.ino,
             protocol_name(protocol)
         );
-        self.save(host, file, protocol, &object)
+        descriptor::verdict(self.save(host, file, protocol, &object), &object)
             .context(|| format!("dumping {object}"))
     }
 

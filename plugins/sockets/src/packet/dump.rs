@@ -8,7 +8,7 @@ use criu_proto::images::{FdTypes, FileEntry, PacketSockEntry, VmaEntry};
 use super::{NO_FANOUT, Packet, diag, option, ring};
 use crate::extra::{self, Extra, Sort};
 use crate::netlink::Netlink;
-use crate::{netns, sockopt, sys};
+use crate::{descriptor, netns, sockopt, sys};
 
 /// Types of fanout whose choice is a program that cannot be read back.
 const FANOUT_CBPF: u32 = 6;
@@ -17,8 +17,7 @@ const FANOUT_EBPF: u32 = 7;
 impl Packet {
     pub(super) fn dump_one(&self, host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
         let object = format!("pid {} fd {}: packet socket {}", file.pid, file.fd, file.ino);
-        self.save(host, file, &object)
-            .context(|| format!("dumping {object}"))
+        descriptor::verdict(self.save(host, file, &object), &object).context(|| format!("dumping {object}"))
     }
 
     fn save(&self, host: &Host<'_>, file: &FileTarget, object: &str) -> Result<Verdict<FileImage>> {

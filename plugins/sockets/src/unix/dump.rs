@@ -17,7 +17,7 @@ use super::peers::external_entry;
 use super::{ESTABLISHED, LISTEN, Unix, name, queue};
 use crate::extra::{self, Credentials, Extra, PacketExtra, Sort};
 use crate::netlink::Netlink;
-use crate::{netns, sockopt, sys};
+use crate::{descriptor, netns, sockopt, sys};
 
 /// What a dump has learnt so far.
 #[derive(Default)]
@@ -79,7 +79,7 @@ impl Unix {
             return external_entry(file, &outside).map(Verdict::Entry);
         }
         let object = object(file);
-        self.dump_socket(host, file, &object)
+        descriptor::verdict(self.dump_socket(host, file, &object), &object)
             .context(|| format!("dumping {object}"))
     }
 
