@@ -8,6 +8,7 @@ criu_tests::guests! {
         netlink_options,
         netlink_shared,
         netlink_unbound,
+        owner (.option("--tcp-established")),
         packet_bound,
         packet_fanout,
         packet_members,

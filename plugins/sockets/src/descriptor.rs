@@ -1,15 +1,76 @@
-//! What every descriptor has: its flags and its owner.
+//! What every descriptor has: its flags, whom it signals, and whose file it is.
 
 use std::os::fd::AsFd;
 
-use criu_plugin_api::{ErrorCode, Refusal, Result, Verdict, restore};
+use criu_plugin_api::message::FileTarget;
+use criu_plugin_api::{Context, Error, ErrorCode, Refusal, Result, Verdict, restore};
 use criu_proto::images::FownEntry;
+use nix::sys::stat::{Mode, fchmod};
 
-/// Sets the owner and the status flags.
+/// The mode of a fresh socket.
+const FRESH: u32 = 0o777;
+const PERMISSIONS: u32 = 0o7777;
+
+/// Whose a socket is: the kernel asks for it where ports are shared (`SO_REUSEPORT`) and packets routed by users.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct Owner {
+    #[prost(uint32, tag = "1")]
+    pub(crate) uid: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) gid: u32,
+    /// Permission bits.
+    #[prost(uint32, tag = "3")]
+    pub(crate) mode: u32,
+}
+
+impl Owner {
+    /// Of a socket to be dumped, unless it is as root makes one.
+    pub(crate) fn of(file: &FileTarget) -> Option<Self> {
+        let mode = file.mode & PERMISSIONS;
+        ((file.uid, file.gid, mode) != (0, 0, FRESH)).then_some(Self {
+            uid: file.uid,
+            gid: file.gid,
+            mode,
+        })
+    }
+
+    /// That of a fresh socket.
+    pub(crate) const ROOT: Self = Self {
+        uid: 0,
+        gid: 0,
+        mode: FRESH,
+    };
+
+    /// Makes it the owner of a fresh socket.
+    ///
+    /// # Errors
+    /// The kernel's, or there is no such owner.
+    pub(crate) fn apply(self, fd: impl AsFd) -> Result<()> {
+        let Self { uid, gid, mode } = self;
+        // The highest id stands for none.
+        if mode & !PERMISSIONS != 0 || [uid, gid].contains(&u32::MAX) {
+            return Err(Error::new(format!(
+                "owner {uid}:{gid} and mode {mode:o}, which no socket has: damaged"
+            )));
+        }
+        std::os::unix::fs::fchown(&fd, Some(uid), Some(gid))
+            .context(|| format!("giving the socket to {uid}:{gid}"))?;
+        if mode != FRESH {
+            fchmod(&fd, Mode::from_bits_truncate(mode))
+                .context(|| format!("setting the mode of the socket to {mode:o}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Sets whose it is, whom it signals, and the status flags.
 ///
 /// # Errors
 /// They could not be set.
-pub(crate) fn complete(fd: impl AsFd, flags: u32, fown: &FownEntry) -> Result<()> {
+pub(crate) fn complete(fd: impl AsFd, flags: u32, fown: &FownEntry, owner: Option<Owner>) -> Result<()> {
+    if let Some(owner) = owner {
+        owner.apply(&fd)?;
+    }
     restore::apply_owner(&fd, fown)?;
     restore::apply_flags(&fd, flags)
 }

@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use criu_plugin_api::image::{self, ImageKind};
 use criu_plugin_api::{Context, Error, Host, Result};
 
+use crate::descriptor::Owner;
 use crate::{fresh, sys};
 
 pub(crate) static UNIX: ImageKind = image::own_kind("SK_EXTRA_UNIX", "sk-extra-unix.img", 0x534b_5855);
@@ -50,6 +51,9 @@ pub(crate) struct Extra {
     /// A datagram socket that is still connected to a socket which is closed.
     #[prost(bool, tag = "9")]
     pub(crate) lost_peer: bool,
+    /// Whose it is, unless root's.
+    #[prost(message, optional, tag = "10")]
+    pub(crate) owner: Option<Owner>,
 }
 
 /// Where the file of a unix socket is.

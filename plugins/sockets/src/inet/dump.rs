@@ -12,6 +12,7 @@ use super::extra::Extra;
 use super::held::Held;
 use super::protocol::Protocol;
 use super::{address, options, raw, state, tcp, udp};
+use crate::descriptor::Owner;
 use crate::extra::{self, OptionValue, Sort};
 use crate::netns::{self, Namespace};
 use crate::{descriptor, sockopt, sys};
@@ -176,6 +177,7 @@ fn read<'a>(host: &Host<'_>, file: &'a FileTarget) -> Result<Socket<'a>> {
         entry,
         extra: Extra {
             id: file.id,
+            owner: Owner::of(file),
             ..Extra::default()
         },
     })

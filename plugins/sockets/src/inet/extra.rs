@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use criu_plugin_api::image;
 use criu_plugin_api::{Host, Result};
 
+use crate::descriptor::Owner;
 use crate::extra::{INET, OptionValue};
 
 /// All of one socket.
@@ -28,6 +29,9 @@ pub(crate) struct Extra {
     /// Keys of TCP MD5 signatures.
     #[prost(message, repeated, tag = "8")]
     pub(crate) signature_keys: Vec<SignatureKey>,
+    /// Whose it is, unless root's.
+    #[prost(message, optional, tag = "9")]
+    pub(crate) owner: Option<Owner>,
 }
 
 /// A key of TCP MD5 signatures.

@@ -38,6 +38,9 @@ fn make(host: &Host<'_>, planned: &Planned) -> Result<OwnedFd> {
     let entry = &planned.entry;
     let fd = fresh::socket(super::dump::sort(entry))?;
     let raw = fd.as_raw_fd();
+    if let Some(owner) = planned.binder {
+        owner.apply(&fd)?;
+    }
     if planned.stream.is_none() {
         sockopt::restore_device(raw, &entry.opts)?;
     }
@@ -52,12 +55,16 @@ fn make(host: &Host<'_>, planned: &Planned) -> Result<OwnedFd> {
         Some(stream) => connection(raw, planned, stream)?,
         None => plain(host, raw, planned)?,
     }
-    descriptor::complete(&fd, entry.flags, &entry.fown)?;
+    descriptor::complete(&fd, entry.flags, &entry.fown, planned.heir())?;
     Ok(fd)
 }
 
 fn connection(fd: RawFd, planned: &Planned, stream: &Stream) -> Result<()> {
     sockopt::widen_buffers(fd, stream.receive.data.len().max(stream.send.data.len()))?;
+    if planned.shares && planned.entry.opts.so_reuseport == Some(true) {
+        // Otherwise the kernel no longer takes the port for one that is shared.
+        sys::set(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1i32).context(|| "setting SO_REUSEPORT")?;
+    }
     criu_tcp_repair::rebuild(sys::borrow(fd), planned.local, planned.remote, stream)
         .map_err(std::io::Error::from)
         .context(|| "rebuilding the connection (TCP_REPAIR)")?;

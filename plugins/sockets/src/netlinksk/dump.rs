@@ -6,6 +6,7 @@ use criu_proto::Message;
 use criu_proto::images::{FdTypes, FileEntry, NetlinkSkEntry};
 
 use super::{CLOSE, CONNECTED, NetlinkSk, diag, protocol_name};
+use crate::descriptor::Owner;
 use crate::extra::{self, Extra, Sort};
 use crate::netlink::{self, Netlink};
 use crate::{descriptor, netns, sockopt, sys};
@@ -83,9 +84,10 @@ impl NetlinkSk {
             id: file.id,
             options: extra::options(fd, sort(&entry, kind.cast_signed()))?,
             kind: (kind.cast_signed() != libc::SOCK_RAW).then_some(kind),
+            owner: Owner::of(file),
             ..Extra::default()
         };
-        if extra.kind.is_some() || !extra.options.is_empty() {
+        if extra.kind.is_some() || !extra.options.is_empty() || extra.owner.is_some() {
             self.extras.borrow_mut().push(extra);
         }
         let image = FileEntry {

@@ -6,6 +6,7 @@ use criu_proto::Message;
 use criu_proto::images::{FdTypes, FileEntry, PacketSockEntry, VmaEntry};
 
 use super::{NO_FANOUT, Packet, diag, option, ring};
+use crate::descriptor::Owner;
 use crate::extra::{self, Extra, Sort};
 use crate::netlink::Netlink;
 use crate::{descriptor, netns, sockopt, sys};
@@ -75,10 +76,12 @@ impl Packet {
             ns_id: Some(namespace.id),
         };
         let options = extra::options(fd, sort(&entry))?;
-        if !options.is_empty() {
+        let owner = Owner::of(file);
+        if !options.is_empty() || owner.is_some() {
             self.extras.borrow_mut().push(Extra {
                 id: file.id,
                 options,
+                owner,
                 ..Extra::default()
             });
         }

@@ -15,6 +15,7 @@ use criu_proto::{Message, magic};
 use super::diag::{Table, UnixSocket};
 use super::peers::external_entry;
 use super::{ESTABLISHED, LISTEN, Unix, name, queue};
+use crate::descriptor::Owner;
 use crate::extra::{self, Credentials, Extra, PacketExtra, Sort};
 use crate::netlink::Netlink;
 use crate::{descriptor, netns, sockopt, sys};
@@ -137,6 +138,7 @@ impl Unix {
             error: (found & libc::POLLERR != 0).then_some(libc::ECONNRESET),
             place,
             lost_peer: datagram && socket.peer == Some(0),
+            owner: Owner::of(file),
             ..Extra::default()
         };
         if socket.state != LISTEN {

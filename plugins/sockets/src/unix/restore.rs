@@ -429,9 +429,11 @@ pub(super) fn complete(plan: &Plan, entry: &UnixSkEntry, fd: RawFd, own: i32) ->
     sockopt::restore(fd, &entry.opts)?;
     sockopt::buffers(fd, &entry.opts)?;
     sockopt::restore_reuse(fd, &entry.opts)?;
-    let options = plan.extra(entry.id).map_or(&[][..], |e| e.options.as_slice());
+    let extra = plan.extra(entry.id);
+    let options = extra.map_or(&[][..], |e| e.options.as_slice());
     extra::set(fd, super::dump::sort(entry.r#type), options)?;
-    descriptor::complete(sys::borrow(fd), entry.flags, &entry.fown)
+    let owner = extra.and_then(|e| e.owner);
+    descriptor::complete(sys::borrow(fd), entry.flags, &entry.fown, owner)
 }
 
 /// Those who connect take the socket for the process and the user who listen.
