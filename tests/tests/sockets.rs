@@ -63,6 +63,8 @@ criu_tests::guests! {
         unix_circle,
         unix_credentials,
         udp_corked,
+        udp_destination,
+        udp_error,
         udp_ip_options,
         udp_ipv6_options,
         udp_members,

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use criu_plugin_api::message::FileTarget;
-use criu_plugin_api::{Context, Error, ErrorCode, Refusal, Result, Verdict, restore};
+use criu_plugin_api::{Context, Error, ErrorCode, Host, Refusal, Result, Verdict, restore};
 use criu_proto::images::FownEntry;
 use nix::sys::stat::{Mode, fchmod};
 
@@ -73,6 +73,12 @@ pub(crate) fn complete(fd: impl AsFd, flags: u32, fown: &FownEntry, owner: Optio
     }
     restore::apply_owner(&fd, fown)?;
     restore::apply_flags(&fd, flags)
+}
+
+/// Says that a queue of errors will be lost, which the kernel lets nobody look into without emptying it.
+pub(crate) fn errors_lost(host: &Host<'_>, object: &str) {
+    let what = "what waits in its queue of errors (MSG_ERRQUEUE: errors, time stamps, completions of MSG_ZEROCOPY) is lost";
+    host.log(2, "sockets", &format!("{object}: {what}"));
 }
 
 /// Names the object of what was refused further in.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -297,6 +298,8 @@ pub(crate) struct Received {
     pub(crate) credentials: Option<libc::ucred>,
     /// The address of the sender; empty for none.
     pub(crate) from: Vec<u8>,
+    /// The address that it was sent to, for a receiver that wants to know (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
+    pub(crate) to: Option<IpAddr>,
 }
 
 /// A descriptor of the sender, for receivers with `SO_PASSPIDFD` (Linux 6.5).
@@ -321,7 +324,7 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
     // SAFETY: all pointers of the header are to live buffers of the lengths given.
     let length = check_size(unsafe { libc::recvmsg(fd, &mut header, flags | libc::MSG_CMSG_CLOEXEC) })?;
     from.truncate(header.msg_namelen as usize);
-    let (mut rights, mut credentials) = (Vec::new(), None);
+    let (mut rights, mut credentials, mut to) = (Vec::new(), None, None);
     // SAFETY: the header is as the kernel left it, the control buffer is aligned and alive.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(&header) };
     while !message.is_null() {
@@ -347,6 +350,24 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
             // SAFETY: the kernel wrote a ucred behind the header, within the control buffer.
             credentials = Some(unsafe { libc::CMSG_DATA(message).cast::<libc::ucred>().read_unaligned() });
         }
+        if (entry.cmsg_level, entry.cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
+            // SAFETY: the kernel wrote an in_pktinfo behind the header, within the control buffer.
+            let info = unsafe {
+                libc::CMSG_DATA(message)
+                    .cast::<libc::in_pktinfo>()
+                    .read_unaligned()
+            };
+            to = Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into());
+        }
+        if (entry.cmsg_level, entry.cmsg_type) == (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) {
+            // SAFETY: the kernel wrote an in6_pktinfo behind the header, within the control buffer.
+            let info = unsafe {
+                libc::CMSG_DATA(message)
+                    .cast::<libc::in6_pktinfo>()
+                    .read_unaligned()
+            };
+            to = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+        }
         // SAFETY: as for CMSG_FIRSTHDR.
         message = unsafe { libc::CMSG_NXTHDR(&header, message) };
     }
@@ -356,6 +377,7 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
         rights,
         credentials,
         from,
+        to,
     })
 }
 

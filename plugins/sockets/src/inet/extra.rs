@@ -32,6 +32,9 @@ pub(crate) struct Extra {
     /// Whose it is, unless root's.
     #[prost(message, optional, tag = "9")]
     pub(crate) owner: Option<Owner>,
+    /// An error of a datagram socket that it has not told yet.
+    #[prost(int32, optional, tag = "10")]
+    pub(crate) error: Option<i32>,
 }
 
 /// A key of TCP MD5 signatures.
@@ -74,6 +77,9 @@ pub(crate) struct Datagram {
     /// Its content.
     #[prost(bytes = "vec", tag = "2")]
     pub(crate) data: Vec<u8>,
+    /// Where it was sent to, of a socket bound to no address: 4 or 16 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) to: Vec<u8>,
 }
 
 /// What a TCP socket in state `CLOSE` still holds.

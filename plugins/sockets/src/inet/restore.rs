@@ -124,16 +124,26 @@ fn plain(host: &Host<'_>, fd: RawFd, planned: &Planned) -> Result<()> {
     extra::set_late(fd, super::dump::sort(entry), &planned.extra.options)
 }
 
-/// Fills the queue of a datagram socket.
+/// Fills the queue of a datagram socket, and has it an error to tell.
 fn datagrams(host: &Host<'_>, fd: RawFd, planned: &Planned) -> Result<()> {
     let (datagrams, device) = (&planned.extra.datagrams, &planned.entry.opts.so_bound_dev);
-    if datagrams.is_empty() || device.is_none() {
-        return queue::fill(host, fd, planned.protocol, planned.local, datagrams);
+    let error = planned.extra.error;
+    if datagrams.is_empty() && error.is_none() {
+        return Ok(());
     }
-    // They come by the host's own device.
-    sys::set_bytes(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"").context(|| "SO_BINDTODEVICE")?;
+    if device.is_some() {
+        // They come by the host's own device.
+        sys::set_bytes(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"").context(|| "SO_BINDTODEVICE")?;
+    }
     queue::fill(host, fd, planned.protocol, planned.local, datagrams)?;
-    sockopt::restore_device(fd, &planned.entry.opts)
+    if let Some(error) = error {
+        let ends = (planned.local, planned.remote);
+        queue::error::restore(host, fd, planned.protocol, ends, error);
+    }
+    if device.is_some() {
+        sockopt::restore_device(fd, &planned.entry.opts)?;
+    }
+    Ok(())
 }
 
 /// Leaves what an ended connection still holds.
