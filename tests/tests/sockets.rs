@@ -59,6 +59,7 @@ criu_tests::guests! {
         tcp_syn_sent_blocked (.option("--tcp-established")),
         tcp_unsent (.option("--tcp-established")),
         udp,
+        unix_acl,
         unix_chroot,
         unix_circle,
         unix_credentials,

@@ -42,7 +42,7 @@ pub(crate) struct Extra {
     /// An error that was not told yet, `ECONNRESET`.
     #[prost(int32, optional, tag = "6")]
     pub(crate) error: Option<i32>,
-    /// The file of a unix socket that is not where its name leads.
+    /// The file of a unix socket that is not where its name leads, or has extended attributes.
     #[prost(message, optional, tag = "7")]
     pub(crate) place: Option<Place>,
     /// Listening: the connections that wait to be accepted, the oldest first.
@@ -56,7 +56,7 @@ pub(crate) struct Extra {
     pub(crate) owner: Option<Owner>,
 }
 
-/// Where the file of a unix socket is.
+/// Where the file of a unix socket is, and what it has.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Place {
     /// The root directory in which its absolute name leads to it; empty for the usual one.
@@ -68,6 +68,18 @@ pub(crate) struct Place {
     /// Its inode, to tell deleted files of one name apart.
     #[prost(uint64, tag = "3")]
     pub(crate) ino: u64,
+    /// The extended attributes that it has.
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) attributes: Vec<Attribute>,
+}
+
+/// An extended attribute, xattr(7).
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Attribute {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) value: Vec<u8>,
 }
 
 /// A connection that waits to be accepted.

@@ -9,6 +9,7 @@ use criu_proto::{Message, magic};
 
 use crate::extra::{self, Credentials, Extra, Place, Waiting};
 
+use super::attributes;
 use super::bind::{has_path, is_name, path};
 use super::dump::path_of;
 use super::files::Files;
@@ -71,6 +72,10 @@ impl Plan {
         }
         plan.check_peers()?;
         plan.extras = extra::read(host, &extra::UNIX)?;
+        for (id, extra) in &plan.extras {
+            let attributes = extra.place.as_ref().map_or(&[][..], |p| &p.attributes);
+            attributes::check(attributes).context(|| format!("unix socket with id {id:#x}"))?;
+        }
         plan.read_queues(host)?;
         plan.files = Files::check(plan.inside().map(|e| (e, plan.place(e.id))))?;
         plan.who = Who::read(host)?;
