@@ -85,6 +85,7 @@ criu_tests::guests! {
         unix_pairs,
         unix_passing,
         unix_peercred,
+        unix_peergroups,
         unix_pending,
         unix_pending_order,
         unix_processes,

@@ -54,6 +54,16 @@ pub(crate) struct Extra {
     /// Whose it is, unless root's.
     #[prost(message, optional, tag = "10")]
     pub(crate) owner: Option<Owner>,
+    /// The supplementary groups of its peer (`SO_PEERGROUPS`), unless they were those of the process that saved them.
+    #[prost(message, optional, tag = "11")]
+    pub(crate) peer_groups: Option<Groups>,
+}
+
+/// Supplementary groups.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Groups {
+    #[prost(uint32, repeated, tag = "1")]
+    pub(crate) ids: Vec<u32>,
 }
 
 /// Where the file of a unix socket is, and what it has.
@@ -94,6 +104,9 @@ pub(crate) struct Waiting {
     /// Who has connected.
     #[prost(message, optional, tag = "3")]
     pub(crate) peer: Option<Credentials>,
+    /// With which groups.
+    #[prost(message, optional, tag = "4")]
+    pub(crate) peer_groups: Option<Groups>,
 }
 
 /// Data that was sent before its connection was accepted.

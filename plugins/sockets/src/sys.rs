@@ -454,6 +454,63 @@ pub(crate) fn peer_credentials(fd: RawFd) -> io::Result<(i32, u32, u32)> {
     Ok((word(0)?.cast_signed(), word(1)?, word(2)?))
 }
 
+/// The groups of who is at the other end (`SO_PEERGROUPS`, Linux 4.13).
+pub(crate) fn peer_groups(fd: RawFd) -> io::Result<Vec<u32>> {
+    const SO_PEERGROUPS: i32 = 59;
+    let bytes = grown(|buffer| {
+        let mut length = buffer.len() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes into the buffer, and how many there are.
+        let done = check(unsafe {
+            libc::getsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                SO_PEERGROUPS,
+                buffer.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        });
+        match done {
+            // Too little room, as it always is for the first call: the length is known now.
+            Err(e) if e.raw_os_error() == Some(libc::ERANGE) && buffer.is_empty() => length as isize,
+            Err(_) => -1,
+            Ok(_) => length as isize,
+        }
+    })?;
+    let word = |group: &[u8]| group.try_into().map(u32::from_ne_bytes).unwrap_or_default();
+    Ok(bytes.chunks_exact(4).map(word).collect())
+}
+
+/// The supplementary groups of this thread.
+pub(crate) fn own_groups() -> io::Result<Vec<u32>> {
+    // SAFETY: without room nothing is written.
+    let count = check(unsafe { libc::getgroups(0, std::ptr::null_mut()) })?;
+    let mut groups = vec![0u32; count.unsigned_abs() as usize];
+    // SAFETY: there is room for as many as are asked for.
+    let count = check(unsafe { libc::getgroups(count, groups.as_mut_ptr()) })?;
+    groups.truncate(count.unsigned_abs() as usize);
+    Ok(groups)
+}
+
+/// Only of this thread, unlike the function of libc.
+fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the kernel reads as many groups as there are.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } as libc::c_int)?;
+    Ok(())
+}
+
+/// Runs a call with other supplementary groups of this thread, if any are given; needs `CAP_SETGID`.
+pub(crate) fn with_groups<T>(groups: Option<&[u32]>, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(groups) = groups else { return call() };
+    let own = own_groups()?;
+    if own == groups {
+        return call();
+    }
+    set_groups(groups)?;
+    let result = call();
+    set_groups(&own)?;
+    result
+}
+
 /// Runs a call with other effective ids of this thread, which sockets remember; needs `CAP_SETUID` and
 /// `CAP_SETGID`. The capabilities that go with the user id come back with it.
 pub(crate) fn as_user<T>(uid: u32, gid: u32, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {

@@ -18,8 +18,8 @@ use criu_proto::images::UnixSkEntry;
 
 use super::attributes;
 use super::dump::{path_of, show};
-use super::who::Who;
-use crate::extra::{Credentials, Place};
+use super::who::{Peer, Who};
+use crate::extra::Place;
 use crate::sys;
 
 /// The longest `sun_path`. The kernel ends a path of that length with one more byte, a NUL.
@@ -118,7 +118,7 @@ impl Bound {
     ///
     /// # Errors
     /// It does not listen, or the name does not lead to it.
-    pub(super) fn connect_as(&self, fd: &impl AsRawFd, who: &Who, own: i32, whom: Credentials) -> Result<()> {
+    pub(super) fn connect_as(&self, fd: &impl AsRawFd, who: &Who, own: i32, whom: Peer<'_>) -> Result<()> {
         let connect = || sys::connect(fd.as_raw_fd(), &address(&self.name));
         match within(self.directory.as_deref(), || who.act(own, whom, connect)) {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => self.connect(fd),
