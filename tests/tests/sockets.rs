@@ -2,6 +2,7 @@
 criu_tests::guests! {
     sockets {
         bind_options,
+        error_queue (.option("--tcp-established")),
         netlink_bound,
         netlink_connected,
         netlink_groups,
@@ -147,4 +148,27 @@ mod killed {
         assert_eq!(lab.conclude(pid), criu_tests::Verdict::Pass);
         lab.assert_clean(&[pid]);
     }
+}
+
+/// What is lost of a process is said, with its place.
+#[test]
+fn queues_of_errors_are_named() {
+    use criu_tests::{Criu, Lab, Verdict};
+
+    let mut lab = Lab::new();
+    let pid = lab.start_guest("sockets/error_queue");
+    assert_eq!(lab.wait_ready(pid), None);
+    let dump = Criu::dump(&lab, "images", pid);
+    let outcome = dump.args(["--tcp-established", "--leave-running"]).run();
+    outcome.expect_ok();
+    for socket in ["TCP socket", "UDP socket"] {
+        let told = |line: &str| {
+            let words = ["Warn", &format!("pid {pid} fd "), socket, "queue of errors"];
+            words.iter().all(|word| line.contains(word))
+        };
+        assert!(outcome.log.lines().any(told), "{socket}: {outcome}");
+    }
+    lab.go();
+    assert_eq!(lab.conclude(pid), Verdict::Pass);
+    lab.assert_clean(&[pid]);
 }

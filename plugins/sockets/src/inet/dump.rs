@@ -105,12 +105,33 @@ pub(super) fn dump(host: &Host<'_>, held: &RefCell<Held>, file: &FileTarget) -> 
         // Of all others it tells where the last packet came by.
         socket.drop_options(libc::SOL_SOCKET, &[libc::SO_INCOMING_CPU]);
     }
+    warn_of_errors(host, &socket)?;
     let result = match socket.protocol {
         Protocol::Tcp => tcp::dump(host, held, socket),
         Protocol::Udp | Protocol::UdpLite => udp::dump(host, socket),
         Protocol::Ping | Protocol::Raw(_) => raw::dump(host, socket),
     };
     result.context(|| object)
+}
+
+/// Names a stream with a queue of errors that was not read: it can only be emptied. Those of datagrams are met later.
+fn warn_of_errors(host: &Host<'_>, socket: &Socket<'_>) -> Result<()> {
+    /// What fills one: time stamps and completions (asm-generic/socket.h), errors.
+    const FILLING: &[(i32, i32)] = &[
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMPING),
+        (libc::SOL_SOCKET, 65),
+        (libc::SOL_SOCKET, libc::SO_ZEROCOPY),
+        (libc::IPPROTO_IP, libc::IP_RECVERR),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    ];
+    let fills = |o: &OptionValue| FILLING.contains(&(o.level, o.option));
+    if socket.protocol == Protocol::Tcp
+        && socket.extra.options.iter().any(fills)
+        && sys::poll(socket.file.local_fd, 0, 0).context(|| "poll")? & libc::POLLERR != 0
+    {
+        descriptor::errors_lost(host, &socket.object());
+    }
+    Ok(())
 }
 
 /// What decides which options a socket has.

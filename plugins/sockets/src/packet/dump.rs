@@ -43,7 +43,11 @@ impl Packet {
                 "is in a fanout group that a program divides (PACKET_FANOUT_CBPF or EBPF): not supported",
             ));
         }
-        if sys::poll(fd, libc::POLLIN, 0).context(|| "poll")? & libc::POLLIN != 0 {
+        let seen = sys::poll(fd, libc::POLLIN, 0).context(|| "poll")?;
+        if seen & libc::POLLERR != 0 {
+            descriptor::errors_lost(host, object);
+        }
+        if seen & libc::POLLIN != 0 {
             host.log(
                 2,
                 "sockets",
