@@ -41,11 +41,11 @@ impl Owner {
         mode: FRESH,
     };
 
-    /// Makes it the owner of a fresh socket.
+    /// Whether it can have come from a socket.
     ///
     /// # Errors
-    /// The kernel's, or there is no such owner.
-    pub(crate) fn apply(self, fd: impl AsFd) -> Result<()> {
+    /// It cannot.
+    pub(crate) fn check(self) -> Result<()> {
         let Self { uid, gid, mode } = self;
         // The highest id stands for none.
         if mode & !PERMISSIONS != 0 || [uid, gid].contains(&u32::MAX) {
@@ -53,6 +53,15 @@ impl Owner {
                 "owner {uid}:{gid} and mode {mode:o}, which no socket has: damaged"
             )));
         }
+        Ok(())
+    }
+
+    /// Makes it the owner of a fresh socket.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn apply(self, fd: impl AsFd) -> Result<()> {
+        let Self { uid, gid, mode } = self;
         std::os::unix::fs::fchown(&fd, Some(uid), Some(gid))
             .context(|| format!("giving the socket to {uid}:{gid}"))?;
         if mode != FRESH {
@@ -103,4 +112,30 @@ pub(crate) fn refusal<T>(result: Result<T>, object: &str) -> Result<std::result:
 /// Any other failure.
 pub(crate) fn verdict<T>(result: Result<Verdict<T>>, object: &str) -> Result<Verdict<T>> {
     Ok(refusal(result, object)?.unwrap_or_else(Verdict::Refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_that_no_file_has_is_damage() {
+        for (uid, gid, mode) in [(u32::MAX, 0, FRESH), (0, u32::MAX, FRESH), (0, 0, 0o10_777)] {
+            let error = Owner { uid, gid, mode }.check().unwrap_err();
+            assert!(error.message.contains("damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_further_in_gets_its_object() {
+        let refused: Result<()> = Err(Error::refused("is odd").with_remedy("mend it"));
+        let told = refusal(refused, "pid 1 fd 2").unwrap().unwrap_err();
+        assert_eq!(told.object, "pid 1 fd 2");
+        assert_eq!(
+            (told.what.as_str(), told.remedy.as_deref()),
+            ("is odd", Some("mend it"))
+        );
+        let failed: Result<()> = Err(Error::new("is broken"));
+        assert!(refusal(failed, "pid 1 fd 2").is_err());
+    }
 }

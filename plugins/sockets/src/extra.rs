@@ -416,5 +416,40 @@ pub(crate) fn write(host: &Host<'_>, kind: &ImageKind, extras: &[Extra]) -> Resu
 /// It is damaged.
 pub(crate) fn read(host: &Host<'_>, kind: &ImageKind) -> Result<HashMap<u32, Extra>> {
     let all: Vec<Extra> = image::read_all(host, kind)?;
+    for extra in &all {
+        check(extra).context(|| format!("{}: file {:#x}", kind.file_name(0), extra.id))?;
+    }
     Ok(all.into_iter().map(|extra| (extra.id, extra)).collect())
+}
+
+fn check(extra: &Extra) -> Result<()> {
+    /// `NGROUPS_MAX` of linux/limits.h.
+    const MOST: usize = 65536;
+    extra.owner.map_or(Ok(()), Owner::check)?;
+    let waiting = extra.waiting.iter().map(|waiting| &waiting.peer_groups);
+    for groups in waiting.chain([&extra.peer_groups]).flatten() {
+        if groups.ids.len() > MOST || groups.ids.contains(&u32::MAX) {
+            return Err(Error::new("groups that no process has: damaged"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_no_process_has_are_damage() {
+        let with = |ids: Vec<u32>| Extra {
+            waiting: vec![Waiting {
+                peer_groups: Some(Groups { ids }),
+                ..Waiting::default()
+            }],
+            ..Extra::default()
+        };
+        assert!(check(&with(vec![7; 65536])).is_ok());
+        assert!(check(&with(vec![7; 65537])).is_err());
+        assert!(check(&with(vec![u32::MAX])).is_err());
+    }
 }

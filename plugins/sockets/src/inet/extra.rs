@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use criu_plugin_api::image;
-use criu_plugin_api::{Host, Result};
+use criu_plugin_api::{Context, Host, Result};
 
 use crate::descriptor::Owner;
 use crate::extra::{INET, OptionValue};
@@ -127,5 +127,9 @@ pub(crate) fn write(host: &Host<'_>, extras: &[Extra]) -> Result<()> {
 /// It is damaged.
 pub(crate) fn read(host: &Host<'_>) -> Result<HashMap<u32, Extra>> {
     let all: Vec<Extra> = image::read_all(host, &INET)?;
+    for extra in &all {
+        let checked = extra.owner.map_or(Ok(()), Owner::check);
+        checked.context(|| format!("{}: file {:#x}", INET.file_name(0), extra.id))?;
+    }
     Ok(all.into_iter().map(|extra| (extra.id, extra)).collect())
 }
