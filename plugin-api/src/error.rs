@@ -45,6 +45,14 @@ impl Error {
         }
     }
 
+    /// A state that is not supported. Who knows the object names it by [`Context`].
+    pub fn refused(what: impl Into<String>) -> Self {
+        Self {
+            code: ErrorCode::Refused,
+            ..Self::new(what)
+        }
+    }
+
     /// The failure of a callback or service that the other side does not have.
     pub fn unsupported(what: impl fmt::Display) -> Self {
         Self {

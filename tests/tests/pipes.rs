@@ -13,6 +13,7 @@ criu_tests::guests! {
         full,
         full_fragments,
         many,
+        owner,
         owners,
         packets,
         processes,

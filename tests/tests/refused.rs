@@ -102,6 +102,29 @@ fn line_discipline() {
     );
 }
 
+#[test]
+fn quoted_end_of_line_in_a_terminal() {
+    refused_for(
+        "refused/tty_quoted",
+        &["terminal /dev/pt", "a quoted end of line"],
+    );
+}
+
+/// Both are named by one walk.
+#[test]
+fn sockets_with_an_ebpf_filter_and_of_another_namespace() {
+    refused_for(
+        "refused/socket_ebpf",
+        &[
+            "pid ",
+            "fd ",
+            "an eBPF program is attached to it",
+            "SO_DETACH_BPF",
+            "lives in the network namespace net:[",
+        ],
+    );
+}
+
 /// A process that another one of the tree traces.
 #[test]
 fn tracer_in_the_tree() {

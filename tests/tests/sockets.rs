@@ -2,12 +2,14 @@
 criu_tests::guests! {
     sockets {
         bind_options,
+        error_queue (.option("--tcp-established")),
         netlink_bound,
         netlink_connected,
         netlink_groups,
         netlink_options,
         netlink_shared,
         netlink_unbound,
+        owner (.option("--tcp-established")),
         packet_bound,
         packet_fanout,
         packet_members,
@@ -58,10 +60,13 @@ criu_tests::guests! {
         tcp_syn_sent_blocked (.option("--tcp-established")),
         tcp_unsent (.option("--tcp-established")),
         udp,
+        unix_acl,
         unix_chroot,
         unix_circle,
         unix_credentials,
         udp_corked,
+        udp_destination,
+        udp_error,
         udp_ip_options,
         udp_ipv6_options,
         udp_members,
@@ -81,6 +86,7 @@ criu_tests::guests! {
         unix_pairs,
         unix_passing,
         unix_peercred,
+        unix_peergroups,
         unix_pending,
         unix_pending_order,
         unix_processes,
@@ -142,4 +148,27 @@ mod killed {
         assert_eq!(lab.conclude(pid), criu_tests::Verdict::Pass);
         lab.assert_clean(&[pid]);
     }
+}
+
+/// What is lost of a process is said, with its place.
+#[test]
+fn queues_of_errors_are_named() {
+    use criu_tests::{Criu, Lab, Verdict};
+
+    let mut lab = Lab::new();
+    let pid = lab.start_guest("sockets/error_queue");
+    assert_eq!(lab.wait_ready(pid), None);
+    let dump = Criu::dump(&lab, "images", pid);
+    let outcome = dump.args(["--tcp-established", "--leave-running"]).run();
+    outcome.expect_ok();
+    for socket in ["TCP socket", "UDP socket"] {
+        let told = |line: &str| {
+            let words = ["Warn", &format!("pid {pid} fd "), socket, "queue of errors"];
+            words.iter().all(|word| line.contains(word))
+        };
+        assert!(outcome.log.lines().any(told), "{socket}: {outcome}");
+    }
+    lab.go();
+    assert_eq!(lab.conclude(pid), Verdict::Pass);
+    lab.assert_clean(&[pid]);
 }

@@ -93,7 +93,7 @@ impl Dump {
         let map = sys::open(info.id, sys::RDONLY).context(|| "opening it for reading")?;
         let (keys, values, count) = read(&map, info)?;
         let bytes =
-            |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| Error::new("it is larger than 4 GiB"));
+            |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| Error::refused("it is larger than 4 GiB"));
         let data = match &mut self.data {
             Some(data) => data,
             None => self.data.insert(image::create(host, &magic::BPFMAP_DATA)?),

@@ -7,6 +7,7 @@ mod autofs;
 pub mod fifo;
 mod group;
 mod hangups;
+mod owners;
 mod packets;
 pub mod pipe;
 mod refill;

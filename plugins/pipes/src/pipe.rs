@@ -5,6 +5,7 @@
 //! of the tree can be handed over by the user, with `--inherit-fd fd[N]:pipe:[INODE]`.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -18,6 +19,7 @@ use prost::Message;
 
 use crate::autofs::Autofs;
 use crate::group::{self, Group, Groups};
+use crate::owners::{self, OwnerEntry};
 use crate::packets::PIPE_PACKETS;
 use crate::save::{Saver, object};
 use crate::sys;
@@ -26,6 +28,9 @@ use crate::sys;
 pub struct Pipe {
     saver: Saver,
     autofs: Autofs,
+    /// Seen by a dump, and read by a restore.
+    seen_owners: RefCell<BTreeMap<u32, OwnerEntry>>,
+    owners: RefCell<HashMap<u32, OwnerEntry>>,
     pipes: RefCell<Groups<PipeEntry>>,
     /// Whether any descriptor is handed over by the user.
     inherits: Cell<bool>,
@@ -36,6 +41,8 @@ impl Default for Pipe {
         Self {
             saver: Saver::new(&PIPES_DATA, &PIPE_PACKETS),
             autofs: Autofs::default(),
+            seen_owners: RefCell::default(),
+            owners: RefCell::default(),
             pipes: RefCell::default(),
             inherits: Cell::new(false),
         }
@@ -60,6 +67,9 @@ impl FileKind for Pipe {
             Ok(id) => id,
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
         };
+        if let Some(owner) = OwnerEntry::of(pipe_id, file) {
+            self.seen_owners.borrow_mut().insert(pipe_id, owner);
+        }
         let entry = FileEntry {
             r#type: FdTypes::Pipe as i32,
             id: file.id,
@@ -79,6 +89,7 @@ impl FileKind for Pipe {
     }
 
     fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
+        owners::write(host, &self.seen_owners.take())?;
         self.saver.finish(host)
     }
 
@@ -88,6 +99,7 @@ impl FileKind for Pipe {
             Ok((member.pipe_id, member))
         })?;
         *self.pipes.borrow_mut() = pipes;
+        *self.owners.borrow_mut() = owners::read(host)?;
         self.inherits.set(!host.settings("inherit-fd")?.is_empty());
         Ok(plans)
     }
@@ -108,7 +120,9 @@ impl FileKind for Pipe {
             Some(given) => group
                 .take_over(&given)
                 .context(|| format!("taking over {}", name())),
-            None => group.make().context(|| format!("restoring {}", name())),
+            None => group
+                .make(self.owners.borrow().get(&asked.pipe_id))
+                .context(|| format!("restoring {}", name())),
         }?;
         group::hand_out(asked.id, opened).map(Progress::Done)
     }
@@ -136,7 +150,7 @@ fn entry(file: &FileRecord) -> Result<PipeEntry> {
 
 impl Group<PipeEntry> {
     /// Makes the pipe, with its contents, and all its descriptions.
-    fn make(&self) -> Result<Vec<(u32, OwnedFd)>> {
+    fn make(&self, owner: Option<&OwnerEntry>) -> Result<Vec<(u32, OwnedFd)>> {
         // To be filled, it must not block.
         let first = if self.contents.is_empty() {
             OFlag::empty()
@@ -145,6 +159,9 @@ impl Group<PipeEntry> {
         };
         let (read, write) = sys::new_pipe(first).context(|| "making a pipe")?;
         self.contents.refill(&write)?;
+        if let Some(owner) = owner {
+            owner.apply(&write)?;
+        }
         // What pipe(2) returned goes to those that have it from there: open(2) sets O_LARGEFILE.
         let (mut read, mut write) = (Some(read), Some(write));
         let mut opened: Vec<(u32, OwnedFd)> = Vec::with_capacity(self.members.len());

@@ -16,6 +16,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use prost::Message;
 
 use crate::fifo::Fifo;
+use crate::owners::{OWNERS, OwnerEntry};
 use crate::packets::{PIPE_PACKETS, PacketsEntry};
 use crate::pipe::Pipe;
 use crate::sys;
@@ -582,4 +583,57 @@ fn an_unknown_end_is_an_error_and_no_refusal() {
         .unwrap_err();
     assert_eq!(error.code, ErrorCode::Failed);
     assert!(error.message.contains("was not prepared"), "{error}");
+}
+
+#[test]
+fn an_owner_is_saved_unless_it_is_root() {
+    let (mock, kind) = (MockHost::new(), Pipe::default());
+    let host = Host::new(&mock, "pipes");
+    let (read, _write) = pipe(OFlag::empty());
+    let (other, _other_write) = pipe(OFlag::empty());
+    let mut theirs = file_target(&read).unwrap();
+    (theirs.uid, theirs.gid, theirs.mode) = (12, 34, libc::S_IFIFO | 0o640);
+    let mut roots = file_target(&other).unwrap();
+    (roots.uid, roots.gid, roots.mode) = (0, 0, libc::S_IFIFO | 0o600);
+    for target in [theirs, roots] {
+        kind.dump(&host, &target).unwrap();
+    }
+    kind.finish_dump(&host).unwrap();
+    let saved: Vec<OwnerEntry> = image::read_all(&host, &OWNERS).unwrap();
+    let pipe_id = inode(&read);
+    let (uid, gid, mode) = (12, 34, 0o640);
+    assert_eq!(
+        saved,
+        [OwnerEntry {
+            pipe_id,
+            uid,
+            gid,
+            mode
+        }]
+    );
+}
+
+#[test]
+fn an_owner_that_no_file_has_is_damage() {
+    let entry = |pipe_id, uid, mode| OwnerEntry {
+        pipe_id,
+        uid,
+        gid: 0,
+        mode,
+    };
+    for wrong in [
+        vec![entry(1, u32::MAX, 0o600)],
+        vec![entry(1, 0, 0o10_600)],
+        vec![entry(1, 5, 0o600), entry(1, 6, 0o600)],
+    ] {
+        let mock = MockHost::new();
+        let host = Host::new(&mock, "pipes");
+        let mut image = image::create(&host, &OWNERS).unwrap();
+        for entry in &wrong {
+            image.entry(entry).unwrap();
+        }
+        image.finish().unwrap();
+        let error = Pipe::default().prepare(&host, &[]).unwrap_err();
+        assert!(error.message.contains("damaged"), "{error}");
+    }
 }

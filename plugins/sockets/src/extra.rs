@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use criu_plugin_api::image::{self, ImageKind};
 use criu_plugin_api::{Context, Error, Host, Result};
 
+use crate::descriptor::Owner;
 use crate::{fresh, sys};
 
 pub(crate) static UNIX: ImageKind = image::own_kind("SK_EXTRA_UNIX", "sk-extra-unix.img", 0x534b_5855);
@@ -41,7 +42,7 @@ pub(crate) struct Extra {
     /// An error that was not told yet, `ECONNRESET`.
     #[prost(int32, optional, tag = "6")]
     pub(crate) error: Option<i32>,
-    /// The file of a unix socket that is not where its name leads.
+    /// The file of a unix socket that is not where its name leads, or has extended attributes.
     #[prost(message, optional, tag = "7")]
     pub(crate) place: Option<Place>,
     /// Listening: the connections that wait to be accepted, the oldest first.
@@ -50,9 +51,22 @@ pub(crate) struct Extra {
     /// A datagram socket that is still connected to a socket which is closed.
     #[prost(bool, tag = "9")]
     pub(crate) lost_peer: bool,
+    /// Whose it is, unless root's.
+    #[prost(message, optional, tag = "10")]
+    pub(crate) owner: Option<Owner>,
+    /// The supplementary groups of its peer (`SO_PEERGROUPS`), unless they were those of the process that saved them.
+    #[prost(message, optional, tag = "11")]
+    pub(crate) peer_groups: Option<Groups>,
 }
 
-/// Where the file of a unix socket is.
+/// Supplementary groups.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Groups {
+    #[prost(uint32, repeated, tag = "1")]
+    pub(crate) ids: Vec<u32>,
+}
+
+/// Where the file of a unix socket is, and what it has.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Place {
     /// The root directory in which its absolute name leads to it; empty for the usual one.
@@ -64,6 +78,18 @@ pub(crate) struct Place {
     /// Its inode, to tell deleted files of one name apart.
     #[prost(uint64, tag = "3")]
     pub(crate) ino: u64,
+    /// The extended attributes that it has.
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) attributes: Vec<Attribute>,
+}
+
+/// An extended attribute, xattr(7).
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Attribute {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) value: Vec<u8>,
 }
 
 /// A connection that waits to be accepted.
@@ -78,6 +104,9 @@ pub(crate) struct Waiting {
     /// Who has connected.
     #[prost(message, optional, tag = "3")]
     pub(crate) peer: Option<Credentials>,
+    /// With which groups.
+    #[prost(message, optional, tag = "4")]
+    pub(crate) peer_groups: Option<Groups>,
 }
 
 /// Data that was sent before its connection was accepted.
@@ -387,5 +416,40 @@ pub(crate) fn write(host: &Host<'_>, kind: &ImageKind, extras: &[Extra]) -> Resu
 /// It is damaged.
 pub(crate) fn read(host: &Host<'_>, kind: &ImageKind) -> Result<HashMap<u32, Extra>> {
     let all: Vec<Extra> = image::read_all(host, kind)?;
+    for extra in &all {
+        check(extra).context(|| format!("{}: file {:#x}", kind.file_name(0), extra.id))?;
+    }
     Ok(all.into_iter().map(|extra| (extra.id, extra)).collect())
+}
+
+fn check(extra: &Extra) -> Result<()> {
+    /// `NGROUPS_MAX` of linux/limits.h.
+    const MOST: usize = 65536;
+    extra.owner.map_or(Ok(()), Owner::check)?;
+    let waiting = extra.waiting.iter().map(|waiting| &waiting.peer_groups);
+    for groups in waiting.chain([&extra.peer_groups]).flatten() {
+        if groups.ids.len() > MOST || groups.ids.contains(&u32::MAX) {
+            return Err(Error::new("groups that no process has: damaged"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_no_process_has_are_damage() {
+        let with = |ids: Vec<u32>| Extra {
+            waiting: vec![Waiting {
+                peer_groups: Some(Groups { ids }),
+                ..Waiting::default()
+            }],
+            ..Extra::default()
+        };
+        assert!(check(&with(vec![7; 65536])).is_ok());
+        assert!(check(&with(vec![7; 65537])).is_err());
+        assert!(check(&with(vec![u32::MAX])).is_err());
+    }
 }

@@ -31,9 +31,10 @@ pub(crate) fn of_socket(fd: i32, pid: i32, host: &Host<'_>) -> Result<Namespace>
     let (ino, handle) = identify(handle).context(|| "fstat of its network namespace")?;
     let (own, id) = of_process(pid, host)?;
     if own != ino {
-        return Err(Error::new(format!(
-            "the socket lives in the network namespace net:[{ino}], process {pid} in net:[{own}]: not supported"
-        )));
+        let what = format!(
+            "lives in the network namespace net:[{ino}], and process {pid} in net:[{own}]: not supported"
+        );
+        return Err(Error::refused(what).with_remedy("let a process of that namespace alone hold it"));
     }
     Ok(Namespace { ino, id, handle })
 }

@@ -21,15 +21,16 @@ fn flag(fd: RawFd, option: i32) -> io::Result<bool> {
 /// out: see [`pass_options`].
 ///
 /// # Errors
-/// An option could not be read, or a filter that the image format cannot hold is attached.
+/// An option could not be read. A filter that the image format cannot hold is refused.
 pub(crate) fn dump(fd: RawFd) -> Result<SkOptsEntry> {
     let mut opts = read(fd).context(|| "reading the socket's options")?;
     opts.so_filter = match sys::get_filter(fd) {
         Ok(filter) => filter,
         Err(e) if e.raw_os_error() == Some(libc::EACCES) => {
-            return Err(Error::new(
-                "an eBPF program is attached to the socket: not implemented yet",
-            ));
+            let what = "an eBPF program is attached to it (SO_ATTACH_BPF): not supported";
+            return Err(
+                Error::refused(what).with_remedy("detach it for the time of the dump (SO_DETACH_BPF)")
+            );
         }
         Err(e) => return Err(e).context(|| "reading the socket's filter"),
     };

@@ -1,8 +1,12 @@
 //! The socket calls of this plugin, with typed arguments. All unsafe code of the plugin is here.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
@@ -297,6 +301,8 @@ pub(crate) struct Received {
     pub(crate) credentials: Option<libc::ucred>,
     /// The address of the sender; empty for none.
     pub(crate) from: Vec<u8>,
+    /// The address that it was sent to, for a receiver that wants to know (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
+    pub(crate) to: Option<IpAddr>,
 }
 
 /// A descriptor of the sender, for receivers with `SO_PASSPIDFD` (Linux 6.5).
@@ -321,7 +327,7 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
     // SAFETY: all pointers of the header are to live buffers of the lengths given.
     let length = check_size(unsafe { libc::recvmsg(fd, &mut header, flags | libc::MSG_CMSG_CLOEXEC) })?;
     from.truncate(header.msg_namelen as usize);
-    let (mut rights, mut credentials) = (Vec::new(), None);
+    let (mut rights, mut credentials, mut to) = (Vec::new(), None, None);
     // SAFETY: the header is as the kernel left it, the control buffer is aligned and alive.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(&header) };
     while !message.is_null() {
@@ -347,6 +353,24 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
             // SAFETY: the kernel wrote a ucred behind the header, within the control buffer.
             credentials = Some(unsafe { libc::CMSG_DATA(message).cast::<libc::ucred>().read_unaligned() });
         }
+        if (entry.cmsg_level, entry.cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
+            // SAFETY: the kernel wrote an in_pktinfo behind the header, within the control buffer.
+            let info = unsafe {
+                libc::CMSG_DATA(message)
+                    .cast::<libc::in_pktinfo>()
+                    .read_unaligned()
+            };
+            to = Some(Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes()).into());
+        }
+        if (entry.cmsg_level, entry.cmsg_type) == (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) {
+            // SAFETY: the kernel wrote an in6_pktinfo behind the header, within the control buffer.
+            let info = unsafe {
+                libc::CMSG_DATA(message)
+                    .cast::<libc::in6_pktinfo>()
+                    .read_unaligned()
+            };
+            to = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+        }
         // SAFETY: as for CMSG_FIRSTHDR.
         message = unsafe { libc::CMSG_NXTHDR(&header, message) };
     }
@@ -356,6 +380,7 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
         rights,
         credentials,
         from,
+        to,
     })
 }
 
@@ -427,6 +452,63 @@ pub(crate) fn peer_credentials(fd: RawFd) -> io::Result<(i32, u32, u32)> {
             .ok_or_else(|| io::Error::other("SO_PEERCRED cut short"))
     };
     Ok((word(0)?.cast_signed(), word(1)?, word(2)?))
+}
+
+/// The groups of who is at the other end (`SO_PEERGROUPS`, Linux 4.13).
+pub(crate) fn peer_groups(fd: RawFd) -> io::Result<Vec<u32>> {
+    const SO_PEERGROUPS: i32 = 59;
+    let bytes = grown(|buffer| {
+        let mut length = buffer.len() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes into the buffer, and how many there are.
+        let done = check(unsafe {
+            libc::getsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                SO_PEERGROUPS,
+                buffer.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        });
+        match done {
+            // Too little room, as it always is for the first call: the length is known now.
+            Err(e) if e.raw_os_error() == Some(libc::ERANGE) && buffer.is_empty() => length as isize,
+            Err(_) => -1,
+            Ok(_) => length as isize,
+        }
+    })?;
+    let word = |group: &[u8]| group.try_into().map(u32::from_ne_bytes).unwrap_or_default();
+    Ok(bytes.chunks_exact(4).map(word).collect())
+}
+
+/// The supplementary groups of this thread.
+pub(crate) fn own_groups() -> io::Result<Vec<u32>> {
+    // SAFETY: without room nothing is written.
+    let count = check(unsafe { libc::getgroups(0, std::ptr::null_mut()) })?;
+    let mut groups = vec![0u32; count.unsigned_abs() as usize];
+    // SAFETY: there is room for as many as are asked for.
+    let count = check(unsafe { libc::getgroups(count, groups.as_mut_ptr()) })?;
+    groups.truncate(count.unsigned_abs() as usize);
+    Ok(groups)
+}
+
+/// Only of this thread, unlike the function of libc.
+fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the kernel reads as many groups as there are.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } as libc::c_int)?;
+    Ok(())
+}
+
+/// Runs a call with other supplementary groups of this thread, if any are given; needs `CAP_SETGID`.
+pub(crate) fn with_groups<T>(groups: Option<&[u32]>, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(groups) = groups else { return call() };
+    let own = own_groups()?;
+    if own == groups {
+        return call();
+    }
+    set_groups(groups)?;
+    let result = call();
+    set_groups(&own)?;
+    result
 }
 
 /// Runs a call with other effective ids of this thread, which sockets remember; needs `CAP_SETUID` and
@@ -521,6 +603,55 @@ fn reap(child: i32) -> io::Result<i32> {
     } else {
         libc::EIO
     })
+}
+
+fn c_text(text: &[u8]) -> io::Result<CString> {
+    CString::new(text).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// The names of the extended attributes of a file, each with a NUL behind it. listxattr(2)
+pub(crate) fn list_attributes(path: &Path) -> io::Result<Vec<u8>> {
+    let path = c_text(path.as_os_str().as_bytes())?;
+    // SAFETY: the path ends in NUL, and the kernel writes at most as much as is asked for.
+    grown(|buffer| unsafe { libc::listxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+/// The value of an extended attribute. getxattr(2)
+pub(crate) fn attribute(path: &Path, name: &[u8]) -> io::Result<Vec<u8>> {
+    let (path, name) = (c_text(path.as_os_str().as_bytes())?, c_text(name)?);
+    grown(|buffer| {
+        let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: both texts end in NUL, and the kernel writes at most as much as is asked for.
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), at, length) }
+    })
+}
+
+/// Sets an extended attribute of the very file at a path. lsetxattr(2)
+pub(crate) fn set_attribute(path: &Path, name: &[u8], value: &[u8]) -> io::Result<()> {
+    let (path, name) = (c_text(path.as_os_str().as_bytes())?, c_text(name)?);
+    let (at, length) = (value.as_ptr().cast(), value.len());
+    // SAFETY: both texts end in NUL; the kernel reads as much of the value as there is.
+    check(unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), at, length, 0) })?;
+    Ok(())
+}
+
+/// Calls with a buffer that is as large as the call with an empty one says.
+fn grown(mut call: impl FnMut(&mut [u8]) -> isize) -> io::Result<Vec<u8>> {
+    loop {
+        let mut buffer = vec![0; check_size(call(&mut []))?];
+        if buffer.is_empty() {
+            return Ok(buffer);
+        }
+        match check_size(call(&mut buffer)) {
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(buffer);
+            }
+            // It has grown meanwhile.
+            Err(e) if e.raw_os_error() == Some(libc::ERANGE) => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// Takes the peer of a datagram socket away (connect(2) to `AF_UNSPEC`).

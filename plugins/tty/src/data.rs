@@ -250,7 +250,8 @@ impl Input {
 }
 
 fn quoted() -> Error {
-    Error::new("a line of input contains a quoted end of line, which the image format cannot express")
+    Error::refused("a line of input contains a quoted end of line, which the image format cannot express")
+        .with_remedy("dump when the program has read its input")
 }
 
 /// Termios under which bytes pass as they are. The bits that would reset the terminal's state when they

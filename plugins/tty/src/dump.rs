@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use criu_plugin_api::image::{self, ImageKind};
 use criu_plugin_api::message::{FileImage, FileTarget};
 use criu_plugin_api::restore::fown_decode;
-use criu_plugin_api::{Context, Error, Host, Refusal, Result, Verdict};
+use criu_plugin_api::{Context, Error, ErrorCode, Host, Refusal, Result, Verdict};
 use criu_proto::images::{
     FdTypes, FileEntry, TtyDataEntry, TtyFileEntry, TtyInfoEntry, TtyPtyEntry, TtyType,
 };
@@ -342,8 +342,10 @@ impl Dump {
         if let Some(slave) = slave {
             self.check_pair(&self.seen[slave], &self.seen[master], &peer)?;
         }
-        let found =
-            look_into(fd.as_fd(), &peer).context(|| format!("reading what is under way in {name}"))?;
+        let found = match look_into(fd.as_fd(), &peer) {
+            Err(refused) if refused.code == ErrorCode::Refused => return Err(refused.context(name)),
+            found => found.context(|| format!("reading what is under way in {name}"))?,
+        };
         let ids = [info_id(index, true), info_id(index, false)];
         for ((id, data), extra) in ids.into_iter().zip(found.data).zip(found.extra) {
             if !data.is_empty() {

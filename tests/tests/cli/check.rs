@@ -1,7 +1,7 @@
 //! `criu check`, as its callers use it.
 
-use criu_tests::Lab;
 use criu_tests::reaper::End;
+use criu_tests::{Lab, Verdict};
 
 use super::support::criu;
 
@@ -122,5 +122,39 @@ fn all_that_is_in_the_way_of_a_dump() {
     criu(&lab, &format!("dump -D im -t {pid} {all}")).ok();
     criu(&lab, &format!("restore -D im -d {all}")).ok();
     super::support::end(pid);
+    lab.assert_clean(&[pid]);
+}
+
+/// Sockets that cannot be saved do not end the look at the tree: each is listed with its place and what helps.
+#[test]
+fn sockets_in_the_way_of_a_dump() {
+    let mut lab = Lab::new();
+    super::support::folder(&lab, "im");
+    let pid = lab.start_guest("refused/socket_ebpf");
+    match lab.wait_ready(pid) {
+        None => {}
+        Some(Verdict::Skip(why)) => {
+            println!("skipped: {why}");
+            return;
+        }
+        Some(other) => panic!("before its checkpoint: {other:?}"),
+    }
+    let ran = criu(&lab, &format!("check --tree {pid} --json")).refused(&["3 things are in the way"]);
+    let report: serde_json::Value = serde_json::from_str(&ran.out).expect("JSON");
+    let blockers = report["blockers"].as_array().expect("a list");
+    for (reason, remedy) in [("eBPF", "SO_DETACH_BPF"), ("network namespace", "that namespace")] {
+        let says = |blocker: &serde_json::Value, field: &str, word: &str| {
+            blocker[field].as_str().is_some_and(|text| text.contains(word))
+        };
+        let is_told = |blocker: &serde_json::Value| {
+            says(blocker, "object", &format!("pid {pid} fd "))
+                && says(blocker, "reason", reason)
+                && says(blocker, "remedy", remedy)
+        };
+        assert!(blockers.iter().any(is_told), "{reason}: {ran}");
+    }
+    super::support::no_tracer(pid);
+    lab.go();
+    assert_eq!(lab.conclude(pid), Verdict::Pass);
     lab.assert_clean(&[pid]);
 }

@@ -1,7 +1,9 @@
 //! Addresses of TCP and UDP as the images have them.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use crate::netlink::{Builder, Netlink, Next};
 use criu_plugin_api::{Error, Result};
 pub(crate) use criu_tcp_repair::address::{decode, encode};
 
@@ -35,6 +37,51 @@ pub(super) fn from_words(family: i32, words: &[u32], port: u32, scope: u32) -> R
         "an address of {} words in family {family}",
         words.len()
     )))
+}
+
+/// The bytes of an address.
+pub(super) fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+/// The address of so many bytes.
+pub(super) fn from_octets(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from))
+        .ok()
+}
+
+/// Whether an address is one of this host's own (rtnetlink(7)).
+///
+/// # Errors
+/// The kernel does not answer.
+pub(super) fn is_local(ip: IpAddr) -> io::Result<bool> {
+    let octets = octets(ip);
+    let (family, bits) = match ip {
+        IpAddr::V4(_) => (libc::AF_INET as u8, 32),
+        IpAddr::V6(_) => (libc::AF_INET6 as u8, 128),
+    };
+    let mut request = Builder::default();
+    request
+        .message(
+            libc::RTM_GETROUTE,
+            0,
+            1,
+            &[family, bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        )
+        .attribute(libc::RTA_DST, &octets);
+    let netlink = Netlink::open(libc::NETLINK_ROUTE)?;
+    netlink.send(&request.finish())?;
+    let mut is_local = false;
+    netlink.receive(|message| {
+        // An error says that no route leads there. The type is the eighth byte of an rtmsg.
+        is_local = message.kind == libc::RTM_NEWROUTE && message.body.get(7) == Some(&libc::RTN_LOCAL);
+        Ok(Next::Stop)
+    })?;
+    Ok(is_local)
 }
 
 #[cfg(test)]

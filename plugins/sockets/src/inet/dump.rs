@@ -12,9 +12,10 @@ use super::extra::Extra;
 use super::held::Held;
 use super::protocol::Protocol;
 use super::{address, options, raw, state, tcp, udp};
+use crate::descriptor::Owner;
 use crate::extra::{self, OptionValue, Sort};
 use crate::netns::{self, Namespace};
-use crate::{sockopt, sys};
+use crate::{descriptor, sockopt, sys};
 
 /// A socket to be saved, and what every kind of it has.
 pub(super) struct Socket<'a> {
@@ -92,19 +93,45 @@ pub(super) type Dumped = (Verdict<FileImage>, Option<Extra>);
 
 /// Saves a socket.
 pub(super) fn dump(host: &Host<'_>, held: &RefCell<Held>, file: &FileTarget) -> Result<Dumped> {
-    let mut socket = read(host, file).context(|| format!("pid {} fd {}", file.pid, file.fd))?;
+    let object = format!("pid {} fd {}: socket {}", file.pid, file.fd, file.ino);
+    let read = descriptor::refusal(read(host, file), &object).context(|| object)?;
+    let mut socket = match read {
+        Ok(socket) => socket,
+        Err(refusal) => return Ok((Verdict::Refused(refusal), None)),
+    };
     let object = socket.object();
     socket.extra.options = extra::options(file.local_fd, sort(&socket.entry)).context(|| object.clone())?;
     if socket.entry.opts.so_reuseport != Some(true) {
         // Of all others it tells where the last packet came by.
         socket.drop_options(libc::SOL_SOCKET, &[libc::SO_INCOMING_CPU]);
     }
+    warn_of_errors(host, &socket)?;
     let result = match socket.protocol {
         Protocol::Tcp => tcp::dump(host, held, socket),
         Protocol::Udp | Protocol::UdpLite => udp::dump(host, socket),
         Protocol::Ping | Protocol::Raw(_) => raw::dump(host, socket),
     };
     result.context(|| object)
+}
+
+/// Names a stream with a queue of errors that was not read: it can only be emptied. Those of datagrams are met later.
+fn warn_of_errors(host: &Host<'_>, socket: &Socket<'_>) -> Result<()> {
+    /// What fills one: time stamps and completions (asm-generic/socket.h), errors.
+    const FILLING: &[(i32, i32)] = &[
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMPING),
+        (libc::SOL_SOCKET, 65),
+        (libc::SOL_SOCKET, libc::SO_ZEROCOPY),
+        (libc::IPPROTO_IP, libc::IP_RECVERR),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    ];
+    let fills = |o: &OptionValue| FILLING.contains(&(o.level, o.option));
+    if socket.protocol == Protocol::Tcp
+        && socket.extra.options.iter().any(fills)
+        && sys::poll(socket.file.local_fd, 0, 0).context(|| "poll")? & libc::POLLERR != 0
+    {
+        descriptor::errors_lost(host, &socket.object());
+    }
+    Ok(())
 }
 
 /// What decides which options a socket has.
@@ -171,6 +198,7 @@ fn read<'a>(host: &Host<'_>, file: &'a FileTarget) -> Result<Socket<'a>> {
         entry,
         extra: Extra {
             id: file.id,
+            owner: Owner::of(file),
             ..Extra::default()
         },
     })

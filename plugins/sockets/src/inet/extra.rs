@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use criu_plugin_api::image;
-use criu_plugin_api::{Host, Result};
+use criu_plugin_api::{Context, Host, Result};
 
+use crate::descriptor::Owner;
 use crate::extra::{INET, OptionValue};
 
 /// All of one socket.
@@ -28,6 +29,12 @@ pub(crate) struct Extra {
     /// Keys of TCP MD5 signatures.
     #[prost(message, repeated, tag = "8")]
     pub(crate) signature_keys: Vec<SignatureKey>,
+    /// Whose it is, unless root's.
+    #[prost(message, optional, tag = "9")]
+    pub(crate) owner: Option<Owner>,
+    /// An error of a datagram socket that it has not told yet.
+    #[prost(int32, optional, tag = "10")]
+    pub(crate) error: Option<i32>,
 }
 
 /// A key of TCP MD5 signatures.
@@ -70,6 +77,9 @@ pub(crate) struct Datagram {
     /// Its content.
     #[prost(bytes = "vec", tag = "2")]
     pub(crate) data: Vec<u8>,
+    /// Where it was sent to, of a socket bound to no address: 4 or 16 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) to: Vec<u8>,
 }
 
 /// What a TCP socket in state `CLOSE` still holds.
@@ -117,5 +127,9 @@ pub(crate) fn write(host: &Host<'_>, extras: &[Extra]) -> Result<()> {
 /// It is damaged.
 pub(crate) fn read(host: &Host<'_>) -> Result<HashMap<u32, Extra>> {
     let all: Vec<Extra> = image::read_all(host, &INET)?;
+    for extra in &all {
+        let checked = extra.owner.map_or(Ok(()), Owner::check);
+        checked.context(|| format!("{}: file {:#x}", INET.file_name(0), extra.id))?;
+    }
     Ok(all.into_iter().map(|extra| (extra.id, extra)).collect())
 }

@@ -123,17 +123,8 @@ fn filter(device: u32, group: IpAddr) -> Vec<u8> {
     filter
 }
 
-fn octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
-}
-
 fn decoded(octets: &[u8]) -> Result<IpAddr> {
-    let four = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    let ip = four.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from));
-    ip.map_err(|_| Error::new(format!("an address of {} bytes", octets.len())))
+    address::from_octets(octets).ok_or_else(|| Error::new(format!("an address of {} bytes", octets.len())))
 }
 
 /// The table `/proc/net/igmp`: the line of a device, then one for each group.
@@ -182,10 +173,10 @@ fn membership(fd: RawFd, (device, group): Group, namespace: &Namespace) -> Resul
         .context(|| format!("the name of device {device}"))?;
     Ok(Some(Membership {
         device: name.to_string_lossy().into_owned(),
-        group: octets(group),
+        group: address::octets(group),
         mode: word(&answer, MODE_AT),
         sources: sources
-            .filter_map(|s| address::decode(s).map(|a| octets(a.ip())))
+            .filter_map(|s| address::decode(s).map(|a| address::octets(a.ip())))
             .collect(),
     }))
 }

@@ -13,6 +13,7 @@ use super::extra::{self, Extra};
 use super::held::{LOCK_REMEDY, Method, root};
 use super::protocol::Protocol;
 use super::{address, stream};
+use crate::descriptor::Owner;
 use crate::lock::{Connection, Lock, lasting_table};
 
 /// All sockets of the image set, by id.
@@ -40,12 +41,22 @@ pub(super) struct Planned {
     pub(super) nodelay: bool,
     /// What the entry has no field for.
     pub(super) extra: Extra,
+    /// Who takes the port: the kernel remembers that for those who ask to share it (`SO_REUSEPORT`). Of a connection that
+    /// was accepted, it is whose the listening socket is.
+    pub(super) binder: Option<Owner>,
 }
 
 impl Planned {
     /// Something is to be done about it when all sockets are there.
     pub(super) fn is_unfinished(&self) -> bool {
         self.stream.is_some() || self.shares
+    }
+
+    /// Whose it is in the end, if that is not who has taken the port.
+    pub(super) fn heir(&self) -> Option<Owner> {
+        let owner = self.extra.owner;
+        let heir = owner.or(self.binder.map(|_| Owner::ROOT));
+        heir.filter(|_| owner != self.binder)
     }
 
     /// Whether the dump held the packets of this socket back, also if it is not restored as it was.
@@ -66,12 +77,13 @@ impl Plan {
                 planned(host, file).context(|| format!("the internet socket with id {:#x}", file.id))?;
             plan.sockets.insert(file.id, planned);
         }
-        plan.find_shared();
         for (id, extra) in extra::read(host)? {
             if let Some(planned) = plan.sockets.get_mut(&id) {
+                planned.binder = extra.owner;
                 planned.extra = extra;
             }
         }
+        plan.find_shared();
         let connections: Vec<Connection> = plan
             .sockets
             .values()
@@ -105,6 +117,18 @@ impl Plan {
         for socket in self.sockets.values_mut() {
             let has_port = socket.entry.src_port != 0 && !socket.protocol.is_raw() && !socket.inherited;
             socket.shares = has_port && ports.get(&key(socket)).is_some_and(|&n| n > 1);
+        }
+        let listens = |s: &&Planned| state_of(&s.entry) == Some(State::Listen) && s.protocol == Protocol::Tcp;
+        let listening: HashMap<u32, Option<Owner>> = (self.sockets.values().filter(listens))
+            .map(|s| (s.entry.src_port, s.extra.owner))
+            .collect();
+        for socket in self.sockets.values_mut().filter(|s| s.stream.is_some()) {
+            if let Some(&owner) = listening.get(&socket.entry.src_port) {
+                socket.binder = owner.map(|owner| Owner {
+                    mode: Owner::ROOT.mode,
+                    ..owner
+                });
+            }
         }
     }
 }
@@ -172,6 +196,7 @@ fn planned(host: &Host<'_>, file: &FileRecord) -> Result<Planned> {
         cork,
         nodelay,
         extra: Extra::default(),
+        binder: None,
     })
 }
 

@@ -2,6 +2,9 @@
 //! (`SO_PEEK_OFF`), and sent to the new socket by this host itself, in the name of their senders. Where that is not
 //! possible they are dropped, as UDP may at any time, and the log says so.
 
+pub(super) mod error;
+
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
@@ -32,31 +35,59 @@ pub(super) fn dropped(host: &Host<'_>, object: &str) {
     warn(host, object, "what was not read yet is dropped");
 }
 
-/// Saves the queue.
+/// Says that an error will be lost.
+pub(super) fn error_lost(host: &Host<'_>, object: &str) {
+    warn(host, object, "an error that was not told yet is lost");
+}
+
+/// Saves the queue, and an error that stands before it.
 ///
 /// # Errors
 /// `SO_PEEK_OFF` cannot be used.
 pub(super) fn save(host: &Host<'_>, socket: &mut Socket<'_>) -> Result<()> {
+    let seen = sys::poll(socket.file.local_fd, libc::POLLIN, 0).context(|| "poll")?;
+    let waits = seen & libc::POLLIN != 0;
+    if seen & libc::POLLERR == 0 {
+        return if waits { peek(host, socket) } else { Ok(()) };
+    }
+    let told = error::take(host, socket, waits)?;
+    let peeked = if waits { peek(host, socket) } else { Ok(()) };
+    error::put_back(host, socket, told);
+    peeked
+}
+
+/// Reads the queue and takes nothing out of it.
+fn peek(host: &Host<'_>, socket: &mut Socket<'_>) -> Result<()> {
     let fd = socket.file.local_fd;
-    let seen = sys::poll(fd, libc::POLLIN, 0).context(|| "poll")?;
-    if seen & libc::POLLIN == 0 {
-        return Ok(());
-    }
-    if seen & libc::POLLERR != 0 {
-        // A pending error would be taken away.
-        dropped(host, &socket.object());
-        return Ok(());
-    }
     let before = sys::get::<i32>(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF).context(|| "SO_PEEK_OFF")?;
     crate::undo::peek_offset(host, socket.file);
-    sys::set(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, 0i32).context(|| "SO_PEEK_OFF")?;
-    let datagrams = peek_all(fd);
+    // Bound to no address, it may have been sent to at any of the host's.
+    let asks = socket.local.ip().to_canonical().is_unspecified();
+    let (level, option) = destination_option(socket.local);
+    let told = !asks || sys::get::<i32>(fd, level, option).context(|| "IP_PKTINFO")? != 0;
+    if !told {
+        crate::undo::set_option(host, socket.file, level, option, 0);
+        sys::set(fd, level, option, 1i32).context(|| "IP_PKTINFO")?;
+    }
+    let datagrams = sys::set(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, 0i32).and_then(|()| peek_all(fd, asks));
     sys::set(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, before).context(|| "SO_PEEK_OFF")?;
+    if !told {
+        sys::set(fd, level, option, 0i32).context(|| "IP_PKTINFO")?;
+    }
     socket.extra.datagrams = datagrams.context(|| "peeking at its datagrams")?;
     Ok(())
 }
 
-fn peek_all(fd: RawFd) -> std::io::Result<Vec<Datagram>> {
+/// What has the kernel tell where a datagram was sent to.
+fn destination_option(local: SocketAddr) -> (i32, i32) {
+    if local.is_ipv4() {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+    }
+}
+
+fn peek_all(fd: RawFd, asks: bool) -> std::io::Result<Vec<Datagram>> {
     let mut buffer = vec![0; LONGEST];
     let mut all = Vec::new();
     for _ in 0..MOST {
@@ -66,6 +97,10 @@ fn peek_all(fd: RawFd) -> std::io::Result<Vec<Datagram>> {
             Ok(got) => all.push(Datagram {
                 from: got.from,
                 data: buffer[..got.length].to_vec(),
+                to: got
+                    .to
+                    .filter(|_| asks)
+                    .map_or(Vec::new(), |to| address::octets(to.to_canonical())),
             }),
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
             Err(e) => return Err(e),
@@ -89,9 +124,11 @@ pub(super) fn fill(
         return Ok(());
     }
     sockopt::widen_buffers(fd, datagrams.iter().map(|d| d.data.len() + 1024).sum())?;
+    let mut locals = Locals::default();
     for (i, datagram) in datagrams.iter().enumerate() {
         let from = address::decode(&datagram.from).ok_or_else(|| Error::new("a datagram from no address"))?;
-        let delivered = match destination(local, from) {
+        let wanted = wanted(local, from, datagram, &mut locals)?;
+        let delivered = match wanted.or_else(|| destination(local, from)) {
             Some(to) => deliver(fd, protocol, (from, to), &datagram.data)
                 .context(|| format!("sending a datagram from {from} to {local} itself"))?,
             None => false,
@@ -105,6 +142,45 @@ pub(super) fn fill(
         }
     }
     Ok(())
+}
+
+/// Which addresses of datagrams are this host's.
+#[derive(Default)]
+struct Locals(HashMap<IpAddr, bool>);
+
+impl Locals {
+    fn has(&mut self, ip: IpAddr) -> std::io::Result<bool> {
+        if let Some(&known) = self.0.get(&ip) {
+            return Ok(known);
+        }
+        let is_local = address::is_local(ip)?;
+        self.0.insert(ip, is_local);
+        Ok(is_local)
+    }
+}
+
+/// Where a datagram was sent to, if the socket has no address of its own and that is still one of this host.
+fn wanted(
+    local: SocketAddr,
+    from: SocketAddr,
+    datagram: &Datagram,
+    locals: &mut Locals,
+) -> Result<Option<SocketAddr>> {
+    if datagram.to.is_empty() || !local.ip().to_canonical().is_unspecified() {
+        return Ok(None);
+    }
+    let ip = address::from_octets(&datagram.to)
+        .ok_or_else(|| Error::new("a datagram to no address: damaged"))?
+        .to_canonical();
+    // One of a link would need its device.
+    let of_link = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    if of_link || ip.is_multicast() || ip.is_ipv4() != from.ip().to_canonical().is_ipv4() {
+        return Ok(None);
+    }
+    let is_local = locals
+        .has(ip)
+        .context(|| format!("asking whether {ip} is of this host"))?;
+    Ok(is_local.then(|| SocketAddr::new(ip, local.port())))
 }
 
 /// An address of this host at which the socket receives.
@@ -134,6 +210,24 @@ fn deliver(
     let Some(packet) = packet(protocol, from, to, data) else {
         return Ok(false);
     };
+    let before = memory(fd)?;
+    match send_whole(&packet, to) {
+        Ok(()) => {}
+        Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) => return Ok(false),
+        Err(e) => return Err(e),
+    }
+    let deadline = Instant::now() + DELIVERY;
+    while memory(fd)? == before {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        std::thread::yield_now();
+    }
+    Ok(true)
+}
+
+/// Sends a whole IP packet to an address of this host.
+fn send_whole(packet: &[u8], to: SocketAddr) -> std::io::Result<()> {
     let family = if to.is_ipv4() {
         libc::AF_INET
     } else {
@@ -148,26 +242,14 @@ fn deliver(
     )?;
     let mut destination = to;
     destination.set_port(0);
-    let before = memory(fd)?;
-    match sys::send(
+    sys::send(
         raw.as_raw_fd(),
-        &packet,
+        packet,
         Some(&address::encode(&destination)),
         &[],
         0,
-    ) {
-        Ok(_) => {}
-        Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) => return Ok(false),
-        Err(e) => return Err(e),
-    }
-    let deadline = Instant::now() + DELIVERY;
-    while memory(fd)? == before {
-        if Instant::now() > deadline {
-            return Ok(false);
-        }
-        std::thread::yield_now();
-    }
-    Ok(true)
+    )
+    .map(drop)
 }
 
 /// What the receive queue takes, in bytes (`SO_MEMINFO`, Linux 4.12).
@@ -188,29 +270,7 @@ fn packet(protocol: Protocol, from: SocketAddr, to: SocketAddr, data: &[u8]) -> 
     };
     let mut datagram = [from.port().to_be_bytes(), to.port().to_be_bytes(), third, [0, 0]].concat();
     datagram.extend_from_slice(data);
-    let (header, pseudo) = match (from.ip().to_canonical(), to.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let total = u16::try_from(20 + datagram.len()).ok()?.to_be_bytes();
-            let mut header = vec![0x45, 0, total[0], total[1], 0, 0, 0, 0, TTL, protocol, 0, 0];
-            header.extend_from_slice(&[from.octets(), to.octets()].concat());
-            let pseudo = [&from.octets()[..], &to.octets(), &[0, protocol], &length].concat();
-            (header, pseudo)
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let mut header = vec![0x60, 0, 0, 0, length[0], length[1], protocol, TTL];
-            header.extend_from_slice(&[from.octets(), to.octets()].concat());
-            let pseudo = [
-                &from.octets()[..],
-                &to.octets(),
-                &[0, 0],
-                &length,
-                &[0, 0, 0, protocol],
-            ]
-            .concat();
-            (header, pseudo)
-        }
-        _ => return None,
-    };
+    let (header, pseudo) = headers((from.ip().to_canonical(), to.ip()), protocol, datagram.len())?;
     // 0 would mean that there is none.
     let sum = match criu_tcp_repair::checksum(&[&pseudo[..], &datagram].concat()) {
         0 => 0xffff,
@@ -218,6 +278,34 @@ fn packet(protocol: Protocol, from: SocketAddr, to: SocketAddr, data: &[u8]) -> 
     };
     datagram[6..8].copy_from_slice(&sum.to_be_bytes());
     Some([header, datagram].concat())
+}
+
+/// The header of an IP packet with so many bytes behind it, and what else its checksum covers.
+fn headers(between: (IpAddr, IpAddr), protocol: u8, length: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+    let bytes = u16::try_from(length).ok()?.to_be_bytes();
+    match between {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let total = u16::try_from(20 + length).ok()?.to_be_bytes();
+            let mut header = vec![0x45, 0, total[0], total[1], 0, 0, 0, 0, TTL, protocol, 0, 0];
+            header.extend_from_slice(&[from.octets(), to.octets()].concat());
+            let pseudo = [&from.octets()[..], &to.octets(), &[0, protocol], &bytes].concat();
+            Some((header, pseudo))
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let mut header = vec![0x60, 0, 0, 0, bytes[0], bytes[1], protocol, TTL];
+            header.extend_from_slice(&[from.octets(), to.octets()].concat());
+            let pseudo = [
+                &from.octets()[..],
+                &to.octets(),
+                &[0, 0],
+                &bytes,
+                &[0, 0, 0, protocol],
+            ]
+            .concat();
+            Some((header, pseudo))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +329,7 @@ mod tests {
                     .map(|data| Datagram {
                         from: address::encode(&from),
                         data: data.to_vec(),
+                        to: Vec::new(),
                     })
                     .into();
                 let mock = criu_plugin_api::testing::MockHost::new();

@@ -28,8 +28,13 @@ pub(super) fn dump(host: &Host<'_>, mut socket: Socket<'_>) -> Result<Dumped> {
         socket.set_remote(remote);
     }
     socket.extra.memberships = multicast::memberships(fd, &socket.namespace)?;
-    if sys::poll(fd, libc::POLLIN, 0).context(|| "poll")? & libc::POLLIN != 0 {
+    let seen = sys::poll(fd, libc::POLLIN, 0).context(|| "poll")?;
+    if seen & libc::POLLIN != 0 {
         queue::dropped(host, &socket.object());
+    }
+    if seen & libc::POLLERR != 0 {
+        // A message of ICMP that brings it again would be heard by all others of the protocol.
+        queue::error_lost(host, &socket.object());
     }
     let how = udp::seen_shutdown(fd)?;
     socket.entry.shutdown = (how != 0).then_some(how.into());

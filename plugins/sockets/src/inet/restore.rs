@@ -38,6 +38,9 @@ fn make(host: &Host<'_>, planned: &Planned) -> Result<OwnedFd> {
     let entry = &planned.entry;
     let fd = fresh::socket(super::dump::sort(entry))?;
     let raw = fd.as_raw_fd();
+    if let Some(owner) = planned.binder {
+        owner.apply(&fd)?;
+    }
     if planned.stream.is_none() {
         sockopt::restore_device(raw, &entry.opts)?;
     }
@@ -52,12 +55,16 @@ fn make(host: &Host<'_>, planned: &Planned) -> Result<OwnedFd> {
         Some(stream) => connection(raw, planned, stream)?,
         None => plain(host, raw, planned)?,
     }
-    descriptor::complete(&fd, entry.flags, &entry.fown)?;
+    descriptor::complete(&fd, entry.flags, &entry.fown, planned.heir())?;
     Ok(fd)
 }
 
 fn connection(fd: RawFd, planned: &Planned, stream: &Stream) -> Result<()> {
     sockopt::widen_buffers(fd, stream.receive.data.len().max(stream.send.data.len()))?;
+    if planned.shares && planned.entry.opts.so_reuseport == Some(true) {
+        // Otherwise the kernel no longer takes the port for one that is shared.
+        sys::set(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1i32).context(|| "setting SO_REUSEPORT")?;
+    }
     criu_tcp_repair::rebuild(sys::borrow(fd), planned.local, planned.remote, stream)
         .map_err(std::io::Error::from)
         .context(|| "rebuilding the connection (TCP_REPAIR)")?;
@@ -117,16 +124,26 @@ fn plain(host: &Host<'_>, fd: RawFd, planned: &Planned) -> Result<()> {
     extra::set_late(fd, super::dump::sort(entry), &planned.extra.options)
 }
 
-/// Fills the queue of a datagram socket.
+/// Fills the queue of a datagram socket, and has it an error to tell.
 fn datagrams(host: &Host<'_>, fd: RawFd, planned: &Planned) -> Result<()> {
     let (datagrams, device) = (&planned.extra.datagrams, &planned.entry.opts.so_bound_dev);
-    if datagrams.is_empty() || device.is_none() {
-        return queue::fill(host, fd, planned.protocol, planned.local, datagrams);
+    let error = planned.extra.error;
+    if datagrams.is_empty() && error.is_none() {
+        return Ok(());
     }
-    // They come by the host's own device.
-    sys::set_bytes(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"").context(|| "SO_BINDTODEVICE")?;
+    if device.is_some() {
+        // They come by the host's own device.
+        sys::set_bytes(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"").context(|| "SO_BINDTODEVICE")?;
+    }
     queue::fill(host, fd, planned.protocol, planned.local, datagrams)?;
-    sockopt::restore_device(fd, &planned.entry.opts)
+    if let Some(error) = error {
+        let ends = (planned.local, planned.remote);
+        queue::error::restore(host, fd, planned.protocol, ends, error);
+    }
+    if device.is_some() {
+        sockopt::restore_device(fd, &planned.entry.opts)?;
+    }
+    Ok(())
 }
 
 /// Leaves what an ended connection still holds.

@@ -6,9 +6,10 @@ use criu_proto::Message;
 use criu_proto::images::{FdTypes, FileEntry, NetlinkSkEntry};
 
 use super::{CLOSE, CONNECTED, NetlinkSk, diag, protocol_name};
+use crate::descriptor::Owner;
 use crate::extra::{self, Extra, Sort};
 use crate::netlink::{self, Netlink};
-use crate::{netns, sockopt, sys};
+use crate::{descriptor, netns, sockopt, sys};
 
 /// `NETLINK_LIST_MEMBERSHIPS`: a bit for each group (Linux 4.2).
 const LIST_MEMBERSHIPS: i32 = 9;
@@ -26,7 +27,7 @@ impl NetlinkSk {
             file.ino,
             protocol_name(protocol)
         );
-        self.save(host, file, protocol, &object)
+        descriptor::verdict(self.save(host, file, protocol, &object), &object)
             .context(|| format!("dumping {object}"))
     }
 
@@ -83,9 +84,10 @@ impl NetlinkSk {
             id: file.id,
             options: extra::options(fd, sort(&entry, kind.cast_signed()))?,
             kind: (kind.cast_signed() != libc::SOCK_RAW).then_some(kind),
+            owner: Owner::of(file),
             ..Extra::default()
         };
-        if extra.kind.is_some() || !extra.options.is_empty() {
+        if extra.kind.is_some() || !extra.options.is_empty() || extra.owner.is_some() {
             self.extras.borrow_mut().push(extra);
         }
         let image = FileEntry {

@@ -107,7 +107,7 @@ fn make(entry: &NetlinkSkEntry, extra: Option<&Extra>) -> Result<OwnedFd> {
             )
         })?;
     }
-    descriptor::complete(&fd, entry.flags, &entry.fown)?;
+    descriptor::complete(&fd, entry.flags, &entry.fown, extra.and_then(|e| e.owner))?;
     Ok(fd)
 }
 

@@ -6,9 +6,10 @@ use criu_proto::Message;
 use criu_proto::images::{FdTypes, FileEntry, PacketSockEntry, VmaEntry};
 
 use super::{NO_FANOUT, Packet, diag, option, ring};
+use crate::descriptor::Owner;
 use crate::extra::{self, Extra, Sort};
 use crate::netlink::Netlink;
-use crate::{netns, sockopt, sys};
+use crate::{descriptor, netns, sockopt, sys};
 
 /// Types of fanout whose choice is a program that cannot be read back.
 const FANOUT_CBPF: u32 = 6;
@@ -17,8 +18,7 @@ const FANOUT_EBPF: u32 = 7;
 impl Packet {
     pub(super) fn dump_one(&self, host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
         let object = format!("pid {} fd {}: packet socket {}", file.pid, file.fd, file.ino);
-        self.save(host, file, &object)
-            .context(|| format!("dumping {object}"))
+        descriptor::verdict(self.save(host, file, &object), &object).context(|| format!("dumping {object}"))
     }
 
     fn save(&self, host: &Host<'_>, file: &FileTarget, object: &str) -> Result<Verdict<FileImage>> {
@@ -43,7 +43,11 @@ impl Packet {
                 "is in a fanout group that a program divides (PACKET_FANOUT_CBPF or EBPF): not supported",
             ));
         }
-        if sys::poll(fd, libc::POLLIN, 0).context(|| "poll")? & libc::POLLIN != 0 {
+        let seen = sys::poll(fd, libc::POLLIN, 0).context(|| "poll")?;
+        if seen & libc::POLLERR != 0 {
+            descriptor::errors_lost(host, object);
+        }
+        if seen & libc::POLLIN != 0 {
             host.log(
                 2,
                 "sockets",
@@ -76,10 +80,12 @@ impl Packet {
             ns_id: Some(namespace.id),
         };
         let options = extra::options(fd, sort(&entry))?;
-        if !options.is_empty() {
+        let owner = Owner::of(file);
+        if !options.is_empty() || owner.is_some() {
             self.extras.borrow_mut().push(Extra {
                 id: file.id,
                 options,
+                owner,
                 ..Extra::default()
             });
         }

@@ -130,7 +130,7 @@ fn make(entry: &PacketSockEntry, extra: Option<&Extra>) -> Result<OwnedFd> {
         sys::set(raw, libc::SOL_PACKET, option::FANOUT, group)
             .context(|| format!("joining the fanout group {group:#x} (PACKET_FANOUT)"))?;
     }
-    descriptor::complete(&fd, entry.flags, &entry.fown)?;
+    descriptor::complete(&fd, entry.flags, &entry.fown, extra.and_then(|e| e.owner))?;
     Ok(fd)
 }
 

@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use criu_plugin_api::{Context, Result};
 use criu_proto::images::UnixSkEntry;
 
+use super::attributes;
 use super::dump::{path_of, show};
-use super::who::Who;
-use crate::extra::{Credentials, Place};
+use super::who::{Peer, Who};
+use crate::extra::Place;
 use crate::sys;
 
 /// The longest `sun_path`. The kernel ends a path of that length with one more byte, a NUL.
@@ -81,6 +82,14 @@ pub(super) fn own(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<()> {
         .context(|| format!("setting the mode of {} to {:o}", path.display(), mode & 0o7777))
 }
 
+/// Gives the file of a socket what it had.
+fn complete(path: &Path, entry: &UnixSkEntry, place: Option<&Place>) -> Result<()> {
+    if let Some(perms) = &entry.file_perms {
+        own(path, perms.mode, perms.uid, perms.gid)?;
+    }
+    attributes::apply(path, place.map_or(&[], |p| &p.attributes))
+}
+
 /// A name that a socket of the group is bound to, and where others reach it until the group is done.
 #[derive(Debug)]
 pub(super) struct Bound {
@@ -109,7 +118,7 @@ impl Bound {
     ///
     /// # Errors
     /// It does not listen, or the name does not lead to it.
-    pub(super) fn connect_as(&self, fd: &impl AsRawFd, who: &Who, own: i32, whom: Credentials) -> Result<()> {
+    pub(super) fn connect_as(&self, fd: &impl AsRawFd, who: &Who, own: i32, whom: Peer<'_>) -> Result<()> {
         let connect = || sys::connect(fd.as_raw_fd(), &address(&self.name));
         match within(self.directory.as_deref(), || who.act(own, whom, connect)) {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => self.connect(fd),
@@ -141,7 +150,7 @@ impl Bound {
     }
 
     /// The file of a socket was moved away from its name.
-    fn move_to(mut self, entry: &UnixSkEntry, to: &Path) -> Result<Self> {
+    fn move_to(mut self, entry: &UnixSkEntry, place: Option<&Place>, to: &Path) -> Result<Self> {
         let Some(temporary) = self.temporary.take() else {
             return Ok(self);
         };
@@ -151,9 +160,7 @@ impl Bound {
                 // The first error is the one to tell.
                 let _ = fs::remove_file(&temporary);
             })?;
-        if let Some(perms) = &entry.file_perms {
-            own(to, perms.mode, perms.uid, perms.gid)?;
-        }
+        complete(to, entry, place)?;
         self.reached_at(to);
         Ok(self)
     }
@@ -236,15 +243,13 @@ fn bind_path(
     if entry.deleted == Some(true) {
         let bound = bind_deleted(entry, path, bound, inside)?;
         return match moved_to(place) {
-            Some(moved) => bound.move_to(entry, moved),
+            Some(moved) => bound.move_to(entry, place, moved),
             None => Ok(bound),
         };
     }
     remove_old(path)?;
     inside().context(|| "bind")?;
-    if let Some(perms) = &entry.file_perms {
-        own(path, perms.mode, perms.uid, perms.gid)?;
-    }
+    complete(path, entry, place)?;
     Ok(bound)
 }
 

@@ -13,6 +13,7 @@ use super::fill::{Outgoing, send_from};
 use super::group::Detached;
 use super::plan::Plan;
 use super::restore::{Group, Listener, Name, listen, opened, socket};
+use super::who::Peer;
 use crate::extra::{Credentials, EarlyPacket, Waiting};
 use crate::{sockopt, sys};
 
@@ -45,15 +46,12 @@ pub(super) fn open_detached(
     let _bound = bind(&fd, entry, plan.place(entry.id))?;
     let whom = match detached.accepted {
         Some(end) => plan.peer_user(end),
-        None => waiting.and_then(|w| w.peer).unwrap_or(Credentials {
-            pid: own,
-            ..Credentials::default()
-        }),
+        None => who_waits(waiting).unwrap_or(Peer::root(own)),
     };
     let name = Bound::existing(listener, plan.place(listener.id));
     name.connect_as(&fd, &plan.who, own, whom)?;
     if detached.accepted.is_none() {
-        send_early(&fd, waiting, &travelling, whom)?;
+        send_early(&fd, waiting, &travelling, whom.credentials)?;
         super::restore::complete(plan, entry, fd.as_raw_fd(), own)?;
     }
     Ok(Progress::Done(Opened::one(fd)))
@@ -82,6 +80,11 @@ pub(super) fn borrowed<'a>(
 /// What was sent over a connection before it was accepted.
 pub(super) fn early(waiting: Option<&Waiting>) -> &[EarlyPacket] {
     waiting.map_or(&[], |w| w.packets.as_slice())
+}
+
+/// Who has connected, if that was saved.
+pub(super) fn who_waits(waiting: Option<&Waiting>) -> Option<Peer<'_>> {
+    waiting.and_then(|w| Peer::of(w.peer, w.peer_groups.as_ref()))
 }
 
 /// Sends that again.
@@ -176,8 +179,8 @@ impl<'a> Group<'a> {
         let kind = entry.r#type.cast_signed();
         let whom = self.plan.peer_user(entry.id);
         let make = || {
-            if !self.plan.who.stands_in(self.own, whom.pid) {
-                return sys::as_user(whom.uid, whom.gid, || sys::socketpair(libc::AF_UNIX, kind));
+            if !self.plan.who.stands_in(self.own, whom.credentials.pid) {
+                return whom.make(|| sys::socketpair(libc::AF_UNIX, kind));
             }
             let (near, other) = sys::socketpair(libc::AF_UNIX, kind)?;
             // The child's take the places of these two.
@@ -223,7 +226,7 @@ impl<'a> Group<'a> {
             let listener = socket(server)?;
             let bound = bind(&listener, server, self.plan.place(server.id))?
                 .ok_or_else(|| Error::new("an accepted socket without a name"))?;
-            let whom = client.map_or(Credentials::default(), |c| self.plan.peer_user(c.id));
+            let whom = client.map_or(Peer::root(0), |c| self.plan.peer_user(c.id));
             listen(self.plan, self.own, listener.as_raw_fd(), i32::MAX, whom)?;
             name.insert(Name {
                 bound,
@@ -267,11 +270,7 @@ impl<'a> Group<'a> {
             .get(&self.plan.key(listener))
             .ok_or_else(|| Error::new("a name is missing"))?;
         for (client, waiting) in self.plan.waiting_at(listener) {
-            let known = waiting.and_then(|w| w.peer);
-            let whom = known.unwrap_or(Credentials {
-                pid: self.own,
-                ..Credentials::default()
-            });
+            let whom = who_waits(waiting).unwrap_or(Peer::root(self.own));
             let fd = match client {
                 Some(client) => sys::dup(self.fd(client.id)?).context(|| "copying a socket")?,
                 None => socket(listener)?,
@@ -282,7 +281,7 @@ impl<'a> Group<'a> {
                 let file = self.right(id)?;
                 files.insert(id, sys::dup(file).context(|| "copying a file")?);
             }
-            send_early(&fd, waiting, &files, whom)?;
+            send_early(&fd, waiting, &files, whom.credentials)?;
         }
         Ok(())
     }

@@ -15,9 +15,10 @@ use criu_proto::{Message, magic};
 use super::diag::{Table, UnixSocket};
 use super::peers::external_entry;
 use super::{ESTABLISHED, LISTEN, Unix, name, queue};
-use crate::extra::{self, Credentials, Extra, PacketExtra, Sort};
+use crate::descriptor::Owner;
+use crate::extra::{self, Credentials, Extra, Groups, PacketExtra, Sort};
 use crate::netlink::Netlink;
-use crate::{netns, sockopt, sys};
+use crate::{descriptor, netns, sockopt, sys};
 
 /// What a dump has learnt so far.
 #[derive(Default)]
@@ -79,7 +80,7 @@ impl Unix {
             return external_entry(file, &outside).map(Verdict::Entry);
         }
         let object = object(file);
-        self.dump_socket(host, file, &object)
+        descriptor::verdict(self.dump_socket(host, file, &object), &object)
             .context(|| format!("dumping {object}"))
     }
 
@@ -133,10 +134,16 @@ impl Unix {
             id: file.id,
             options: extra::options(fd, sort(entry.r#type))?,
             peer: peer_of(host, file, &socket)?,
+            peer_groups: if [ESTABLISHED, LISTEN].contains(&socket.state) {
+                peer_groups(fd)?
+            } else {
+                None
+            },
             // The only error that a unix socket keeps.
             error: (found & libc::POLLERR != 0).then_some(libc::ECONNRESET),
             place,
             lost_peer: datagram && socket.peer == Some(0),
+            owner: Owner::of(file),
             ..Extra::default()
         };
         if socket.state != LISTEN {
@@ -268,6 +275,20 @@ fn peer_of(host: &Host<'_>, file: &FileTarget, socket: &UnixSocket) -> Result<Op
             gid: 0,
         }
     }))
+}
+
+/// The groups of whom a socket takes its peer for, unless they are those of this process.
+pub(super) fn peer_groups(fd: i32) -> Result<Option<Groups>> {
+    thread_local! {
+        static OWN: std::io::Result<Vec<u32>> = sys::own_groups();
+    }
+    let ids = match sys::peer_groups(fd) {
+        // Before Linux 4.13, and of datagram sockets that were connected by name.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOPROTOOPT | libc::ENODATA)) => return Ok(None),
+        ids => ids.context(|| "SO_PEERGROUPS")?,
+    };
+    let is_own = OWN.with(|own| own.as_ref().is_ok_and(|own| *own == ids));
+    Ok((!is_own).then_some(Groups { ids }))
 }
 
 /// Credentials as this process sees them, with the pid that the image has.

@@ -82,7 +82,7 @@ impl Groups {
         // The file of a deleted name is there for a moment only.
         let listens = |e: &&UnixSkEntry| e.state == u32::from(LISTEN) && e.deleted != Some(true);
         for listener in plan.inside().filter(listens) {
-            let own = plan.peer_user(listener.id).pid;
+            let own = plan.peer_user(listener.id).credentials.pid;
             let foreign = |pid: i32| pid != own && plan.who.lives(pid) && plan.who.lives(own);
             let ends = accepted.get(&plan.key(listener)).map_or(&[][..], Vec::as_slice);
             let mut after = Vec::new();
@@ -92,7 +92,7 @@ impl Groups {
                     .filter(|c| c.peer == end.ino && plan.key(c) != plan.key(end));
                 let Some(client) = client else { continue };
                 after.push(end.id);
-                let pid = plan.peer_user(end.id).pid;
+                let pid = plan.peer_user(end.id).credentials.pid;
                 if foreign(pid) {
                     self.split.insert(listener.id);
                     let detached = Detached {
@@ -199,7 +199,9 @@ impl Groups {
     fn find_openers(&mut self, plan: &Plan) {
         for members in self.members.values() {
             let entries = || members.iter().filter_map(|&id| plan.entry(id));
-            let noted = |e: &UnixSkEntry| Some(plan.peer_user(e.id).pid).filter(|&pid| plan.who.lives(pid));
+            let noted = |e: &UnixSkEntry| {
+                Some(plan.peer_user(e.id).credentials.pid).filter(|&pid| plan.who.lives(pid))
+            };
             let used = entries().any(|e| plan.who.holder(e.id).is_some());
             let listener = entries().find(|e| e.state == u32::from(LISTEN)).and_then(noted);
             let pair = || {

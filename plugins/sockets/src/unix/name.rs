@@ -11,15 +11,17 @@ use criu_plugin_api::message::FileTarget;
 use criu_plugin_api::{Context, Result};
 use criu_proto::images::{FilePermsEntry, UnixSkEntry};
 
+use super::attributes;
 use super::bind::has_path;
 use super::diag::kernel_device;
 use super::dump::{path_of, show};
-use crate::extra::Place;
+use crate::extra::{Attribute, Place};
 use crate::sys;
 
 /// The file that a socket is bound to.
 struct Bound {
     meta: Metadata,
+    attributes: Vec<Attribute>,
     /// Its path in the eyes of this process, without the mark of a deleted file.
     path: PathBuf,
     marked_deleted: bool,
@@ -42,6 +44,7 @@ impl Bound {
         Ok(Self {
             path: PathBuf::from(OsStr::from_bytes(marked.unwrap_or(&link))),
             marked_deleted: marked.is_some(),
+            attributes: attributes::read(&handle)?,
             meta,
         })
     }
@@ -72,7 +75,7 @@ pub(super) fn look(
     }
     let name = path_of(&entry.name).to_vec();
     let shown = show(&name);
-    let bound = Bound::of(file).context(|| format!("looking at the file {shown} that it is bound to"))?;
+    let mut bound = Bound::of(file).context(|| format!("looking at the file {shown} that it is bound to"))?;
     entry.file_perms = Some(FilePermsEntry {
         mode: bound.meta.mode(),
         uid: bound.meta.uid(),
@@ -80,13 +83,15 @@ pub(super) fn look(
     });
     let mut place = Place {
         ino: bound.meta.ino(),
+        attributes: std::mem::take(&mut bound.attributes),
         ..Place::default()
     };
+    let usual = |place: Place| Some(place).filter(|place| !place.attributes.is_empty());
     let name = Path::new(OsStr::from_bytes(&name));
     let current = working_directory(host_pid)?;
     if name.is_absolute() {
         if bound.is_at(name) {
-            return Ok(Ok(None));
+            return Ok(Ok(usual(place)));
         }
         let root = fs::read_link(format!("/proc/{host_pid}/root")).context(|| "its root directory")?;
         if root != Path::new("/") {
@@ -98,7 +103,7 @@ pub(super) fn look(
         }
     } else if let Some(directory) = directory_of(&bound, name, &current) {
         entry.name_dir = Some(directory.into_os_string().into_vec());
-        return Ok(Ok(None));
+        return Ok(Ok(usual(place)));
     } else {
         // There is no directory in which the name leads to it now: any will do in which it may be made.
         let directory = strip(&bound.path, name).unwrap_or(current);

@@ -99,7 +99,7 @@ impl Unix {
             .ino();
         self.seen().standing_in.insert(ino, peer);
         host.dump_file(this.pid, &stand_in)
-            .context(|| "writing down its peer")?;
+            .context(|| format!("{}: writing down its peer", this.object))?;
         Ok(())
     }
 }
@@ -140,7 +140,7 @@ fn working_directory(pid: i32, socket: &UnixSocket) -> Result<Vec<u8>> {
     }) {
         return Ok(cwd.into_os_string().into_vec());
     }
-    Err(Error::new(format!(
+    Err(Error::refused(format!(
         "the unix socket outside is bound to the relative name {}, which leads nowhere from {}",
         show(&socket.name),
         cwd.display()

@@ -9,11 +9,12 @@ use criu_proto::{Message, magic};
 
 use crate::extra::{self, Credentials, Extra, Place, Waiting};
 
+use super::attributes;
 use super::bind::{has_path, is_name, path};
 use super::dump::path_of;
 use super::files::Files;
 use super::group::{Detached, Groups};
-use super::who::Who;
+use super::who::{Peer, Who};
 use super::{EXTERNAL, LISTEN};
 
 /// A packet to be put into a queue.
@@ -71,6 +72,10 @@ impl Plan {
         }
         plan.check_peers()?;
         plan.extras = extra::read(host, &extra::UNIX)?;
+        for (id, extra) in &plan.extras {
+            let attributes = extra.place.as_ref().map_or(&[][..], |p| &p.attributes);
+            attributes::check(attributes).context(|| format!("unix socket with id {id:#x}"))?;
+        }
         plan.read_queues(host)?;
         plan.files = Files::check(plan.inside().map(|e| (e, plan.place(e.id))))?;
         plan.who = Who::read(host)?;
@@ -203,12 +208,13 @@ impl Plan {
     }
 
     /// Whom a socket takes its peer for: root as its first holder when that was not saved.
-    pub(super) fn peer_user(&self, id: u32) -> Credentials {
-        let peer = self.extras.get(&id).and_then(|e| e.peer);
-        peer.unwrap_or_else(|| Credentials {
-            pid: self.who.holder(id).unwrap_or(0),
-            ..Credentials::default()
-        })
+    pub(super) fn peer_user(&self, id: u32) -> Peer<'_> {
+        let mut peer = Peer::root(self.who.holder(id).unwrap_or(0));
+        if let Some(extra) = self.extras.get(&id) {
+            peer.credentials = extra.peer.unwrap_or(peer.credentials);
+            peer.groups = extra.peer_groups.as_ref().map(|groups| groups.ids.as_slice());
+        }
+        peer
     }
 
     /// What tells a name from others.

@@ -10,8 +10,8 @@ use criu_proto::images::UnixSkEntry;
 use super::bind::{Bound, bind};
 use super::connect;
 use super::plan::{Key, Plan};
+use super::who::Peer;
 use super::{ESTABLISHED, EXTERNAL, LISTEN};
-use crate::extra::Credentials;
 use crate::{descriptor, extra, sockopt, sys};
 
 /// Opens a socket and all others of its group.
@@ -102,11 +102,11 @@ pub(super) fn attach(host: &Host<'_>, plan: &Plan, file: &FileRecord, fd: RawFd)
     let own = plan.peer_user(entry.id);
     for (_, waiting) in gone {
         let client = socket(entry)?;
-        let whom = waiting.and_then(|w| w.peer).unwrap_or(own);
-        bound.connect_as(&client, &plan.who, own.pid, whom)?;
-        connect::send_early(&client, waiting, &travelling, whom)?;
+        let whom = connect::who_waits(waiting).unwrap_or(own);
+        bound.connect_as(&client, &plan.who, own.credentials.pid, whom)?;
+        connect::send_early(&client, waiting, &travelling, whom.credentials)?;
     }
-    complete(plan, entry, fd, own.pid)?;
+    complete(plan, entry, fd, own.credentials.pid)?;
     Ok(Progress::Done(()))
 }
 
@@ -429,13 +429,15 @@ pub(super) fn complete(plan: &Plan, entry: &UnixSkEntry, fd: RawFd, own: i32) ->
     sockopt::restore(fd, &entry.opts)?;
     sockopt::buffers(fd, &entry.opts)?;
     sockopt::restore_reuse(fd, &entry.opts)?;
-    let options = plan.extra(entry.id).map_or(&[][..], |e| e.options.as_slice());
+    let extra = plan.extra(entry.id);
+    let options = extra.map_or(&[][..], |e| e.options.as_slice());
     extra::set(fd, super::dump::sort(entry.r#type), options)?;
-    descriptor::complete(sys::borrow(fd), entry.flags, &entry.fown)
+    let owner = extra.and_then(|e| e.owner);
+    descriptor::complete(sys::borrow(fd), entry.flags, &entry.fown, owner)
 }
 
 /// Those who connect take the socket for the process and the user who listen.
-pub(super) fn listen(plan: &Plan, own: i32, fd: RawFd, backlog: i32, whom: Credentials) -> Result<()> {
+pub(super) fn listen(plan: &Plan, own: i32, fd: RawFd, backlog: i32, whom: Peer<'_>) -> Result<()> {
     plan.who
         .act(own, whom, || sys::listen(fd, backlog))
         .context(|| "listen")

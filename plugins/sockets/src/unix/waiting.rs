@@ -11,7 +11,7 @@ use criu_plugin_api::{Context, Error, Host, Refusal, Result};
 
 use super::Unix;
 use super::diag::UnixSocket;
-use super::dump::{Dumped, in_image, save_rights};
+use super::dump::{Dumped, in_image, peer_groups, save_rights};
 use super::peers::owner;
 use super::queue::{self, Queue};
 use crate::extra::{Credentials, EarlyPacket, Extra, Waiting};
@@ -131,6 +131,7 @@ fn accept_all(
             client,
             packets: read(host, this.pid, socket, &near)?,
             peer: Some(in_image(host, Credentials { pid, uid, gid })?),
+            peer_groups: peer_groups(near.as_raw_fd())?,
         });
     }
     Ok(all)

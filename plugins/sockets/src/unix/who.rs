@@ -6,8 +6,44 @@ use std::io;
 
 use criu_plugin_api::{Host, Result};
 
-use crate::extra::Credentials;
+use crate::extra::{Credentials, Groups};
 use crate::sys;
+
+/// Whom a socket is made as.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer<'a> {
+    pub(super) credentials: Credentials,
+    /// Supplementary groups; without them, those of the task that makes it.
+    pub(super) groups: Option<&'a [u32]>,
+}
+
+impl<'a> Peer<'a> {
+    /// What was saved, if it was.
+    pub(super) fn of(credentials: Option<Credentials>, groups: Option<&'a Groups>) -> Option<Self> {
+        let groups = groups.map(|groups| groups.ids.as_slice());
+        credentials.map(|credentials| Self { credentials, groups })
+    }
+
+    /// Root as this process.
+    pub(super) fn root(pid: i32) -> Self {
+        Self {
+            credentials: Credentials {
+                pid,
+                ..Credentials::default()
+            },
+            groups: None,
+        }
+    }
+
+    /// Makes a call as this user and in these groups.
+    ///
+    /// # Errors
+    /// Those of the call, or this task may not be that user.
+    pub(super) fn make<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let Credentials { uid, gid, .. } = self.credentials;
+        sys::with_groups(self.groups, || sys::as_user(uid, gid, call))
+    }
+}
 
 /// The processes of the tree.
 #[derive(Debug, Default)]
@@ -54,11 +90,11 @@ impl Who {
     pub(super) fn act(
         &self,
         own: i32,
-        as_whom: Credentials,
+        as_whom: Peer<'_>,
         call: impl Fn() -> io::Result<()>,
     ) -> io::Result<()> {
-        let Credentials { pid, uid, gid } = as_whom;
-        let here = || sys::as_user(uid, gid, &call);
+        let pid = as_whom.credentials.pid;
+        let here = || as_whom.make(&call);
         if !self.stands_in(own, pid) {
             return here();
         }
