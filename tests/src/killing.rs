@@ -131,8 +131,10 @@ pub fn kill_restores(lab: &Lab, pid: Pid, options: &[&str]) {
                 done += 1;
             }
             other => {
+                let log = std::fs::read_to_string(lab.path().join("images/restore.log"));
                 panic!(
-                    "a restore that was to be killed at point {point} of {RESTORE_POINTS} ended by {other:?}"
+                    "a restore that was to be killed at point {point} of {RESTORE_POINTS} ended by {other:?}: {}",
+                    log.unwrap_or_default()
                 )
             }
         }
