@@ -7,6 +7,8 @@ criu_tests::guests! {
         devices,
         devices_own,
         directory,
+        directory_owner,
+        directory_owner_kept (.dump_option("--plugin-option").dump_option("files.lose-dnotify=yes")),
         duplicates,
         flag_async,
         flags,
