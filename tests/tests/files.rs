@@ -19,6 +19,7 @@ criu_tests::guests! {
         ghost_capability,
         ghost_directory,
         ghost_hint,
+        ghost_huge (.need(criu_tests::Need::Mounts).need(criu_tests::Need::HugePages).dump_option("--ghost-limit").dump_option("16M")),
         ghost_in_queue,
         ghost_kinds,
         ghost_links,
