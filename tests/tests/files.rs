@@ -18,6 +18,7 @@ criu_tests::guests! {
         ghost_access,
         ghost_capability,
         ghost_directory,
+        ghost_flags,
         ghost_hint,
         ghost_huge (.need(criu_tests::Need::Mounts).need(criu_tests::Need::HugePages).dump_option("--ghost-limit").dump_option("16M")),
         ghost_in_queue,

@@ -85,6 +85,11 @@ impl Ghost {
         self.format() == libc::S_IFREG
     }
 
+    /// The flags of its inode that it gets when it has no name any more.
+    pub(super) fn protection(&self) -> u32 {
+        self.attrs.as_ref().map_or(0, GhostAttrs::protection)
+    }
+
     fn format(&self) -> u32 {
         self.header.mode & libc::S_IFMT
     }
@@ -178,6 +183,10 @@ impl Ghost {
                     .write(true)
                     .open(path)
                     .context(|| "opening it")?;
+                if let Some(attrs) = &self.attrs {
+                    // Some can be had by an empty file alone.
+                    attrs.apply_flags(&file)?;
+                }
                 let page = huge::page_size(&file).context(|| "asking for its file system")?;
                 match page {
                     Some(page) => self.write_huge(host, entry, &file, page)?,
@@ -204,6 +213,9 @@ impl Ghost {
                 }
                 if let Some(attrs) = &self.attrs {
                     attrs.apply(path, follow)?;
+                    if format == libc::S_IFDIR {
+                        attrs.apply_flags(File::open(path).context(|| "opening it")?)?;
+                    }
                 }
                 if let Some((atim, mtim)) = self.times() {
                     let flag = UtimensatFlags::NoFollowSymlink;
