@@ -4,6 +4,7 @@ criu_tests::guests! {
         epoll,
         epoll_10000,
         epoll_closed,
+        epoll_edges,
         epoll_elsewhere,
         epoll_fork,
         epoll_kinds (.need(criu_tests::Need::Terminals)),
