@@ -24,6 +24,7 @@ criu_tests::guests! {
         signalfd,
         signalfd_shared,
         timerfd,
+        timerfd_absolute (.except("ticks")),
         timerfd_states (.except("ticks")),
         timerfd_ticks (.except("ticks")),
         uffd,
