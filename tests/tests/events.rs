@@ -5,6 +5,7 @@ criu_tests::guests! {
         epoll_10000,
         epoll_closed,
         epoll_edges,
+        epoll_edges_inet (.need(criu_tests::Need::Network).option("--tcp-established")),
         epoll_elsewhere,
         epoll_fork,
         epoll_kinds (.need(criu_tests::Need::Terminals)),

@@ -10,7 +10,8 @@
 //! Edge-triggered targets that were ready and had been reported are in `eventpoll-edges.img`, so that they are
 //! not reported once more. The kernel does not tell that of a target, only whether the set has anything to
 //! report at all (poll(2)): where it has not, all that are ready have been reported. Where it has, which of
-//! them is not known, and all of them are reported after a restore.
+//! them is not known, and all of them are reported after a restore. So are targets that become ready after they were
+//! added, such as TCP connections, which go on at the very end.
 //!
 //! A one-shot target that is used up is restored so only when it is ready for anything at that time; if not,
 //! it may report one error or hang-up.
