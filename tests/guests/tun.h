@@ -14,6 +14,18 @@ static inline const char *own_name(int n)
 	return names[n];
 }
 
+/* An address in a subnet of four that no other guest has: 1 for the device, 2 for somebody behind it. */
+static inline struct sockaddr_in own_address(int host, int port)
+{
+	uint32_t subnet = (198U << 24 | 19U << 16) + (uint32_t)getpid() % 16384 * 4;
+	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(subnet + host) };
+}
+
+static inline struct sockaddr_in own_netmask(void)
+{
+	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(~3U) };
+}
+
 static inline int tun_open(const char *name, int flags)
 {
 	int fd = open("/dev/net/tun", O_RDWR);

@@ -4,5 +4,6 @@ criu_tests::guests! {
         array,
         hash,
         many,
+        pinned (.need(criu_tests::Need::Mounts)),
     }
 }

@@ -19,6 +19,7 @@ criu_tests::guests! {
         packet (.need(criu_tests::Need::Terminals)),
         pair (.need(criu_tests::Need::Terminals)),
         queued (.need(criu_tests::Need::Terminals)),
+        serial (.need(criu_tests::Need::Consoles)),
         sessions (.need(criu_tests::Need::Terminals)),
         stopped (.need(criu_tests::Need::Terminals)),
         termios (.need(criu_tests::Need::Terminals)),

@@ -13,6 +13,7 @@ use criu_proto::images::{BpfmapDataEntry, BpfmapFileEntry, FdTypes, FileEntry};
 use criu_proto::magic;
 use prost::Message;
 
+use crate::boot;
 use crate::sys::{self, Info};
 
 /// The maps of a dump.
@@ -109,9 +110,12 @@ impl Dump {
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self, host: &Host<'_>) -> Result<()> {
         if let Some(data) = self.data {
             data.finish()?;
+            if let Some(id) = boot::now() {
+                boot::write(host, id)?;
+            }
         }
         Ok(())
     }

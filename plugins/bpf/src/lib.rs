@@ -2,7 +2,11 @@
 //!
 //! A map is described by each of its descriptors in `files.img`, and its contents once in `bpfmap-data.img`.
 //! What a program of the kernel could still change while the tree stands still is saved as it is found.
+//!
+//! A map that is still there at the restore belongs to others as well: it is pinned, or programs or processes outside of the
+//! tree use it. It is opened again as it is.
 
+mod boot;
 mod dump;
 mod restore;
 mod sys;
@@ -38,8 +42,8 @@ impl FileKind for BpfMap {
         self.dump.borrow_mut().file(host, file)
     }
 
-    fn finish_dump(&self, _: &Host<'_>) -> Result<()> {
-        self.dump.take().finish()
+    fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
+        self.dump.take().finish(host)
     }
 
     fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {

@@ -9,6 +9,7 @@ use criu_proto::images::{BpfmapDataEntry, BpfmapFileEntry, FileEntry};
 use criu_proto::magic;
 use prost::Message;
 
+use crate::boot;
 use crate::sys::{self, Info};
 
 /// The maps of a restore, held open by the coordinator until the end; by the ids that they had.
@@ -57,10 +58,11 @@ impl Restore {
             wanted.entry(entry.map_id).or_insert(entry);
         }
         let mut contents = read(host)?;
+        let same_boot = !wanted.is_empty() && boot::is_same(host)?;
         let mut restore = Self::default();
         for (id, entry) in wanted {
             let what = || format!("making BPF map {id} ({})", entry.map_name);
-            let map = make(&entry, contents.remove(&id)).context(what)?;
+            let map = make(&entry, contents.remove(&id), same_boot).context(what)?;
             restore.maps.insert(id, map);
         }
         Ok(restore)
@@ -103,7 +105,8 @@ fn read(host: &Host<'_>) -> Result<HashMap<u32, Contents>> {
     Ok(all)
 }
 
-fn make(entry: &BpfmapFileEntry, contents: Option<Contents>) -> Result<Map> {
+/// Makes a map with its contents, unless others than the tree have kept it.
+fn make(entry: &BpfmapFileEntry, contents: Option<Contents>, same_boot: bool) -> Result<Map> {
     let fits = |bytes: &[u8], size: u32, count: u32| bytes.len() as u64 == u64::from(size) * u64::from(count);
     let contents = contents.unwrap_or(Contents {
         count: 0,
@@ -119,16 +122,28 @@ fn make(entry: &BpfmapFileEntry, contents: Option<Contents>) -> Result<Map> {
             "its contents in bpfmap-data.img do not fit its sizes: damaged",
         ));
     }
-    let map = sys::create(&Info {
+    let wanted = Info {
         map_type: entry.map_type,
-        id: 0,
+        id: entry.map_id,
         key_size: entry.key_size,
         value_size: entry.value_size,
         max_entries: entry.max_entries,
-        flags: entry.map_flags & !(sys::RDONLY | sys::WRONLY),
+        flags: entry.map_flags,
         name: entry.map_name.clone().into_bytes(),
         ifindex: entry.ifindex,
         extra: entry.map_extra.unwrap_or(0),
+    };
+    if same_boot && let Some(map) = living(&wanted) {
+        tracing::warn!(
+            "BPF map {} ({}) is still there, pinned or used outside of the tree: it is used as it is, not set back",
+            entry.map_id,
+            entry.map_name
+        );
+        return Ok(map);
+    }
+    let map = sys::create(&Info {
+        flags: wanted.flags & !(sys::RDONLY | sys::WRONLY),
+        ..wanted
     })
     .context(|| "BPF_MAP_CREATE")?;
     let values = contents.values.chunks_exact(entry.value_size as usize);
@@ -144,4 +159,18 @@ fn make(entry: &BpfmapFileEntry, contents: Option<Contents>) -> Result<Map> {
     }
     let id = sys::info(&map).context(|| "asking for its id")?.id;
     Ok(Map { _held: map, id })
+}
+
+/// The map itself, if it is still there.
+fn living(wanted: &Info) -> Option<Map> {
+    let map = sys::open(wanted.id, 0).ok()?;
+    let info = sys::info(&map).ok()?;
+    // The name in the image is text, whatever it was.
+    let same_name = String::from_utf8_lossy(&info.name).as_bytes() == wanted.name;
+    let name = wanted.name.clone();
+    let is_it = same_name && Info { name, ..info } == *wanted;
+    is_it.then_some(Map {
+        _held: map,
+        id: wanted.id,
+    })
 }

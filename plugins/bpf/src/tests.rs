@@ -10,8 +10,8 @@ use criu_proto::images::BpfmapDataEntry;
 use criu_proto::magic;
 use nix::errno::Errno;
 
-use crate::BpfMap;
 use crate::sys::{self, Info};
+use crate::{BpfMap, boot};
 
 /// A map, or `None` where bpf(2) is not to be had.
 fn map(map_type: u32, flags: u32) -> Option<OwnedFd> {
@@ -156,4 +156,30 @@ fn damaged_contents_are_refused() {
         .prepare(&services, std::slice::from_ref(&record))
         .unwrap_err();
     assert!(error.message.contains("do not fit its sizes"), "{error}");
+}
+
+#[test]
+fn a_map_that_others_have_kept_is_used_again() {
+    let Some(map) = map(sys::HASH, 0) else { return };
+    let (host, kind) = (MockHost::new(), BpfMap::default());
+    let services = Host::new(&host, "bpf");
+    sys::update(&map, &0_u32.to_ne_bytes(), b"at the dump!").unwrap();
+    let record = saved(&kind, &host, &map, 1);
+    kind.finish_dump(&services).unwrap();
+    sys::update(&map, &0_u32.to_ne_bytes(), b"changed then").unwrap();
+    let restored = || {
+        kind.prepare(&services, std::slice::from_ref(&record)).unwrap();
+        let again = open(&kind, &host, &record);
+        kind.finish_restore(&services, Outcome::Success).unwrap();
+        again
+    };
+    let id = |map: &OwnedFd| sys::info(map).unwrap().id;
+    let again = restored();
+    assert_eq!(id(&again), id(&map));
+    assert_eq!(value(&again, 0).as_ref(), Some(b"changed then"));
+    // A number of another boot means nothing here.
+    boot::write(&services, "another".to_owned()).unwrap();
+    let copy = restored();
+    assert_ne!(id(&copy), id(&map));
+    assert_eq!(value(&copy, 0).as_ref(), Some(b"at the dump!"));
 }

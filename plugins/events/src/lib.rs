@@ -35,7 +35,7 @@ criu_plugin_api::register! {
 }
 
 criu_plugin_api::register! {
-    kind: timerfd::Timerfd,
+    kind: timerfd::Timerfd::default(),
     point: FileKind,
     name: "timerfd",
     claims: ["anon:[timerfd]", "image:17"],

@@ -264,13 +264,30 @@ pub(crate) fn epoll_ctl(epoll: impl AsFd, op: i32, tfd: i32, events: u32, data: 
     Errno::result(unsafe { libc::epoll_ctl(raw(&epoll), op, tfd, &raw mut event) }).map(drop)
 }
 
-/// Takes one event if there is one now, and returns its data. epoll_wait(2)
-pub(crate) fn epoll_take(epoll: impl AsFd) -> nix::Result<Option<u64>> {
+/// Takes one event if there is one now, and returns what has happened and its data. epoll_wait(2)
+pub(crate) fn epoll_take(epoll: impl AsFd) -> nix::Result<Option<(u32, u64)>> {
     let mut event = libc::epoll_event { events: 0, u64: 0 };
     // SAFETY: the kernel writes at most one epoll_event.
     let count = Errno::result(unsafe { libc::epoll_wait(raw(&epoll), &raw mut event, 1, 0) })?;
-    Ok((count == 1).then_some(event.u64))
+    Ok((count == 1).then_some((event.events, event.u64)))
 }
+
+/// Which of these events, and of errors and hang-ups, hold of a file now. poll(2)
+pub(crate) fn ready(fd: impl AsFd, events: u32) -> nix::Result<u32> {
+    // All events of epoll_ctl(2) that poll(2) knows are the same bits there.
+    let events = (events & EPOLL_EVENTS) as i16;
+    let mut poll = libc::pollfd {
+        fd: raw(&fd),
+        events,
+        revents: 0,
+    };
+    // SAFETY: the kernel reads and writes one pollfd.
+    Errno::result(unsafe { libc::poll(&raw mut poll, 1, 0) })?;
+    Ok(u32::from(poll.revents.cast_unsigned()) & EPOLL_EVENTS)
+}
+
+/// The bits of `EPOLLIN` to `EPOLLRDHUP`, without `EPOLLNVAL`.
+pub(crate) const EPOLL_EVENTS: u32 = 0x27df;
 
 /// `struct kcmp_epoll_slot` of linux/kcmp.h.
 #[repr(C)]

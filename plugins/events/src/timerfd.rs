@@ -1,10 +1,14 @@
 //! timerfd_create(2): `timerfd_entry`.
 //!
-//! Images hold the time that was left, also of a timer that was set to a point in time
-//! (`TFD_TIMER_ABSTIME`): the time between the dump and the restore does not count for it.
+//! Images hold the time that was left, also of a timer that was set to a point in time (`TFD_TIMER_ABSTIME`). Points on
+//! the clock of the world, `CLOCK_REALTIME`, stay what they are: they are in `timerfd-points.img` as well. On the others,
+//! which begin anew with each boot of each machine, the time between the dump and the restore does not count.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 
+use criu_plugin_api::image::{self, ImageKind};
 use criu_plugin_api::message::{FileImage, FilePlan, FileRecord, FileTarget, OpenRequest};
 use criu_plugin_api::restore::fown_decode;
 use criu_plugin_api::{Context, Error, FileKind, Host, Opened, Progress, Refusal, Result, Verdict};
@@ -23,11 +27,32 @@ const DUE: i32 = 10_000;
 /// How long to look whether a timer is due that may as well be disarmed, in milliseconds.
 const MAYBE_DUE: i32 = 10;
 
+static POINTS: ImageKind = image::own_kind("TIMERFD_POINTS", "timerfd-points.img", 0x5446_5054);
+
+/// When a timer is to expire next.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+struct PointEntry {
+    /// The file id of the timer.
+    #[prost(uint32, tag = "1")]
+    id: u32,
+    /// Seconds and nanoseconds on its clock.
+    #[prost(uint64, tag = "2")]
+    seconds: u64,
+    #[prost(uint64, tag = "3")]
+    nanoseconds: u64,
+}
+
 /// The kind `timerfd`.
-pub struct Timerfd;
+#[derive(Default)]
+pub struct Timerfd {
+    /// Those of a dump.
+    points: RefCell<Vec<PointEntry>>,
+    /// Those of a restore, by file id.
+    known: RefCell<HashMap<u32, libc::timespec>>,
+}
 
 impl FileKind for Timerfd {
-    fn dump(&self, _host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
+    fn dump(&self, _: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
         let fd = entry::local(file);
         let what = || entry::object(file);
         // Of a timer that has expired several times since it was read the kernel has counted one.
@@ -49,6 +74,14 @@ impl FileKind for Timerfd {
                 remedy: Some("let the program read it (ECANCELED) first".to_owned()),
             }));
         }
+        if has_point(&tfd) {
+            let point = plus(clock(&tfd).context(what)?, time(tfd.vsec, tfd.vnsec));
+            self.points.borrow_mut().push(PointEntry {
+                id: file.id,
+                seconds: point.tv_sec.unsigned_abs(),
+                nanoseconds: point.tv_nsec.unsigned_abs(),
+            });
+        }
         Ok(entry::saved(
             FdTypes::Timerfd,
             FileEntry {
@@ -59,9 +92,38 @@ impl FileKind for Timerfd {
         ))
     }
 
-    fn prepare(&self, _host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
+    fn finish_dump(&self, host: &Host<'_>) -> Result<()> {
+        let points = self.points.take();
+        if points.is_empty() {
+            return Ok(());
+        }
+        let mut image = image::create(host, &POINTS)?;
+        for point in &points {
+            image.entry(point)?;
+        }
+        image.finish()?;
+        Ok(())
+    }
+
+    fn prepare(&self, host: &Host<'_>, files: &[FileRecord]) -> Result<Vec<FilePlan>> {
+        let mut points = HashMap::new();
+        for point in image::read_all::<PointEntry>(host, &POINTS)? {
+            let is_time = i64::try_from(point.seconds).is_ok() && point.nanoseconds < SECOND.cast_unsigned();
+            let at = time(point.seconds, point.nanoseconds);
+            if !is_time || points.insert(point.id, at).is_some() {
+                let file = POINTS.file_name(0);
+                let error = format!(
+                    "{file}: the point in time of file {} cannot be: damaged",
+                    point.id
+                );
+                return Err(Error::new(error));
+            }
+        }
         for file in files {
             let tfd = timerfd(file)?;
+            if !has_point(&tfd) && points.contains_key(&file.id) {
+                return Err(entry::damaged(file.id, "it does not wait for a point in time"));
+            }
             let known = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET;
             if tfd.settime_flags & !known != 0 {
                 let what = format!(
@@ -77,6 +139,7 @@ impl FileKind for Timerfd {
                 }
             }
         }
+        *self.known.borrow_mut() = points;
         Ok(Vec::new())
     }
 
@@ -84,7 +147,8 @@ impl FileKind for Timerfd {
         let tfd = timerfd(&request.file)?;
         let what = || format!("restoring timerfd {} of clock {}", tfd.id, tfd.clockid);
         let fd = sys::timerfd_create(tfd.clockid.cast_signed()).context(what)?;
-        set(&fd, &tfd).context(what)?;
+        let point = self.known.borrow().get(&request.file.id).copied();
+        set(&fd, &tfd, point).context(what)?;
         let fd = entry::complete(fd, tfd.id, tfd.flags, &tfd.fown)?;
         Ok(Progress::Done(Opened::one(fd)))
     }
@@ -98,6 +162,14 @@ fn is_cancelled(tfd: &TimerfdEntry) -> bool {
         && tfd.ticks > 0
         && (tfd.isec, tfd.insec) == (0, 0)
         && (tfd.vsec, tfd.vnsec) != (0, 0)
+}
+
+/// Whether it waits for a point in time that is the same everywhere and always.
+fn has_point(tfd: &TimerfdEntry) -> bool {
+    let clock = tfd.clockid.cast_signed();
+    tfd.settime_flags & TFD_TIMER_ABSTIME != 0
+        && (tfd.vsec, tfd.vnsec) != (0, 0)
+        && matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_ALARM)
 }
 
 fn timerfd(file: &FileRecord) -> Result<TimerfdEntry> {
@@ -149,13 +221,17 @@ fn is_less(a: libc::timespec, b: libc::timespec) -> bool {
     (a.tv_sec, a.tv_nsec) < (b.tv_sec, b.tv_nsec)
 }
 
-/// Sets the timer of a fresh descriptor and the expirations that were not read.
-fn set(fd: &OwnedFd, tfd: &TimerfdEntry) -> Result<()> {
+/// Sets the timer of a fresh descriptor and the expirations that were not read. `point` is when it expires next, if that
+/// does not follow from the time that is left.
+fn set(fd: &OwnedFd, tfd: &TimerfdEntry, point: Option<libc::timespec>) -> Result<()> {
     let none = time(0, 0);
     let value = time(tfd.vsec, tfd.vnsec);
     let interval = time(tfd.isec, tfd.insec);
     let has_value = (tfd.vsec, tfd.vnsec) != (0, 0);
     let has_interval = (tfd.isec, tfd.insec) != (0, 0);
+    if let Some(point) = point {
+        return set_to_point(fd, tfd, point, interval);
+    }
     if has_value && tfd.ticks > 0 {
         return set_with_ticks(fd, tfd, value, interval);
     }
@@ -198,6 +274,37 @@ fn set_with_ticks(
     Err(Error::new(
         "it expired each time before its expirations could be set",
     ))
+}
+
+/// Arms the timer for a point in time, which may have passed, and sets its expirations. Those forget one that has come
+/// by then, so it is counted with them.
+fn set_to_point(
+    fd: &OwnedFd,
+    tfd: &TimerfdEntry,
+    point: libc::timespec,
+    interval: libc::timespec,
+) -> Result<()> {
+    let arm = || {
+        sys::timerfd_settime(fd, tfd.settime_flags.cast_signed(), point, interval)
+            .context(|| format!("setting it to {} s {} ns", point.tv_sec, point.tv_nsec))
+    };
+    arm()?;
+    if tfd.ticks == 0 {
+        return Ok(());
+    }
+    if is_less(clock(tfd)?, point) {
+        set_ticks(fd, tfd)?;
+        if is_less(clock(tfd)?, point) {
+            return Ok(());
+        }
+        // It may have come before or after that.
+        arm()?;
+    }
+    if !sys::readable_within(fd, DUE).context(|| "waiting for it to expire")? {
+        return Err(Error::new(format!("it did not expire within {DUE} ms")));
+    }
+    let ticks = tfd.ticks.saturating_add(1);
+    set_ticks(fd, &TimerfdEntry { ticks, ..*tfd })
 }
 
 fn set_ticks(fd: &OwnedFd, tfd: &TimerfdEntry) -> Result<()> {
@@ -245,9 +352,9 @@ mod tests {
     /// Saves a timer, restores it, and saves what came of it.
     fn round(fd: &OwnedFd) -> (TimerfdEntry, TimerfdEntry, File) {
         let mock = MockHost::new();
-        let records = dump(&Timerfd, &mock, &[fd]);
-        let mut opened = restore(&Timerfd, &mock, &records).unwrap();
-        let again = dump(&Timerfd, &mock, &[&opened[0]]);
+        let records = dump(&Timerfd::default(), &mock, &[fd]);
+        let mut opened = restore(&Timerfd::default(), &mock, &records).unwrap();
+        let again = dump(&Timerfd::default(), &mock, &[&opened[0]]);
         let entries = [&records[0], &again[0]].map(|record| entry_of(record).tfd.unwrap());
         let [before, after] = entries;
         (before, after, opened.remove(0))
@@ -368,7 +475,7 @@ mod tests {
                 ..FileEntry::default()
             }),
         };
-        let mut opened = restore(&Timerfd, &mock, &[record]).unwrap();
+        let mut opened = restore(&Timerfd::default(), &mock, &[record]).unwrap();
         assert!(ticks(&mut opened[0]) >= 3);
         assert!(ticks(&mut opened[0]) >= 1);
     }
@@ -385,7 +492,7 @@ mod tests {
                 }),
             };
             let host = MockHost::new();
-            let error = Timerfd.prepare(&Host::new(&host, "events"), &[record]);
+            let error = Timerfd::default().prepare(&Host::new(&host, "events"), &[record]);
             error.unwrap_err().message
         };
         let base = TimerfdEntry::default();
@@ -408,5 +515,74 @@ mod tests {
             })
             .contains("not known")
         );
+    }
+
+    /// Saves a timer, has its point in time moved by some seconds, and restores it.
+    fn moved(fd: &OwnedFd, seconds: i64) -> File {
+        let mock = MockHost::new();
+        let records = dump(&Timerfd::default(), &mock, &[fd]);
+        let host = Host::new(&mock, "events");
+        let mut points: Vec<PointEntry> = image::read_all(&host, &POINTS).unwrap();
+        points[0].seconds = points[0].seconds.checked_add_signed(seconds).unwrap();
+        let mut image = image::create(&host, &POINTS).unwrap();
+        image.entry(&points[0]).unwrap();
+        image.finish().unwrap();
+        restore(&Timerfd::default(), &mock, &records).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_point_in_time_is_what_counts() {
+        let now = sys::now(libc::CLOCK_REALTIME).unwrap().tv_sec.cast_unsigned();
+        let absolute = |at, interval| timer(libc::CLOCK_REALTIME, TFD_TIMER_ABSTIME, (at, 0), (interval, 0));
+        let left = |file: &File| {
+            entry_of(&dump(&Timerfd::default(), &MockHost::new(), &[file])[0])
+                .tfd
+                .unwrap()
+        };
+        // As if 3000 seconds had gone by.
+        assert!(about(&left(&moved(&absolute(now + 5000, 0), -3000)), 2000));
+        assert_eq!(ticks(&mut moved(&absolute(now + 5000, 0), -6000)), 1);
+        // One has been counted, and more come.
+        let expired = absolute(now - 1, 5000);
+        assert!(sys::readable_within(&expired, DUE).unwrap());
+        assert_eq!(ticks(&mut moved(&expired, -12_000)), 3);
+        assert_eq!(ticks(&mut moved(&expired, 0)), 1);
+        let mut later = moved(&expired, -2000);
+        assert!(about(&left(&later), 2999));
+        assert_eq!(ticks(&mut later), 1);
+    }
+
+    #[test]
+    fn points_that_cannot_be_are_refused() {
+        let mock = MockHost::new();
+        let host = Host::new(&mock, "events");
+        let records = dump(
+            &Timerfd::default(),
+            &mock,
+            &[&timer(
+                libc::CLOCK_MONOTONIC,
+                TFD_TIMER_ABSTIME,
+                (1 << 40, 0),
+                (0, 0),
+            )],
+        );
+        let point = |id, seconds, nanoseconds| PointEntry {
+            id,
+            seconds,
+            nanoseconds,
+        };
+        for points in [
+            vec![point(1, 5, 0)],
+            vec![point(1, u64::MAX, 0)],
+            vec![point(2, 5, 1_000_000_000)],
+            vec![point(2, 5, 0), point(2, 5, 0)],
+        ] {
+            let mut image = image::create(&host, &POINTS).unwrap();
+            for point in &points {
+                image.entry(point).unwrap();
+            }
+            image.finish().unwrap();
+            assert!(Timerfd::default().prepare(&host, &records).is_err(), "{points:?}");
+        }
     }
 }

@@ -64,4 +64,8 @@ criu_plugin_api::register! {
 criu_plugin_api::export_plugin! {
     name: "files",
     description: "Regular files, directories, device nodes, files of namespaces, deleted files and file locks",
+    options: [
+        { name: "lose-dnotify", kind: "bool", default: "no",
+          help: "Save directories whose owner (F_SETOWN) may wait for their changes (F_NOTIFY), without that" },
+    ],
 }

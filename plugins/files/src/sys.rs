@@ -164,27 +164,35 @@ pub(crate) fn goes_with_last_user(device: BorrowedFd<'_>) -> bool {
 const FS_IOC_GETFLAGS: libc::Ioctl = 0x8008_6601;
 const FS_IOC_SETFLAGS: libc::Ioctl = 0x4008_6602;
 /// `FS_IMMUTABLE_FL` and `FS_APPEND_FL` of linux/fs.h.
-const PROTECTED: libc::c_int = 0x10 | 0x20;
+pub(crate) const PROTECTED: u32 = 0x10 | 0x20;
 
 /// Opens a file that has become immutable or append-only since it was opened for more than that allows:
 /// takes that off it for the moment. ioctl_iflags(2)
 pub(crate) fn open_protected(path: &Path, flags: i32) -> nix::Result<OwnedFd> {
     let holder = open_with(path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY)?;
-    let mut attributes: libc::c_int = 0;
-    let fd = holder.as_raw_fd();
-    // SAFETY: FS_IOC_GETFLAGS writes an int, to a place that is valid for it.
-    let known = Errno::result(unsafe { libc::ioctl(fd, FS_IOC_GETFLAGS, &raw mut attributes) });
-    if known.is_err() || attributes & PROTECTED == 0 {
+    let attributes = inode_flags(&holder).unwrap_or(0);
+    if attributes & PROTECTED == 0 {
         return Err(Errno::EPERM);
     }
-    let set = |attributes: libc::c_int| {
-        // SAFETY: FS_IOC_SETFLAGS reads an int.
-        Errno::result(unsafe { libc::ioctl(fd, FS_IOC_SETFLAGS, &raw const attributes) })
-    };
-    set(attributes & !PROTECTED)?;
+    set_inode_flags(&holder, attributes & !PROTECTED)?;
     let opened = open_with(path, flags);
-    set(attributes)?;
+    set_inode_flags(&holder, attributes)?;
     opened
+}
+
+/// The flags of an inode. ioctl_iflags(2)
+pub(crate) fn inode_flags(file: impl AsFd) -> nix::Result<u32> {
+    let mut flags = 0_u32;
+    // SAFETY: FS_IOC_GETFLAGS writes an int, to a place that is valid for it.
+    Errno::result(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_GETFLAGS, &raw mut flags) })?;
+    Ok(flags)
+}
+
+/// Sets them.
+pub(crate) fn set_inode_flags(file: impl AsFd, flags: u32) -> nix::Result<()> {
+    // SAFETY: FS_IOC_SETFLAGS reads an int.
+    Errno::result(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_SETFLAGS, &raw const flags) })
+        .map(drop)
 }
 
 /// `struct fiemap_extent` of linux/fiemap.h.

@@ -8,9 +8,11 @@ use criu_plugin_api::restore::fown_decode;
 use criu_plugin_api::{Context, Host, Result, Verdict, image};
 use criu_proto::images::{FdTypes, FileEntry, MemfdFileEntry, MemfdInodeEntry};
 use criu_proto::magic;
+use nix::errno::Errno;
 use nix::sys::statfs::fstatfs;
 use prost::Message;
 
+use crate::attrs::{self, Attrs};
 use crate::sys;
 
 /// `HUGETLBFS_MAGIC` of linux/magic.h.
@@ -26,6 +28,7 @@ pub(crate) struct Dump {
     /// Number of the object, by device and inode number.
     known: HashMap<(u64, u64), u32>,
     entries: Vec<MemfdInodeEntry>,
+    attrs: Vec<Attrs>,
 }
 
 impl Dump {
@@ -63,8 +66,11 @@ impl Dump {
     /// Saves an object that was not seen before.
     fn object(&mut self, host: &Host<'_>, file: &FileTarget, name: &[u8]) -> Result<u32> {
         // The descriptor at hand may be an O_PATH one, or one for writing.
-        let object =
-            sys::reopen(None, file.local_fd, libc::O_RDONLY).context(|| "opening it to read its contents")?;
+        let object = match sys::reopen(None, file.local_fd, libc::O_RDONLY | libc::O_NOATIME) {
+            Err(Errno::EPERM) => sys::reopen(None, file.local_fd, libc::O_RDONLY),
+            other => other,
+        };
+        let object = object.context(|| "opening it to read its contents")?;
         let seals = sys::seals(object.as_fd()).context(|| "asking for its seals")?;
         let system = fstatfs(sys::local(file)).context(|| "asking for its file system")?;
         #[allow(
@@ -75,6 +81,10 @@ impl Dump {
         let huge_log = u64::try_from(system.block_size()).unwrap_or(0).trailing_zeros();
         let shmid = Self::shmid(host, file.ino)?;
         let inode_id = host.next_id("memfd")?;
+        // Those of shared anonymous memory nobody can see.
+        if name != crate::object::ANONYMOUS && name != crate::object::ANONYMOUS_HUGE {
+            self.attrs.push(Attrs::of(inode_id, file, &object)?);
+        }
         host.dump_shared_memory(u64::from(shmid), object_fd(&object), file.size)?;
         self.entries.push(MemfdInodeEntry {
             name: name.to_vec(),
@@ -118,7 +128,7 @@ impl Dump {
             image.entry(entry)?;
         }
         image.finish()?;
-        Ok(())
+        attrs::write(host, &self.attrs)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The memfd plugin: memory with a descriptor, memfd_create(2), and the objects behind shared anonymous
 //! mappings, which the kernel makes of the same stuff.
 //!
-//! Every object is described once in `memfd.img`; its contents are a shared memory image. Descriptors
+//! Every object is described once in `memfd.img`, its times and attributes in `memfd-attrs.img`; its contents are a shared memory image. Descriptors
 //! and mappings refer to it by the number of the object.
 
+mod attrs;
 mod dump;
 mod features;
 mod keep;

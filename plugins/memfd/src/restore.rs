@@ -11,6 +11,7 @@ use criu_proto::images::{FileEntry, MemfdFileEntry, MemfdInodeEntry};
 use criu_proto::magic;
 use prost::Message;
 
+use crate::attrs::{self, Attrs};
 use crate::keep::Kept;
 use crate::object::{self, SEAL_SEAL, SEAL_WRITE};
 use crate::sys;
@@ -26,6 +27,7 @@ pub(crate) struct Restore {
 struct Object {
     kept: Kept,
     entry: MemfdInodeEntry,
+    attrs: Option<Attrs>,
 }
 
 fn entry(file: &FileRecord) -> Result<MemfdFileEntry> {
@@ -73,6 +75,7 @@ impl Restore {
         }
         used.sort_unstable();
         used.dedup();
+        let mut attrs = attrs::read(host)?;
         let mut restore = Self {
             holder: std::process::id(),
             objects: HashMap::new(),
@@ -84,7 +87,8 @@ impl Restore {
             let file = object::make(host, &entry)?;
             let kept =
                 Kept::of(file, entry.hugetlb_flag.is_some()).context(|| "keeping a new memory object")?;
-            restore.objects.insert(id, Object { kept, entry });
+            let attrs = attrs.remove(&id);
+            restore.objects.insert(id, Object { kept, entry, attrs });
         }
         Ok(restore)
     }
@@ -110,14 +114,17 @@ impl Restore {
         Ok(Progress::Done(Opened::one(fd)))
     }
 
-    /// Everything is mapped: the objects get their seals.
+    /// Everything is mapped: the objects get their seals, and then what touching them would have changed.
     pub(crate) fn finish(self, outcome: Outcome) -> Result<()> {
         let mut result = Ok(());
-        for Object { kept, entry } in self.objects.into_values() {
+        for Object { kept, entry, attrs } in self.objects.into_values() {
             // Sealing everything but more seals is how objects are born that allow for none.
             let sealed = entry.seals != 0 && entry.seals != SEAL_SEAL;
             if outcome == Outcome::Success && sealed && result.is_ok() {
                 result = seal(&kept, self.holder, &entry);
+            }
+            if let Some(attrs) = attrs.filter(|_| outcome == Outcome::Success && result.is_ok()) {
+                result = complete_object(&kept, self.holder, &entry, &attrs);
             }
             let released = kept.release();
             result = result.and(released.context(|| "letting go of a memory object"));
@@ -134,6 +141,15 @@ fn seal(kept: &Kept, holder: u32, entry: &MemfdInodeEntry) -> Result<()> {
     // Only a description that may write seals.
     let file = File::from(kept.reopen(holder, libc::O_RDWR).context(what)?);
     sys::add_seals(&file, entry.seals).context(what)
+}
+
+fn complete_object(kept: &Kept, holder: u32, entry: &MemfdInodeEntry, attrs: &Attrs) -> Result<()> {
+    let what = || {
+        let name = String::from_utf8_lossy(&entry.name);
+        format!("completing the memory object {name:?}")
+    };
+    let file = File::from(kept.reopen(holder, libc::O_RDONLY).context(what)?);
+    attrs.apply(&file).context(what)
 }
 
 fn open_flags(request: &OpenRequest, entry: &MemfdFileEntry, seals: u32) -> i32 {

@@ -1,8 +1,9 @@
 //! The system calls of this plugin that need `unsafe`, and small wrappers around others.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use criu_plugin_api::message::FileTarget;
@@ -174,4 +175,71 @@ pub(crate) fn seals(fd: BorrowedFd<'_>) -> nix::Result<u32> {
 pub(crate) fn add_seals(file: &File, seals: u32) -> nix::Result<()> {
     // SAFETY: the command takes and returns plain numbers.
     Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), F_ADD_SEALS, seals) }).map(drop)
+}
+
+/// The names of the extended attributes of a file, each with a NUL behind it. flistxattr(2)
+pub(crate) fn list_attributes(file: impl AsFd) -> nix::Result<Vec<u8>> {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most as much as is asked for.
+    grown(|buffer| unsafe { libc::flistxattr(fd, buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+/// The value of an extended attribute. fgetxattr(2)
+pub(crate) fn attribute(file: impl AsFd, name: &[u8]) -> nix::Result<Vec<u8>> {
+    let (fd, name) = (file.as_fd().as_raw_fd(), c_text(name)?);
+    grown(|buffer| {
+        let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: the name ends in NUL, and the kernel writes at most as much as is asked for.
+        unsafe { libc::fgetxattr(fd, name.as_ptr(), at, length) }
+    })
+}
+
+/// Sets an extended attribute. fsetxattr(2)
+pub(crate) fn set_attribute(file: impl AsFd, name: &[u8], value: &[u8]) -> nix::Result<()> {
+    let (fd, name) = (file.as_fd().as_raw_fd(), c_text(name)?);
+    // SAFETY: the name ends in NUL; the kernel reads as much of the value as there is.
+    Errno::result(unsafe { libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0) })
+        .map(drop)
+}
+
+/// Calls with a buffer that is as large as the call with an empty one says.
+fn grown(mut call: impl FnMut(&mut [u8]) -> isize) -> nix::Result<Vec<u8>> {
+    loop {
+        let size = usize::try_from(Errno::result(call(&mut []))?).unwrap_or(0);
+        let mut buffer = vec![0; size];
+        if size == 0 {
+            return Ok(buffer);
+        }
+        match Errno::result(call(&mut buffer)) {
+            Ok(size) => {
+                buffer.truncate(usize::try_from(size).unwrap_or(0));
+                return Ok(buffer);
+            }
+            // It has grown in between.
+            Err(Errno::ERANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn c_text(text: &[u8]) -> nix::Result<CString> {
+    CString::new(text).map_err(|_| Errno::EINVAL)
+}
+
+const FS_IOC_GETFLAGS: libc::Ioctl = 0x8008_6601;
+const FS_IOC_SETFLAGS: libc::Ioctl = 0x4008_6602;
+
+/// The flags of an inode. ioctl_iflags(2), Linux 6.0 for memory objects
+pub(crate) fn inode_flags(file: impl AsFd) -> nix::Result<u32> {
+    let mut flags = 0_u32;
+    // SAFETY: FS_IOC_GETFLAGS writes an int, to a place that is valid for it.
+    Errno::result(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_GETFLAGS, &raw mut flags) })?;
+    Ok(flags)
+}
+
+/// Sets them.
+pub(crate) fn set_inode_flags(file: impl AsFd, flags: u32) -> nix::Result<()> {
+    // SAFETY: FS_IOC_SETFLAGS reads an int.
+    Errno::result(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_SETFLAGS, &raw const flags) })
+        .map(drop)
 }

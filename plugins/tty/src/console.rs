@@ -1,5 +1,5 @@
-//! Consoles of the machine: `/dev/ttyN` and `/dev/console`. They are there before and after, so they are opened again;
-//! what is on the screen is the machine's. ioctl_console(2).
+//! Consoles of the machine, `/dev/ttyN` and `/dev/console`, and its serial lines. They are there before and after, so
+//! they are opened again; what is on the screen or on the wire is the machine's. ioctl_console(2).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -14,7 +14,7 @@ use crate::sys;
 
 /// Whether it is one.
 pub(crate) fn is_one(info: &TtyInfoEntry) -> bool {
-    matches!(info.r#type(), TtyType::Vt | TtyType::Console)
+    matches!(info.r#type(), TtyType::Vt | TtyType::Console | TtyType::Serial)
 }
 
 /// What of a console cannot be saved, if there is such a thing. One that is no virtual console has none of it.
@@ -59,10 +59,11 @@ pub(crate) fn open_all<'a>(
         .map(|entry| Ok((*entry, open(host, entry, info)?)))
         .collect::<Result<Vec<_>>>()?;
     if let (Some((_, fd)), Some(settings)) = (opened.first(), Settings::of(info)?) {
-        // The window is that of the machine.
+        // The window of a console is that of the machine; a serial line has the one that it was told.
+        let has_own_window = info.r#type() == TtyType::Serial;
         sys::from_background(|| {
             settings.set_termios(fd.as_fd())?;
-            settings.complete(fd.as_fd(), false)
+            settings.complete(fd.as_fd(), has_own_window)
         })?;
         if info.exclusive {
             sys::set_exclusive(fd.as_fd()).context(|| "setting exclusive mode")?;

@@ -11,10 +11,8 @@ pub(crate) enum Device {
     Slave(u32),
     /// `/dev/tty`: the controlling terminal of whoever opened it.
     Controlling,
-    /// A console of the machine itself: opened again.
+    /// A console of the machine itself, or a serial line: opened again.
     Console(TtyType),
-    /// Hardware: never saved, only referred to.
-    Hardware(TtyType),
 }
 
 impl Device {
@@ -29,7 +27,7 @@ impl Device {
             (136..=143, _) => Self::Slave(minor + ((major - 136) << 20)),
             (4, 0..=63) => Self::Console(TtyType::Vt),
             // ttyS, ttyACM, ttyUSB, ttyAMA, hvc.
-            (4 | 166 | 188 | 204 | 229, _) => Self::Hardware(TtyType::Serial),
+            (4 | 166 | 188 | 204 | 229, _) => Self::Console(TtyType::Serial),
             _ => return None,
         })
     }
@@ -79,7 +77,10 @@ mod tests {
         assert_eq!(of(5, 0), Some(Device::Controlling));
         assert_eq!(of(136, 300), Some(Device::Slave(300)));
         assert_eq!(of(4, 1), Some(Device::Console(TtyType::Vt)));
-        assert_eq!(of(4, 64), Some(Device::Hardware(TtyType::Serial)));
+        assert_eq!(of(4, 63), Some(Device::Console(TtyType::Vt)));
+        for (major, minor) in [(4, 64), (166, 0), (188, 3), (204, 64), (229, 0)] {
+            assert_eq!(of(major, minor), Some(Device::Console(TtyType::Serial)));
+        }
         assert_eq!(of(1, 3), None);
         assert_eq!(short(libc::makedev(136, 0)), 34816);
         assert_eq!(short(libc::makedev(5, 2)), 1282);

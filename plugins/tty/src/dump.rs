@@ -83,9 +83,6 @@ impl Dump {
         let link = String::from_utf8_lossy(&file.link).into_owned();
         let name = || describe(file.pid, file.fd, &link);
         let is_external = device::is_external(&host.settings("external")?, short(file.rdev), short(file.dev));
-        if let (Device::Hardware(_), false) = (device, is_external) {
-            return Ok(Verdict::Refused(hardware(name(), file)));
-        }
         let tty_info_id = match self.look(file, device, is_external, &link).context(name)? {
             Ok(id) => id,
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
@@ -189,13 +186,20 @@ impl Dump {
                 if let Some(what) = console::obstacle(fd) {
                     return Ok(Err(refused(what)));
                 }
+                // What has come in goes when the last holder of the line closes it.
+                let unread = sys::waiting(fd).unwrap_or(0);
+                if kind == TtyType::Serial && unread > 0 {
+                    tracing::warn!(
+                        "{}: {unread} bytes that were not read yet are not saved",
+                        describe(file.pid, file.fd, link)
+                    );
+                }
                 self.other(&mut info, kind);
                 settings::read(fd, &mut info)?;
                 if let Some(control) = session::of_task(file.pid)?.filter(|c| c.device == of_terminal) {
                     (info.sid, info.pgrp) = (control.session, control.foreground);
                 }
             }
-            Device::Hardware(_) => return Ok(Err(refused("is hardware"))),
         }
         let held = (file.fd < 0).then(|| fd.try_clone_to_owned()).transpose();
         let id = info.id;
@@ -457,17 +461,6 @@ fn discipline(fd: BorrowedFd<'_>) -> Result<Option<String>> {
         _ => return Ok(Some(format!("{number}"))),
     };
     Ok(Some(format!("{number} ({name})")))
-}
-
-fn hardware(object: String, file: &FileTarget) -> Refusal {
-    let key = device::key(short(file.rdev), short(file.dev));
-    Refusal {
-        object,
-        what: "is hardware, which cannot be saved".to_owned(),
-        remedy: Some(format!(
-            "leave it to the outside with --external '{key}', and give restore another with --inherit-fd 'fd[N]:{key}'"
-        )),
-    }
 }
 
 fn without_master(seen: &Seen) -> Refusal {

@@ -52,7 +52,7 @@ pub(crate) enum Terminal {
     HungUp,
     /// One from outside.
     Outside(Box<TtyInfoEntry>),
-    /// A console of the machine.
+    /// A console or a serial line of the machine.
     Console(Box<TtyInfoEntry>),
     /// The controlling terminal of the tree's session, which nobody holds by another name.
     #[default]

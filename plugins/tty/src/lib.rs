@@ -1,4 +1,5 @@
-//! The tty plugin: pseudo-terminals, controlling terminals, consoles of the machine, and terminals that belong to the outside.
+//! The tty plugin: pseudo-terminals, controlling terminals, consoles and serial lines of the machine, and terminals
+//! that belong to the outside.
 //!
 //! Every terminal is described once in `tty-info.img`: the two ends of a pair separately. Descriptors
 //! refer to it by its number. What is under way inside a pair stands in `tty-data.img`.
@@ -52,7 +53,7 @@ criu_plugin_api::register! {
 
 criu_plugin_api::export_plugin! {
     name: "tty",
-    description: "Terminals: pseudo-terminal pairs, controlling terminals, inherited ones",
+    description: "Terminals: pseudo-terminal pairs, controlling terminals, consoles, serial lines, inherited ones",
 }
 
 impl FileKind for Tty {

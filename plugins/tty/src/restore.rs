@@ -75,7 +75,7 @@ impl Restore {
     fn sort_in(&mut self, images: &mut Images, entry: TtyFileEntry, info: &TtyInfoEntry) -> Result<()> {
         let role = match (info.r#type(), role(info)) {
             (_, Some(role)) => role,
-            (TtyType::ExtTty | TtyType::Vt | TtyType::Console, None) => Role::Slave,
+            (TtyType::ExtTty | TtyType::Vt | TtyType::Console | TtyType::Serial, None) => Role::Slave,
             (other, None) => {
                 let what = format!(
                     "is a terminal of type {}, which is not served",

@@ -82,8 +82,9 @@ impl Run {
         Host::new(&self.host, "tty")
     }
 
-    fn verdict(&mut self, file: impl AsFd) -> Verdict<()> {
+    fn verdict(&mut self, file: impl AsFd, rdev: Option<u64>) -> Verdict<()> {
         let mut target = file_target(file).unwrap();
+        target.rdev = rdev.unwrap_or(target.rdev);
         target.id = u32::try_from(self.records.len()).unwrap() + 100;
         match self.kind.dump(&self.services(), &target).unwrap() {
             Verdict::Entry(image) => {
@@ -126,7 +127,12 @@ impl Run {
     }
 
     fn save(&mut self, file: impl AsFd) {
-        assert_eq!(self.verdict(file), Verdict::Entry(()));
+        self.save_as(file, None);
+    }
+
+    /// Saves it as if its node were that of another device.
+    fn save_as(&mut self, file: impl AsFd, rdev: Option<u64>) {
+        assert_eq!(self.verdict(file, rdev), Verdict::Entry(()));
     }
 
     fn finish(&self) -> criu_plugin_api::Result<()> {
@@ -492,7 +498,10 @@ fn a_taken_number_is_named() {
 #[test]
 fn damage_and_strange_things_are_named() {
     let mut run = Run::new();
-    assert_eq!(run.verdict(File::open("/dev/null").unwrap()), Verdict::NotMine);
+    assert_eq!(
+        run.verdict(File::open("/dev/null").unwrap(), None),
+        Verdict::NotMine
+    );
     let pair = Pair::new();
     run.save(&pair.master);
     let error = run.kind.prepare(&run.services(), &run.records).unwrap_err();
@@ -503,15 +512,50 @@ fn damage_and_strange_things_are_named() {
         "{error}"
     );
 
-    let mut target = file_target(&pair.slave).unwrap();
-    target.rdev = libc::makedev(4, 64);
-    target.link = b"/dev/ttyS0".to_vec();
-    match run.kind.dump(&run.services(), &target).unwrap() {
-        Verdict::Refused(refusal) => {
-            assert!(refusal.object.contains("/dev/ttyS0"), "{refusal:?}");
-            assert!(refusal.remedy.unwrap().contains("--external 'tty[440:"));
-        }
-        other => panic!("{other:?}"),
-    }
     assert!(pair.master.as_raw_fd() >= 0);
+}
+
+/// A slave, said to be a serial line: the machine may have none.
+#[test]
+fn a_serial_line_is_opened_again_by_its_path() {
+    let pair = Pair::new();
+    let size = Winsize {
+        rows: 33,
+        cols: 77,
+        ..Winsize::default()
+    };
+    sys::set_winsize(pair.slave.as_fd(), size).unwrap();
+    let termios = pair.termios();
+    for (major, minor) in [(4, 64), (166, 0), (188, 0), (204, 64), (229, 0)] {
+        let mut run = Run::new();
+        run.save_as(&pair.slave, Some(libc::makedev(major, minor)));
+        run.finish().unwrap();
+        let info = &run.infos()[0];
+        let rdev = device::short(libc::makedev(major, minor));
+        assert_eq!((info.r#type(), info.rdev), (TtyType::Serial, rdev));
+        assert!(info.pty.is_none() && info.termios.is_some());
+        assert_eq!(info.winsize.unwrap().ws_row, 33);
+        // What stands at the path is another device.
+        let error = run.restore().unwrap_err();
+        assert!(
+            error.message.contains(&format!("was device {rdev:#x}")),
+            "{error}"
+        );
+
+        // As a set of another writer has it, of the device at hand.
+        let slave = TtyInfoEntry {
+            rdev: device::short(file_target(&pair.slave).unwrap().rdev),
+            ..info.clone()
+        };
+        let mut image = image::create(&run.services(), &magic::TTY_INFO).unwrap();
+        image.entry(&slave).unwrap();
+        image.finish().unwrap();
+        let mut other = termios;
+        other.cc[libc::VINTR] = 7;
+        sys::set_termios(pair.slave.as_fd(), other).unwrap();
+        sys::set_winsize(pair.slave.as_fd(), Winsize::default()).unwrap();
+        let files = run.restore().unwrap();
+        assert_eq!(sys::termios(files[0].as_fd()).unwrap(), termios);
+        assert_eq!(sys::winsize(files[0].as_fd()).unwrap(), size);
+    }
 }

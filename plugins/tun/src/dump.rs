@@ -37,6 +37,14 @@ impl Dump {
         };
         let detached = request.flags() & sys::IFF_DETACH_QUEUE != 0;
         if let Some(name) = &attached
+            && sys::has_unread(local).context(object)?
+        {
+            tracing::warn!(
+                "{}, device {name}: packets that wait to be read are not saved",
+                object()
+            );
+        }
+        if let Some(name) = &attached
             && !self.known.contains(name)
         {
             let named = || format!("{}, device {name}", object());
@@ -45,6 +53,9 @@ impl Dump {
                 return Ok(Verdict::refused(named(), what));
             }
             let device = device(local, name).context(named)?;
+            if let Some(master) = master(name) {
+                tracing::warn!("{}: that it belongs to device {master} is not saved", named());
+            }
             self.entries.push(TunEntry {
                 file: None,
                 device: Some(device),
@@ -103,6 +114,12 @@ fn device(local: BorrowedFd<'_>, name: &str) -> Result<DeviceState> {
     };
     link::read(&mut device)?;
     Ok(device)
+}
+
+/// The device to which one belongs, such as a bridge.
+fn master(name: &str) -> Option<String> {
+    let master = std::fs::read_link(format!("/sys/class/net/{name}/master")).ok()?;
+    Some(master.file_name()?.to_string_lossy().into_owned())
 }
 
 /// A number in sysfs, hexadecimal or decimal.

@@ -2,7 +2,9 @@
 //!
 //! A device that does not persist goes with its last descriptor, and its addresses and routes with it; all of
 //! them come back. A descriptor is a `tunfile_entry`; what the format has no field for is in
-//! `tun-devices.img`. Packets that wait to be read are lost, as packets may be.
+//! `tun-devices.img`. Packets that wait to be read are lost, as packets may be, and
+//! so are settings that are not the device's own: its sysctls, its bridge, filters and classes of traffic. The log warns of
+//! packets and of a bridge.
 
 mod dump;
 mod features;

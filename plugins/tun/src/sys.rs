@@ -105,6 +105,18 @@ pub(crate) fn set_plain(fd: impl AsFd, command: libc::c_ulong, value: u32) -> ni
     Errno::result(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), command, value) }).map(drop)
 }
 
+/// Whether packets wait to be read. poll(2)
+pub(crate) fn has_unread(fd: impl AsFd) -> nix::Result<bool> {
+    let mut poll = libc::pollfd {
+        fd: fd.as_fd().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: the kernel reads and writes one pollfd.
+    Errno::result(unsafe { libc::poll(&raw mut poll, 1, 0) })?;
+    Ok(poll.revents & libc::POLLIN != 0)
+}
+
 /// Instructions of the filter of a tap (`TUNATTACHFILTER`); 0 without one.
 pub(crate) fn filter_length(fd: impl AsFd) -> u16 {
     let mut program = [0_u64; 2];

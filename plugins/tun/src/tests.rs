@@ -88,3 +88,23 @@ fn a_tap_with_two_queues_comes_back() {
     assert_eq!(again.each_ref().map(attached), was);
     assert_eq!(sys::get(&again[0], sys::TUNGETVNETHDRSZ), Ok(12));
 }
+
+#[test]
+fn packets_that_wait_are_seen() {
+    let Some(fd) = device("crtunit%d", 1) else { return };
+    assert_eq!(sys::has_unread(&fd), Ok(false));
+    // The kernel sends by itself when an interface that knows IPv6 comes up; nothing may come without.
+    let mut up = Request::of(&attached(&fd).0).unwrap();
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    up.call(&socket, libc::SIOCGIFFLAGS).unwrap();
+    let mut up = up.with_flags(up.flags() | 1);
+    up.call(&socket, libc::SIOCSIFFLAGS).unwrap();
+    let mut waits = libc::pollfd {
+        fd: std::os::fd::AsRawFd::as_raw_fd(&fd),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: the kernel reads and writes one pollfd.
+    let any = unsafe { libc::poll(&raw mut waits, 1, 3000) } > 0;
+    assert_eq!(sys::has_unread(&fd), Ok(any));
+}

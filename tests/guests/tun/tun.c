@@ -1,15 +1,9 @@
 /* A tun device that is up, with an address: packets go through it. */
 #include "../tun.h"
-static struct sockaddr_in at(const char *address, int port)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
-	inet_pton(AF_INET, address, &a.sin_addr);
-	return a;
-}
 static void through(int fd)
 {
 	int s = OK(socket(AF_INET, SOCK_DGRAM, 0));
-	struct sockaddr_in to = at("198.18.77.9", 999);
+	struct sockaddr_in to = own_address(2, 999);
 	EQ(sendto(s, "hello", 5, 0, (void *)&to, sizeof to), 5);
 	close(s);
 	char packet[2000];
@@ -27,10 +21,10 @@ int main(void)
 	const char *name = own_name(0);
 	int fd = tun_open(name, IFF_TUN | IFF_NO_PI);
 	struct ifreq r = {};
-	struct sockaddr_in a = at("198.18.77.1", 0);
+	struct sockaddr_in a = own_address(1, 0);
 	memcpy(&r.ifr_addr, &a, sizeof a);
 	interface(name, SIOCSIFADDR, r);
-	a = at("255.255.255.0", 0);
+	a = own_netmask();
 	memcpy(&r.ifr_netmask, &a, sizeof a);
 	interface(name, SIOCSIFNETMASK, r);
 	r.ifr_mtu = 1400;

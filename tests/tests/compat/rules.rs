@@ -98,10 +98,16 @@ const FILE_NAMES: &[(&str, Class)] = &[
 ];
 
 /// Images that CRIU does not have and does not miss, with what they add.
-const ADDITIONS: &[(&str, &str)] = &[(
-    "eventfd-semaphore.img",
-    "which event counters are semaphores; CRIU restores them as plain counters",
-)];
+const ADDITIONS: &[(&str, &str)] = &[
+    (
+        "eventfd-semaphore.img",
+        "which event counters are semaphores; CRIU restores them as plain counters",
+    ),
+    (
+        "memfd-attrs.img",
+        "times and attributes of memory files; CRIU gives them the times of its restore",
+    ),
+];
 
 /// Whether CRIU knows no such image.
 pub(crate) fn is_addition(name: &str) -> bool {

@@ -11,7 +11,7 @@ use criu_plugin_api::restore::fown_decode;
 use criu_plugin_api::{Context, Error, Host, Result, Verdict};
 use criu_proto::images::{EventpollFileEntry, EventpollTfdEntry, FdTypes, FileEntry};
 
-use super::{MOVED, MovedEntry, PARAMS, ParamsEntry};
+use super::{EDGES, EdgeEntry, MOVED, MovedEntry, PARAMS, ParamsEntry, is_edge};
 use crate::fdinfo::FdInfo;
 use crate::{entry, sys};
 
@@ -23,6 +23,7 @@ const FEW: usize = 64;
 pub(crate) struct Dump {
     moved: Vec<Moved>,
     params: Vec<ParamsEntry>,
+    edges: Vec<EdgeEntry>,
     /// Where each inode number occurs in the tree; made when first needed.
     places: Option<HashMap<u64, Vec<Place>>>,
 }
@@ -43,6 +44,9 @@ struct Moved {
 
 impl Dump {
     pub(super) fn file(&mut self, host: &Host<'_>, file: &FileTarget) -> Result<Verdict<FileImage>> {
+        let is_quiet = sys::ready(entry::local(file), libc::EPOLLIN.cast_unsigned())
+            .context(|| entry::object(file))?
+            == 0;
         let info = FdInfo::read(host, file)?;
         let mut targets = info
             .lines()
@@ -66,6 +70,9 @@ impl Dump {
             };
             *offset += 1;
             if standing.contains(&tfd) || search.stands_in(file)? {
+                if is_quiet && let Ok(fd) = i32::try_from(tfd) {
+                    self.edge(host, file.id, index, target.events, Place { pid: file.pid, fd })?;
+                }
                 continue;
             }
             let Some(place) = self.find(host, file.pid, &search)? else {
@@ -75,6 +82,9 @@ impl Dump {
                 );
                 return Ok(Verdict::refused(entry::object(file), what));
             };
+            if is_quiet {
+                self.edge(host, file.id, index, target.events, place)?;
+            }
             if place.pid == file.pid {
                 target.tfd = place.fd.cast_unsigned();
             }
@@ -98,6 +108,21 @@ impl Dump {
                 ..FileEntry::default()
             },
         ))
+    }
+
+    /// Notes what holds of an edge-triggered target of a set that has nothing to report.
+    fn edge(&mut self, host: &Host<'_>, epoll: u32, index: u32, events: u32, place: Place) -> Result<()> {
+        if !is_edge(events) {
+            return Ok(());
+        }
+        let Place { pid, fd } = place;
+        let what = || format!("looking at fd {fd} of pid {pid}, a target of epoll {epoll}");
+        let target = host.target_fd(pid, fd).context(what)?;
+        let told = sys::ready(&target, events).context(what)?;
+        if told != 0 {
+            self.edges.push(EdgeEntry { epoll, index, told });
+        }
+        Ok(())
     }
 
     /// Keeps the parameters of a set, unless they are the usual ones.
@@ -138,6 +163,13 @@ impl Dump {
         if !self.params.is_empty() {
             let mut image = image::create(host, &PARAMS)?;
             for entry in &self.params {
+                image.entry(entry)?;
+            }
+            image.finish()?;
+        }
+        if !self.edges.is_empty() {
+            let mut image = image::create(host, &EDGES)?;
+            for entry in &self.edges {
                 image.entry(entry)?;
             }
             image.finish()?;

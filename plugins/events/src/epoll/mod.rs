@@ -7,9 +7,14 @@
 //! `eventpoll-moved.img`. The entry in the format then has the number at which the same process holds
 //! the description now, if it does: that is as much as a reader without our image can make of it.
 //!
-//! Two things are not in any image. Events of edge-triggered targets that were ready and had been
-//! reported are reported once more after a restore. And a one-shot target that is used up is restored so
-//! only when it is ready for anything at that time; if not, it may report one error or hang-up.
+//! Edge-triggered targets that were ready and had been reported are in `eventpoll-edges.img`, so that they are
+//! not reported once more. The kernel does not tell that of a target, only whether the set has anything to
+//! report at all (poll(2)): where it has not, all that are ready have been reported. Where it has, which of
+//! them is not known, and all of them are reported after a restore. So are targets that become ready after they were
+//! added, such as TCP connections, which go on at the very end.
+//!
+//! A one-shot target that is used up is restored so only when it is ready for anything at that time; if not,
+//! it may report one error or hang-up.
 
 mod dump;
 mod restore;
@@ -28,6 +33,22 @@ use crate::entry;
 static MOVED: ImageKind = image::own_kind("EVENTPOLL_MOVED", "eventpoll-moved.img", 0x4550_4d56);
 
 static PARAMS: ImageKind = image::own_kind("EVENTPOLL_PARAMS", "eventpoll-params.img", 0x4550_5041);
+
+static EDGES: ImageKind = image::own_kind("EVENTPOLL_EDGES", "eventpoll-edges.img", 0x4550_4544);
+
+/// An edge-triggered target of which everything has been reported that held.
+#[derive(Clone, PartialEq, prost::Message)]
+struct EdgeEntry {
+    /// The file id of the set.
+    #[prost(uint32, tag = "1")]
+    epoll: u32,
+    /// Which of its targets, from 0.
+    #[prost(uint32, tag = "2")]
+    index: u32,
+    /// The events that held.
+    #[prost(uint32, tag = "3")]
+    told: u32,
+}
 
 /// How a set polls the network itself, `struct epoll_params` (Linux 6.9).
 #[derive(Clone, PartialEq, prost::Message)]
@@ -91,6 +112,13 @@ impl FileKind for Epoll {
     fn attach(&self, host: &Host<'_>, file: &FileRecord, fd: i32) -> Result<Progress<()>> {
         self.restore.borrow().attach(host, file, fd)
     }
+}
+
+/// Whether a target reports each change once, and goes on with it.
+fn is_edge(events: u32) -> bool {
+    const EDGE: u32 = libc::EPOLLET.cast_unsigned();
+    const ONE_SHOT: u32 = libc::EPOLLONESHOT.cast_unsigned();
+    events & (EDGE | ONE_SHOT) == EDGE
 }
 
 fn eventpoll(file: &FileRecord) -> Result<EventpollFileEntry> {

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use criu_plugin_api::image;
 use criu_plugin_api::message::{FilePlan, FileRecord};
 use criu_plugin_api::{Context, Error, Host, Opened, Progress, Result};
-use criu_proto::images::{EventpollTfdEntry, FdTypes};
+use criu_proto::images::{EventpollFileEntry, EventpollTfdEntry, FdTypes};
 
-use super::{MOVED, MovedEntry, PARAMS, ParamsEntry, eventpoll};
+use super::{EDGES, EdgeEntry, MOVED, MovedEntry, PARAMS, ParamsEntry, eventpoll, is_edge};
 use crate::{entry, sys};
 
 /// The bits of a target's events that are no events: what is left of a one-shot target that is used up.
@@ -23,6 +23,8 @@ pub(crate) struct Restore {
     moved: HashMap<(u32, u32), (i32, u32)>,
     /// Those of sets that have other parameters than usual, by set.
     params: HashMap<u32, ParamsEntry>,
+    /// What edge-triggered targets have reported and still holds, by set, and by index.
+    edges: HashMap<u32, HashMap<u32, u32>>,
 }
 
 impl Restore {
@@ -40,7 +42,14 @@ impl Restore {
         }
         let params: Vec<ParamsEntry> = image::read_all(host, &PARAMS)?;
         let params = params.into_iter().map(|entry| (entry.epoll, entry)).collect();
-        let restore = Self { moved, params };
+        let mut edges: HashMap<u32, HashMap<u32, u32>> = HashMap::new();
+        for EdgeEntry { epoll, index, told } in image::read_all(host, &EDGES)? {
+            let before = edges.entry(epoll).or_default().insert(index, told);
+            if told & !sys::EPOLL_EVENTS != 0 || before.is_some() {
+                return Err(wrong_edge(epoll, index));
+            }
+        }
+        let restore = Self { moved, params, edges };
         if files.is_empty() {
             return Ok((restore, Vec::new()));
         }
@@ -48,6 +57,12 @@ impl Restore {
         let mut plans = Vec::with_capacity(files.len());
         for file in files {
             let epfd = eventpoll(file)?;
+            for &index in restore.edges.get(&file.id).into_iter().flat_map(HashMap::keys) {
+                let target = usize::try_from(index).ok().and_then(|index| epfd.tfd.get(index));
+                if !target.is_some_and(|target| is_edge(target.events)) {
+                    return Err(wrong_edge(file.id, index));
+                }
+            }
             let mut numbers = Vec::with_capacity(epfd.tfd.len());
             for (index, target) in (0..).zip(&epfd.tfd) {
                 if !restore.moved.contains_key(&(file.id, index)) {
@@ -96,20 +111,42 @@ impl Restore {
                 elsewhere.insert(index, (tfd, target));
             }
         }
-        // The used-up ones first: while the set holds nothing else, an event can only be theirs.
-        for used_up in [true, false] {
+        // Those that have been reported first: while the set has nothing else to report, an event can only be theirs.
+        let told = self.told(&epfd);
+        let mut is_quiet = true;
+        for turn in [Turn::UsedUp, Turn::Told, Turn::Other] {
             for (index, target) in (0..).zip(&epfd.tfd) {
-                if is_used_up(target) != used_up {
+                let told = told.get(&index).copied();
+                if Turn::of(target, told) != turn {
                     continue;
                 }
-                match elsewhere.remove(&index) {
-                    Some((tfd, other)) => add_as(epoll, other, tfd, target),
-                    None => add(epoll, number(target.tfd)?, target),
+                // What has something new to report is in the way of the others.
+                let told = told.filter(|_| is_quiet);
+                is_quiet &= match elsewhere.remove(&index) {
+                    Some((tfd, other)) => add_as(epoll, other, tfd, target, told),
+                    None => add(epoll, number(target.tfd)?, target, told),
                 }
                 .context(|| format!("restoring epoll {} (fd {fd})", epfd.id))?;
             }
         }
         Ok(Progress::Done(()))
+    }
+
+    /// What targets of a set have reported, by index. Not of those whose events could not be told from another's: they
+    /// report once more.
+    fn told(&self, epfd: &EventpollFileEntry) -> HashMap<u32, u32> {
+        let Some(edges) = self.edges.get(&epfd.id) else {
+            return HashMap::new();
+        };
+        let mut times: HashMap<u64, u32> = HashMap::new();
+        for target in &epfd.tfd {
+            *times.entry(target.data).or_default() += 1;
+        }
+        let indexed = (0..).zip(&epfd.tfd);
+        indexed
+            .filter(|(_, target)| times[&target.data] == 1)
+            .filter_map(|(index, _)| Some((index, *edges.get(&index)?)))
+            .collect()
     }
 }
 
@@ -121,11 +158,48 @@ fn is_used_up(target: &EventpollTfdEntry) -> bool {
     target.events & ONE_SHOT != 0 && target.events & !MODES == 0
 }
 
-/// Adds what stands at a number.
-fn add(epoll: BorrowedFd<'_>, tfd: i32, target: &EventpollTfdEntry) -> Result<()> {
+fn wrong_edge(epoll: u32, index: u32) -> Error {
+    let file = EDGES.file_name(0);
+    Error::new(format!(
+        "{file}: target {index} of epoll {epoll} cannot be: damaged"
+    ))
+}
+
+/// When a target is added.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    UsedUp,
+    Told,
+    Other,
+}
+
+impl Turn {
+    fn of(target: &EventpollTfdEntry, told: Option<u32>) -> Self {
+        match told {
+            _ if is_used_up(target) => Self::UsedUp,
+            Some(_) => Self::Told,
+            None => Self::Other,
+        }
+    }
+}
+
+/// Adds what stands at a number, with what it has reported already; whether the set has nothing to report for it.
+fn add(epoll: BorrowedFd<'_>, tfd: i32, target: &EventpollTfdEntry, told: Option<u32>) -> Result<bool> {
     let what = || format!("adding its target {tfd} with events {:#x}", target.events);
     if !is_used_up(target) {
-        return sys::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, tfd, target.events, target.data).context(what);
+        sys::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, tfd, target.events, target.data).context(what)?;
+        let Some(told) = told else {
+            return Ok(false);
+        };
+        return match sys::epoll_take(epoll).context(what)? {
+            Some((events, data)) if events & !told != 0 || data != target.data => {
+                // That is new, and comes again when the target is added anew: some cannot be changed (EPOLLEXCLUSIVE).
+                sys::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, tfd, 0, 0).context(what)?;
+                sys::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, tfd, target.events, target.data).context(what)?;
+                Ok(false)
+            }
+            _ => Ok(true),
+        };
     }
     // The kernel gets it there by reporting an event; let it be any.
     let any = libc::EPOLLIN
@@ -141,12 +215,18 @@ fn add(epoll: BorrowedFd<'_>, tfd: i32, target: &EventpollTfdEntry) -> Result<()
     if sys::epoll_take(epoll).context(what)?.is_none() {
         sys::epoll_ctl(epoll, libc::EPOLL_CTL_MOD, tfd, target.events, target.data).context(what)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Adds a description under a number at which something else may stand. In this process that stays there
 /// all the time, since other tasks may fetch it: the description is put there in a copy of the table.
-fn add_as(epoll: BorrowedFd<'_>, other: OwnedFd, tfd: i32, target: &EventpollTfdEntry) -> Result<()> {
+fn add_as(
+    epoll: BorrowedFd<'_>,
+    other: OwnedFd,
+    tfd: i32,
+    target: &EventpollTfdEntry,
+    told: Option<u32>,
+) -> Result<bool> {
     let what = || format!("adding a target under the number {tfd}");
     let epoll = beside(entry::copy(epoll)?, tfd)?;
     let mut added = Err(Error::new("the process that was to do it has failed"));
@@ -158,7 +238,7 @@ fn add_as(epoll: BorrowedFd<'_>, other: OwnedFd, tfd: i32, target: &EventpollTfd
         };
         added = placed
             .context(|| "putting it there")
-            .and_then(|()| add(epoll.as_fd(), tfd, target));
+            .and_then(|()| add(epoll.as_fd(), tfd, target, told));
     })
     .context(what)?;
     added.context(what)

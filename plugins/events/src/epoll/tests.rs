@@ -46,6 +46,11 @@ fn pipe() -> (OwnedFd, OwnedFd) {
     nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap()
 }
 
+/// The data of the next event.
+fn take(epoll: &OwnedFd) -> Option<u64> {
+    sys::epoll_take(epoll).unwrap().map(|(_, data)| data)
+}
+
 /// The targets as the kernel shows them.
 fn targets(fd: &impl AsRawFd) -> Vec<String> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
@@ -135,13 +140,13 @@ fn a_target_whose_number_was_taken_is_found() {
     mock.opened.insert(5, entry::copy(&keep).unwrap());
     let again = back(&mock, &records).unwrap();
     assert_eq!(targets(&again), before);
-    assert_eq!(sys::epoll_take(&again).unwrap(), None);
+    assert_eq!(take(&again), None);
     assert!(
         sys::readable_within(&event, 0).unwrap(),
         "what stands at the number stays there"
     );
     sys::write_word(&keep, 1).unwrap();
-    assert_eq!(sys::epoll_take(&again).unwrap(), Some(77));
+    assert_eq!(take(&again), Some(77));
 }
 
 #[test]
@@ -186,7 +191,7 @@ fn two_targets_of_one_number_are_told_apart() {
     assert_eq!(targets(&again), targets(&epoll));
     for (fd, data) in [(&first, 1), (&second, 2)] {
         sys::write_word(fd, 1).unwrap();
-        assert_eq!(sys::epoll_take(&again).unwrap(), Some(data));
+        assert_eq!(take(&again), Some(data));
         std::fs::File::from(entry::copy(fd).unwrap())
             .read_exact(&mut [0; 8])
             .unwrap();
@@ -218,10 +223,10 @@ fn a_used_up_target_stays_used_up() {
     let mock = host(&[]);
     let (ready, (read, write)) = (eventfd(1), pipe());
     let epoll = set(&[(ready.as_raw_fd(), IN | ONCE, 1)]);
-    assert_eq!(sys::epoll_take(&epoll).unwrap(), Some(1));
+    assert_eq!(take(&epoll), Some(1));
     sys::epoll_ctl(&epoll, libc::EPOLL_CTL_ADD, read.as_raw_fd(), IN | ONCE, 2).unwrap();
     nix::unistd::write(&write, b"x").unwrap();
-    assert_eq!(sys::epoll_take(&epoll).unwrap(), Some(2));
+    assert_eq!(take(&epoll), Some(2));
     nix::unistd::read(&read, &mut [0]).unwrap();
     let live = eventfd(1);
     sys::epoll_ctl(&epoll, libc::EPOLL_CTL_ADD, live.as_raw_fd(), IN | EDGE, 3).unwrap();
@@ -239,8 +244,8 @@ fn a_used_up_target_stays_used_up() {
     );
     sys::write_word(&ready, 1).unwrap();
     nix::unistd::write(&write, b"x").unwrap();
-    assert_eq!(sys::epoll_take(&again).unwrap(), Some(3));
-    assert_eq!(sys::epoll_take(&again).unwrap(), None);
+    assert_eq!(take(&again), Some(3));
+    assert_eq!(take(&again), None);
 }
 
 #[test]
@@ -314,4 +319,68 @@ fn a_target_that_is_not_there_is_named() {
     let error = back(&mock, &[record]).unwrap_err();
     assert!(error.message.contains("no descriptor"), "{error}");
     drop(epoll);
+}
+
+#[test]
+fn edges_that_were_reported_are_not_reported_again() {
+    let mock = host(&[]);
+    let (event, silent, (read, write)) = (eventfd(3), eventfd(0), pipe());
+    let epoll = set(&[
+        (event.as_raw_fd(), IN | OUT | EDGE, 1),
+        (silent.as_raw_fd(), IN | EDGE, 2),
+        (write.as_raw_fd(), OUT | EDGE | EXCLUSIVE, 3),
+        (read.as_raw_fd(), IN, 4),
+    ]);
+    let told = |mock: &MockHost| {
+        let edges: Vec<EdgeEntry> = image::read_all(&Host::new(mock, "events"), &EDGES).unwrap();
+        let mut told: Vec<_> = edges.iter().map(|edge| edge.told).collect();
+        told.sort_unstable();
+        told
+    };
+    // As long as there is something to report it is not known of which.
+    let records = dump(&Epoll::default(), &mock, &[&epoll]);
+    assert!(told(&mock).is_empty());
+    let again = back(&mock, &records).unwrap();
+    let mut all = [take(&again), take(&again), take(&again)];
+    all.sort_unstable();
+    assert_eq!(all, [None, Some(1), Some(3)]);
+
+    assert!(take(&epoll).is_some() && take(&epoll).is_some());
+    let records = dump(&Epoll::default(), &mock, &[&epoll]);
+    assert_eq!(told(&mock), [OUT, IN | OUT]);
+    let again = back(&mock, &records).unwrap();
+    assert_eq!(take(&again), None);
+    assert_eq!(targets(&again), targets(&epoll));
+    // The next edge is reported, and so is what was not at the dump.
+    sys::write_word(&event, 1).unwrap();
+    assert_eq!(take(&again), Some(1));
+    sys::write_word(&silent, 1).unwrap();
+    let again = back(&mock, &records).unwrap();
+    assert_eq!((take(&again), take(&again)), (Some(2), None));
+    drop(read);
+    let again = back(&mock, &records);
+    assert!(again.is_err(), "a target is gone");
+}
+
+#[test]
+fn edges_that_cannot_be_are_refused() {
+    let mock = host(&[]);
+    let event = eventfd(0);
+    let epoll = set(&[(event.as_raw_fd(), IN, 1)]);
+    let records = dump(&Epoll::default(), &mock, &[&epoll]);
+    let host = Host::new(&mock, "events");
+    let edge = |index, told| EdgeEntry {
+        epoll: 1,
+        index,
+        told,
+    };
+    for edges in [vec![edge(0, IN)], vec![edge(7, IN)], vec![edge(0, EDGE)]] {
+        let mut image = image::create(&host, &EDGES).unwrap();
+        for edge in &edges {
+            image.entry(edge).unwrap();
+        }
+        image.finish().unwrap();
+        let error = Epoll::default().prepare(&host, &records).unwrap_err();
+        assert!(error.message.contains("cannot be: damaged"), "{error}");
+    }
 }

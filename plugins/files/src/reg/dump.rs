@@ -68,7 +68,7 @@ pub(super) fn dump(shared: &Shared<Dump>, host: &Host<'_>, file: &FileTarget) ->
     if !is_served(file) || elsewhere && name::is_queue(file) {
         return Ok(Verdict::NotMine);
     }
-    if let Some(refusal) = special::refuse(file)? {
+    if let Some(refusal) = special::refuse(host, file)? {
         return Ok(Verdict::Refused(refusal));
     }
     let has_lock = shared.lock().locked.note(host, file)?;

@@ -1,8 +1,9 @@
-//! What a deleted file has beside its content and status: extended attributes (access control lists among them) and
-//! the hint about the life of its data. The format has no place for them, so they lie in an image of our own,
+//! What a deleted file has beside its content and status: extended attributes (access control lists among them), the
+//! hint about the life of its data, and the flags of its inode. The format has no place for them, so they lie in an image of our own,
 //! `ghost-attrs.img`, which is written only when a file has any.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use criu_plugin_api::image::{self, ImageKind};
@@ -19,6 +20,23 @@ static ATTRS: ImageKind = image::own_kind("GHOST_ATTRS", "ghost-attrs.img", 0x47
 /// `XATTR_SIZE_MAX`, `XATTR_LIST_MAX` of linux/limits.h.
 const NAME_MAX: usize = 255;
 const SIZE_MAX: usize = 64 << 10;
+
+/// Of the flags of an inode, `FS_FL_USER_MODIFIABLE` of linux/fs.h, those that are in nobody's way: secure deletion,
+/// undeletable, compressed, synchronous, no dump, no access time, not compressed, data through the journal, no tail,
+/// synchronous directory, top of a hierarchy, no copy on write, the project of the parent. ioctl_iflags(2)
+const HARMLESS: u32 = 0x1
+    | 0x2
+    | 0x4
+    | 0x8
+    | 0x40
+    | 0x80
+    | 0x400
+    | 0x4000
+    | 0x8000
+    | 0x1_0000
+    | 0x2_0000
+    | 0x80_0000
+    | 0x2000_0000;
 
 /// An extended attribute, xattr(7).
 #[derive(Clone, PartialEq, prost::Message)]
@@ -40,6 +58,9 @@ pub(super) struct GhostAttrs {
     /// `F_GET_RW_HINT` of fcntl(2); 0 for none.
     #[prost(uint64, tag = "3")]
     pub(super) write_hint: u64,
+    /// `FS_IOC_GETFLAGS`, those that can be set.
+    #[prost(uint32, tag = "4")]
+    pub(super) inode_flags: u32,
 }
 
 impl GhostAttrs {
@@ -64,21 +85,40 @@ impl GhostAttrs {
                 Err(errno) => return Err(errno).context(what),
             }
         }
-        let is_regular = file.mode & libc::S_IFMT == libc::S_IFREG;
-        let write_hint = if is_regular {
-            sys::reopen_for_reading(sys::local(file))
-                .ok()
-                .and_then(|opened| sys::write_hint(&opened).ok())
-                .unwrap_or(0)
-        } else {
-            0
-        };
-        let has_any = !attributes.is_empty() || write_hint != 0;
+        let format = file.mode & libc::S_IFMT;
+        let opened = matches!(format, libc::S_IFREG | libc::S_IFDIR)
+            .then(|| sys::reopen_for_reading(sys::local(file)).ok())
+            .flatten();
+        let write_hint = opened.as_ref().filter(|_| format == libc::S_IFREG);
+        let write_hint = write_hint
+            .and_then(|file| sys::write_hint(file).ok())
+            .unwrap_or(0);
+        // Not every filesystem has them.
+        let inode_flags = opened.and_then(|file| sys::inode_flags(file).ok()).unwrap_or(0);
+        let inode_flags = inode_flags & (HARMLESS | sys::PROTECTED);
+        let has_any = !attributes.is_empty() || write_hint != 0 || inode_flags != 0;
         Ok(has_any.then_some(Self {
             id,
             attributes,
             write_hint,
+            inode_flags,
         }))
+    }
+
+    /// Sets the flags of a fresh inode, but for those that keep it from being written and removed.
+    pub(super) fn apply_flags(&self, file: impl AsFd) -> Result<()> {
+        let wanted = self.inode_flags & HARMLESS;
+        if wanted == 0 {
+            return Ok(());
+        }
+        let now = sys::inode_flags(&file).context(|| "asking for the flags of its inode")?;
+        sys::set_inode_flags(&file, now & !HARMLESS | wanted)
+            .context(|| format!("setting the flags {wanted:#x} of its inode"))
+    }
+
+    /// Those that come when it has no name any more.
+    pub(super) fn protection(&self) -> u32 {
+        self.inode_flags & sys::PROTECTED
     }
 
     /// Gives them to the file at `path`, which has its owner and mode already; to a symbolic link itself when that
@@ -124,6 +164,9 @@ pub(super) fn read(host: &Host<'_>) -> Result<HashMap<u32, GhostAttrs>> {
         };
         if attrs.attributes.iter().any(is_wrong) {
             return damaged("has an attribute that cannot be");
+        }
+        if attrs.inode_flags & !(HARMLESS | sys::PROTECTED) != 0 {
+            return damaged("has flags that cannot be");
         }
         if all.insert(id, attrs).is_some() {
             return damaged("has two entries");

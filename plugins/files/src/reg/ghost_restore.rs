@@ -17,6 +17,7 @@ use nix::sys::stat::{Mode, SFlag, UtimensatFlags, futimens, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 
 use super::ghost_attrs::GhostAttrs;
+use super::huge;
 use super::name::path_of;
 use crate::images;
 
@@ -82,6 +83,11 @@ impl Ghost {
 
     pub(super) fn is_regular(&self) -> bool {
         self.format() == libc::S_IFREG
+    }
+
+    /// The flags of its inode that it gets when it has no name any more.
+    pub(super) fn protection(&self) -> u32 {
+        self.attrs.as_ref().map_or(0, GhostAttrs::protection)
     }
 
     fn format(&self) -> u32 {
@@ -171,11 +177,21 @@ impl Ghost {
         let mode = self.header.mode & 0o7777;
         match self.format() {
             libc::S_IFREG => {
+                // Huge pages are filled through a mapping, which has to read as well.
                 let mut file = OpenOptions::new()
+                    .read(true)
                     .write(true)
                     .open(path)
                     .context(|| "opening it")?;
-                self.write_content(host, entry, &mut file)?;
+                if let Some(attrs) = &self.attrs {
+                    // Some can be had by an empty file alone.
+                    attrs.apply_flags(&file)?;
+                }
+                let page = huge::page_size(&file).context(|| "asking for its file system")?;
+                match page {
+                    Some(page) => self.write_huge(host, entry, &file, page)?,
+                    None => self.write_content(host, entry, &mut file)?,
+                }
                 fchown(&file, uid, gid).context(|| format!("giving it to {uid:?}:{gid:?}"))?;
                 let permissions = std::fs::Permissions::from_mode(mode);
                 file.set_permissions(permissions)
@@ -197,6 +213,9 @@ impl Ghost {
                 }
                 if let Some(attrs) = &self.attrs {
                     attrs.apply(path, follow)?;
+                    if format == libc::S_IFDIR {
+                        attrs.apply_flags(File::open(path).context(|| "opening it")?)?;
+                    }
                 }
                 if let Some((atim, mtim)) = self.times() {
                     let flag = UtimensatFlags::NoFollowSymlink;
@@ -222,15 +241,7 @@ impl Ghost {
             let size = self.header.size();
             file.set_len(size)
                 .context(|| format!("setting its size to {size}"))?;
-            while let Some(chunk) = image.next_entry::<GhostChunkEntry>()? {
-                if chunk.off.checked_add(chunk.len).is_none_or(|end| end > size) {
-                    return Err(Error::new(format!(
-                        "{}: a chunk of {} bytes at {} lies outside of the file's {size}: damaged",
-                        image.file(),
-                        chunk.len,
-                        chunk.off
-                    )));
-                }
+            while let Some(chunk) = next_chunk(&mut image, size)? {
                 file.seek(SeekFrom::Start(chunk.off))
                     .context(|| format!("seeking to {}", chunk.off))?;
                 image.copy_payload(chunk.len, file)?;
@@ -239,12 +250,50 @@ impl Ghost {
         } else {
             image.copy_rest(file)?
         };
-        match entry.size {
-            Some(saved) if saved != size => Err(Error::new(format!(
-                "{} holds {size} bytes of content, the file had {saved}: damaged",
-                image.file()
-            ))),
-            _ => Ok(()),
-        }
+        check_size(entry, size, image.file())
+    }
+
+    /// The same for a file of huge pages.
+    fn write_huge(&self, host: &Host<'_>, entry: &RegFileEntry, file: &File, page: u64) -> Result<()> {
+        let (_, mut image) = open_image(host, self.id)?;
+        let mut filler = huge::Filler::new(file, page);
+        let size = if self.header.chunks == Some(true) {
+            let size = self.header.size();
+            while let Some(chunk) = next_chunk(&mut image, size)? {
+                filler.seek(chunk.off);
+                image.copy_payload(chunk.len, &mut filler)?;
+            }
+            size
+        } else {
+            image.copy_rest(&mut filler)?
+        };
+        file.set_len(size)
+            .context(|| format!("setting its size to {size}, in pages of {page} bytes"))?;
+        check_size(entry, size, image.file())
+    }
+}
+
+/// The next chunk of a sparse file, whose content follows.
+fn next_chunk(image: &mut ImageReader<BufReader<File>>, size: u64) -> Result<Option<GhostChunkEntry>> {
+    let chunk = image.next_entry::<GhostChunkEntry>()?;
+    if let Some(chunk) = &chunk
+        && chunk.off.checked_add(chunk.len).is_none_or(|end| end > size)
+    {
+        return Err(Error::new(format!(
+            "{}: a chunk of {} bytes at {} lies outside of the file's {size}: damaged",
+            image.file(),
+            chunk.len,
+            chunk.off
+        )));
+    }
+    Ok(chunk)
+}
+
+fn check_size(entry: &RegFileEntry, size: u64, file: impl std::fmt::Display) -> Result<()> {
+    match entry.size {
+        Some(saved) if saved != size => Err(Error::new(format!(
+            "{file} holds {size} bytes of content, the file had {saved}: damaged"
+        ))),
+        _ => Ok(()),
     }
 }

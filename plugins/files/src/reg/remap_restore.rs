@@ -16,6 +16,7 @@ use super::Shared;
 use super::ghost_attrs;
 use super::ghost_restore::{Created, Ghost};
 use super::restore::{Restore, TMPFILE, absolute};
+use crate::sys;
 
 /// Whether the file was born without a name (`O_TMPFILE` of open(2)): only such a description can still
 /// be given one.
@@ -50,20 +51,22 @@ pub(super) fn bring_back(
     for (id, entry, ghost) in ghosts {
         let path = absolute(&entry.name);
         make_parents(shared, &path)?;
+        let protection = ghost.protection();
         let born = nameless.get(&id).filter(|_| ghost.is_regular());
         if let Some(&(orig_id, entry)) = born {
             let file = ghost.create_nameless(host, entry, &path)?;
-            let mut state = shared.lock();
-            made.insert(
-                id,
-                format!("/proc/{}/fd/{}", state.holder, file.as_raw_fd()).into(),
-            );
-            state.nameless.insert(orig_id, file);
+            let holder = shared.lock().holder;
+            let path = PathBuf::from(format!("/proc/{holder}/fd/{}", file.as_raw_fd()));
+            shared.lock().nameless.insert(orig_id, file);
+            protect_later(shared, &path, protection)?;
+            made.insert(id, path);
             continue;
         }
         let created = ghost.create(host, entry, &path)?;
-        made.insert(id, created.path.clone());
+        let path = created.path.clone();
         shared.lock().created.push(created);
+        protect_later(shared, &path, protection)?;
+        made.insert(id, path);
     }
     let mut names: HashMap<(u32, PathBuf), PathBuf> = HashMap::new();
     for (remap, entry) in remaps {
@@ -75,6 +78,16 @@ pub(super) fn bring_back(
             }
         };
         shared.lock().paths.insert(remap.orig_id, path);
+    }
+    Ok(())
+}
+
+/// Keeps a ghost at hand that is immutable or append-only when it has no name any more.
+fn protect_later(shared: &Shared<Restore>, path: &Path, protection: u32) -> Result<()> {
+    if protection != 0 {
+        let file = sys::open_with(path, libc::O_RDONLY | libc::O_NONBLOCK)
+            .context(|| format!("opening {} to protect it later", path.display()))?;
+        shared.lock().protected.push((file, protection));
     }
     Ok(())
 }

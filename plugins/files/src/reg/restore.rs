@@ -33,6 +33,8 @@ pub(crate) struct Restore {
     pub(super) links: BTreeSet<PathBuf>,
     /// The descriptions of files that never had a name, by file id.
     pub(super) nameless: HashMap<u32, File>,
+    /// Deleted files that are immutable or append-only, with these flags of their inodes.
+    pub(super) protected: Vec<(OwnedFd, u32)>,
     /// The process that holds them.
     pub(super) holder: i32,
     /// Processes that stand in for dead ones, by their numbers.
@@ -52,6 +54,13 @@ impl Restore {
             result = created.remove().and(result);
         }
         if outcome == Outcome::Success {
+            for (file, flags) in &self.protected {
+                let protected =
+                    sys::inode_flags(file).and_then(|now| sys::set_inode_flags(file, now | flags));
+                result = protected
+                    .context(|| format!("setting the flags {flags:#x} of the inode of a deleted file"))
+                    .and(result);
+            }
             for link in &self.links {
                 result = std::fs::remove_file(link)
                     .context(|| format!("removing the link {}", link.display()))

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use criu_plugin_api::message::{FileTarget, Purpose};
 use criu_plugin_api::restore::fown_decode;
-use criu_plugin_api::{Refusal, Result};
+use criu_plugin_api::{Host, Refusal, Result};
 use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
 
@@ -17,7 +17,7 @@ const LOOP_MAJOR: u64 = 7;
 const F_OWNER_PID: u32 = 1;
 
 /// Why this file cannot be opened again as it is, if so.
-pub(super) fn refuse(file: &FileTarget) -> Result<Option<Refusal>> {
+pub(super) fn refuse(host: &Host<'_>, file: &FileTarget) -> Result<Option<Refusal>> {
     let is_open = matches!(file.purpose(), Purpose::Descriptor | Purpose::InFlight)
         && file.flags.cast_signed() & libc::O_PATH == 0;
     if !is_open {
@@ -25,7 +25,7 @@ pub(super) fn refuse(file: &FileTarget) -> Result<Option<Refusal>> {
     }
     let found = match file.mode & libc::S_IFMT {
         libc::S_IFBLK => block_device(file),
-        libc::S_IFDIR => watched(file)?,
+        libc::S_IFDIR => watched(host, file)?,
         _ => None,
     };
     let found = found.or_else(|| thread(file));
@@ -61,19 +61,48 @@ fn block_device(file: &FileTarget) -> Option<Reason> {
     })
 }
 
-/// F_NOTIFY of fcntl(2) makes the caller the owner of a directory's descriptor; nothing else shows of it.
-fn watched(file: &FileTarget) -> Result<Option<Reason>> {
+/// F_NOTIFY of fcntl(2) makes the caller the owner of a directory's descriptor; nothing else shows of it, so F_SETOWN alone
+/// looks the same. It is taken for F_NOTIFY where somebody has seen to it that the signal does no harm: by default it
+/// ends the process.
+fn watched(host: &Host<'_>, file: &FileTarget) -> Result<Option<Reason>> {
     let owner = fown_decode(&file.fown)?;
-    Ok((owner.pid != 0 && owner.pid_type == F_OWNER_PID).then(|| {
-        (
-            format!(
-                "process {} gets signals of this directory, as after F_NOTIFY of fcntl(2) (dnotify); what it waits \
-                 for cannot be told",
-                owner.pid
-            ),
-            Some("watch it by inotify(7)".to_owned()),
-        )
-    }))
+    if owner.pid == 0 || owner.pid_type != F_OWNER_PID {
+        return Ok(None);
+    }
+    if host.option_bool("lose-dnotify")? {
+        return Ok(None);
+    }
+    // Which signals its leading thread blocks cannot be seen while that works for the dump.
+    if owner.signum == 0 && !catches(owner.pid, libc::SIGIO) {
+        tracing::warn!(
+            "{}: process {} is its owner (F_SETOWN), which is kept; should it wait for changes of it (F_NOTIFY), that is lost",
+            name::object(file),
+            owner.pid
+        );
+        return Ok(None);
+    }
+    Ok(Some((
+        format!(
+            "process {} gets signals of this directory, as after F_NOTIFY of fcntl(2) (dnotify); what it waits \
+             for cannot be told",
+            owner.pid
+        ),
+        Some(
+            "watch it by inotify(7), or, where only F_SETOWN was used, --plugin-option files.lose-dnotify=yes"
+                .to_owned(),
+        ),
+    )))
+}
+
+/// Whether a process has a handler for a signal; not told: yes.
+fn catches(pid: u32, signal: i32) -> bool {
+    let mask = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .ok()
+        .and_then(|status| {
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        });
+    mask.is_none_or(|mask| mask & 1 << (signal - 1) != 0)
 }
 
 /// Threads exist only when all files are open.
@@ -98,12 +127,15 @@ fn thread(file: &FileTarget) -> Option<Reason> {
 mod tests {
     use super::*;
     use crate::testing::Scratch;
-    use criu_plugin_api::testing::file_target;
+    use criu_plugin_api::testing::{MockHost, file_target};
 
     #[test]
     fn files_of_other_threads_are_refused_and_those_of_the_first_are_not() {
         let dir = Scratch::new();
         let file = dir.file("x", b"");
+        let mock = MockHost::new();
+        let host = Host::new(&mock, "files");
+        let refuse = |target: &FileTarget| refuse(&host, target);
         let mut target = file_target(&file).unwrap();
         assert_eq!(refuse(&target), Ok(None));
         target.link = b"/proc/12/task/12/status".to_vec();
