@@ -67,6 +67,7 @@ criu_tests::guests! {
         udp_corked,
         udp_destination,
         udp_error,
+        udp_gro,
         udp_ip_options,
         udp_ipv6_options,
         udp_members,

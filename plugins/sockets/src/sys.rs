@@ -303,6 +303,8 @@ pub(crate) struct Received {
     pub(crate) from: Vec<u8>,
     /// The address that it was sent to, for a receiver that wants to know (`IP_PKTINFO`, `IPV6_RECVPKTINFO`).
     pub(crate) to: Option<IpAddr>,
+    /// The length of each datagram but the last, where several that came together are read as one (`UDP_GRO`).
+    pub(crate) segment: Option<usize>,
 }
 
 /// A descriptor of the sender, for receivers with `SO_PASSPIDFD` (Linux 6.5).
@@ -327,7 +329,7 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
     // SAFETY: all pointers of the header are to live buffers of the lengths given.
     let length = check_size(unsafe { libc::recvmsg(fd, &mut header, flags | libc::MSG_CMSG_CLOEXEC) })?;
     from.truncate(header.msg_namelen as usize);
-    let (mut rights, mut credentials, mut to) = (Vec::new(), None, None);
+    let (mut rights, mut credentials, mut to, mut segment) = (Vec::new(), None, None, None);
     // SAFETY: the header is as the kernel left it, the control buffer is aligned and alive.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(&header) };
     while !message.is_null() {
@@ -352,6 +354,11 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
         if entry.cmsg_level == libc::SOL_SOCKET && entry.cmsg_type == libc::SCM_CREDENTIALS {
             // SAFETY: the kernel wrote a ucred behind the header, within the control buffer.
             credentials = Some(unsafe { libc::CMSG_DATA(message).cast::<libc::ucred>().read_unaligned() });
+        }
+        if (entry.cmsg_level, entry.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO) {
+            // SAFETY: the kernel wrote an int behind the header, within the control buffer.
+            let length = unsafe { libc::CMSG_DATA(message).cast::<libc::c_int>().read_unaligned() };
+            segment = usize::try_from(length).ok().filter(|&length| length > 0);
         }
         if (entry.cmsg_level, entry.cmsg_type) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
             // SAFETY: the kernel wrote an in_pktinfo behind the header, within the control buffer.
@@ -381,6 +388,7 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8], flags: i32) -> io::Result<Re
         credentials,
         from,
         to,
+        segment,
     })
 }
 

@@ -94,19 +94,31 @@ fn peek_all(fd: RawFd, asks: bool) -> std::io::Result<Vec<Datagram>> {
         match sys::receive(fd, &mut buffer, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
             // A socket that is no longer read from reads as ended.
             Ok(got) if got.from.is_empty() => break,
-            Ok(got) => all.push(Datagram {
-                from: got.from,
-                data: buffer[..got.length].to_vec(),
-                to: got
-                    .to
-                    .filter(|_| asks)
-                    .map_or(Vec::new(), |to| address::octets(to.to_canonical())),
-            }),
+            Ok(got) => {
+                let to = got.to.filter(|_| asks);
+                let to = to.map_or(Vec::new(), |to| address::octets(to.to_canonical()));
+                // What came together comes one by one again, as it may at any time.
+                for data in segments(&buffer[..got.length], got.segment) {
+                    all.push(Datagram {
+                        from: got.from.clone(),
+                        data: data.to_vec(),
+                        to: to.clone(),
+                    });
+                }
+            }
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
             Err(e) => return Err(e),
         }
     }
     Ok(all)
+}
+
+/// The datagrams of which some bytes are, all but the last of this length; without one they are a single one.
+fn segments(bytes: &[u8], length: Option<usize>) -> Vec<&[u8]> {
+    match length {
+        Some(length) if length < bytes.len() => bytes.chunks(length).collect(),
+        _ => vec![bytes],
+    }
 }
 
 /// Fills the queue of a socket that has its addresses, and no filter yet.
@@ -313,6 +325,16 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
+
+    #[test]
+    fn datagrams_that_came_together_are_parted() {
+        let bytes: Vec<u8> = (0..250).collect();
+        let lengths = |length| -> Vec<usize> { segments(&bytes, length).iter().map(|s| s.len()).collect() };
+        assert_eq!(lengths(None), [250]);
+        assert_eq!(lengths(Some(100)), [100, 100, 50]);
+        assert_eq!(lengths(Some(250)), [250]);
+        assert_eq!(segments(&[], Some(9)), [&[0u8; 0]]);
+    }
 
     #[test]
     fn datagrams_come_in_the_name_of_their_senders() {
