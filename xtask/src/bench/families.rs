@@ -43,6 +43,12 @@ const FAMILIES: &[Family] = &[
     family("userfaultfds", Kind::Userfaultfds, 10_000),
     family("bpf maps", Kind::BpfMaps, 9_900),
     family("SysV segments", Kind::Segments, 3_000),
+    family("fifos", Kind::Fifos, 9_900),
+    family("pidfds", Kind::Pidfds, 10_000),
+    family("raw sockets", Kind::RawSockets, 10_000),
+    family("packet sockets", Kind::PacketSockets, 10_000),
+    family("AIO rings", Kind::AioRings, 10_000),
+    family("fanotify marks", Kind::Marks, 10_000),
 ];
 
 /// So many are the usual case; the first number is few enough to show what the process itself costs.

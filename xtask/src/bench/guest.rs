@@ -49,6 +49,12 @@ pub(crate) enum Kind {
     Userfaultfds,
     BpfMaps,
     Segments,
+    Fifos,
+    Pidfds,
+    RawSockets,
+    PacketSockets,
+    AioRings,
+    Marks,
 }
 
 impl Kind {

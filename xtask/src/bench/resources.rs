@@ -70,6 +70,13 @@ pub(crate) fn make(kind: Kind, amount: usize) -> Result<(), Error> {
         Kind::Userfaultfds => each(amount, userfaultfd),
         Kind::BpfMaps => each(amount, bpf_map),
         Kind::Segments => each(amount, segment),
+        Kind::Fifos => numbered(amount, fifo),
+        Kind::Pidfds => each(amount, pidfd),
+        // A protocol that nobody speaks (RFC 3692), and none at all: they receive nothing.
+        Kind::RawSockets => each(amount, || socket(libc::AF_INET, libc::SOCK_RAW, 253)),
+        Kind::PacketSockets => each(amount, || socket(libc::AF_PACKET, libc::SOCK_DGRAM, 0)),
+        Kind::AioRings => each(amount, aio_ring),
+        Kind::Marks => marks(amount),
         _ => Err(Error::Wrong(format!("{kind:?} is no family of resources"))),
     }
 }
@@ -221,6 +228,59 @@ fn watches(amount: usize) -> Result<(), Error> {
     })?;
     keep(group);
     Ok(())
+}
+
+/// One group of fanotify(7) with a mark on each of so many files.
+fn marks(amount: usize) -> Result<(), Error> {
+    let flags = libc::FAN_CLASS_NOTIF | libc::FAN_UNLIMITED_MARKS;
+    // SAFETY: fanotify_init takes plain numbers.
+    let group =
+        owned(unsafe { libc::fanotify_init(flags, libc::O_RDONLY.cast_unsigned()) }).map_err(failed)?;
+    numbered(amount, |name| {
+        File::create(name)?;
+        let path = std::ffi::CString::new(name)?;
+        let fd = group.as_raw_fd();
+        // SAFETY: the path is a C string.
+        checked(unsafe {
+            libc::fanotify_mark(
+                fd,
+                libc::FAN_MARK_ADD,
+                libc::FAN_MODIFY,
+                libc::AT_FDCWD,
+                path.as_ptr(),
+            )
+        })
+        .map(drop)
+    })?;
+    keep(group);
+    Ok(())
+}
+
+fn fifo(name: &str) -> io::Result<()> {
+    let path = std::ffi::CString::new(name)?;
+    // SAFETY: the path is a C string.
+    checked(unsafe { libc::mkfifo(path.as_ptr(), 0o600) })?;
+    keep(File::options().read(true).write(true).open(name)?.into());
+    Ok(())
+}
+
+fn pidfd() -> io::Result<()> {
+    // SAFETY: the call takes plain numbers.
+    from_call(unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) }).map(keep)
+}
+
+fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<()> {
+    // SAFETY: socket takes plain numbers.
+    owned(unsafe { libc::socket(family, kind, protocol) }).map(keep)
+}
+
+fn aio_ring() -> io::Result<()> {
+    let mut context: libc::c_ulong = 0;
+    // SAFETY: the kernel writes one number, the address of the ring.
+    match unsafe { libc::syscall(libc::SYS_io_setup, 1, &raw mut context) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 fn signalfd() -> io::Result<()> {
