@@ -47,7 +47,7 @@ const FAMILIES: &[Family] = &[
     family("pidfds", Kind::Pidfds, 10_000),
     family("raw sockets", Kind::RawSockets, 10_000),
     family("packet sockets", Kind::PacketSockets, 10_000),
-    family("AIO rings", Kind::AioRings, 10_000),
+    family("AIO rings", Kind::AioRings, 2_000),
     family("fanotify marks", Kind::Marks, 10_000),
 ];
 

@@ -264,6 +264,7 @@ fn restore_mappings(restore: &Restore) -> Result<()> {
     use criu_proto::Message;
     for (node, live) in catch::processes(restore) {
         let pid = restore.plan.nodes[node].pid;
+        let mut mm = None;
         for vma in &live.vmas {
             let vma::Backing::Kind(bit) = vma.backing else {
                 continue;
@@ -278,7 +279,7 @@ fn restore_mappings(restore: &Restore) -> Result<()> {
                     .as_ref()
                     .map(|entry| entry.encode_to_vec())
                     .unwrap_or_default(),
-                mm: live.mm.encode_to_vec(),
+                mm: mm.get_or_insert_with(|| live.mm.encode_to_vec()).clone(),
             };
             let what = || {
                 format!(
