@@ -1,12 +1,11 @@
 //! The system calls of this plugin that need `unsafe`, and small wrappers around others.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use criu_plugin_api::inode;
 use criu_plugin_api::message::{FileTarget, Purpose};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -69,68 +68,6 @@ pub(crate) fn read_at(fd: BorrowedFd<'_>, into: &mut [u8], offset: i64) -> nix::
     nix::sys::uio::pread(fd, into, offset)
 }
 
-/// The names of the extended attributes of a file, each with a NUL behind it. listxattr(2)
-pub(crate) fn list_attributes(path: impl AsRef<Path>) -> nix::Result<Vec<u8>> {
-    let path = c_path(path.as_ref())?;
-    // SAFETY: the path ends in NUL, and the kernel writes at most as much as is asked for.
-    grown(|buffer| unsafe { libc::listxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) })
-}
-
-/// The value of an extended attribute. getxattr(2)
-pub(crate) fn attribute(path: impl AsRef<Path>, name: &[u8]) -> nix::Result<Vec<u8>> {
-    let (path, name) = (c_path(path.as_ref())?, c_text(name)?);
-    grown(|buffer| {
-        let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
-        // SAFETY: both texts end in NUL, and the kernel writes at most as much as is asked for.
-        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), at, length) }
-    })
-}
-
-/// Sets an extended attribute of the file at the end of a path, or of the symbolic link there. setxattr(2)
-pub(crate) fn set_attribute(path: &Path, follow: bool, name: &[u8], value: &[u8]) -> nix::Result<()> {
-    let (path, name) = (c_path(path)?, c_text(name)?);
-    let set = if follow { libc::setxattr } else { libc::lsetxattr };
-    // SAFETY: both texts end in NUL; the kernel reads as much of the value as there is.
-    Errno::result(unsafe {
-        set(
-            path.as_ptr(),
-            name.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
-    })
-    .map(drop)
-}
-
-/// Calls with a buffer that is as large as the call with an empty one says.
-fn grown(mut call: impl FnMut(&mut [u8]) -> isize) -> nix::Result<Vec<u8>> {
-    loop {
-        let size = usize::try_from(Errno::result(call(&mut []))?).unwrap_or(0);
-        let mut buffer = vec![0; size];
-        if size == 0 {
-            return Ok(buffer);
-        }
-        match Errno::result(call(&mut buffer)) {
-            Ok(size) => {
-                buffer.truncate(usize::try_from(size).unwrap_or(0));
-                return Ok(buffer);
-            }
-            // It has grown in between.
-            Err(Errno::ERANGE) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-fn c_path(path: &Path) -> nix::Result<CString> {
-    c_text(path.as_os_str().as_bytes())
-}
-
-fn c_text(text: &[u8]) -> nix::Result<CString> {
-    CString::new(text).map_err(|_| Errno::EINVAL)
-}
-
 const F_GET_RW_HINT: libc::c_int = 1035;
 const F_SET_RW_HINT: libc::c_int = 1036;
 
@@ -161,8 +98,6 @@ pub(crate) fn goes_with_last_user(device: BorrowedFd<'_>) -> bool {
     known.is_ok() && info[13] & LO_FLAGS_AUTOCLEAR != 0
 }
 
-const FS_IOC_GETFLAGS: libc::Ioctl = 0x8008_6601;
-const FS_IOC_SETFLAGS: libc::Ioctl = 0x4008_6602;
 /// `FS_IMMUTABLE_FL` and `FS_APPEND_FL` of linux/fs.h.
 pub(crate) const PROTECTED: u32 = 0x10 | 0x20;
 
@@ -170,29 +105,14 @@ pub(crate) const PROTECTED: u32 = 0x10 | 0x20;
 /// takes that off it for the moment. ioctl_iflags(2)
 pub(crate) fn open_protected(path: &Path, flags: i32) -> nix::Result<OwnedFd> {
     let holder = open_with(path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY)?;
-    let attributes = inode_flags(&holder).unwrap_or(0);
+    let attributes = inode::flags(&holder).unwrap_or(0);
     if attributes & PROTECTED == 0 {
         return Err(Errno::EPERM);
     }
-    set_inode_flags(&holder, attributes & !PROTECTED)?;
+    inode::set_flags(&holder, attributes & !PROTECTED)?;
     let opened = open_with(path, flags);
-    set_inode_flags(&holder, attributes)?;
+    inode::set_flags(&holder, attributes)?;
     opened
-}
-
-/// The flags of an inode. ioctl_iflags(2)
-pub(crate) fn inode_flags(file: impl AsFd) -> nix::Result<u32> {
-    let mut flags = 0_u32;
-    // SAFETY: FS_IOC_GETFLAGS writes an int, to a place that is valid for it.
-    Errno::result(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_GETFLAGS, &raw mut flags) })?;
-    Ok(flags)
-}
-
-/// Sets them.
-pub(crate) fn set_inode_flags(file: impl AsFd, flags: u32) -> nix::Result<()> {
-    // SAFETY: FS_IOC_SETFLAGS reads an int.
-    Errno::result(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_SETFLAGS, &raw const flags) })
-        .map(drop)
 }
 
 /// `struct fiemap_extent` of linux/fiemap.h.

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
 use criu_plugin_api::image::{self, ImageKind};
+use criu_plugin_api::inode::{self, Attribute};
 use criu_plugin_api::message::FileTarget;
 use criu_plugin_api::{Context, Error, Host, Result};
-use nix::errno::Errno;
 use nix::sys::stat::{fstat, futimens};
 use nix::sys::time::TimeSpec;
 
@@ -16,9 +17,6 @@ use crate::sys;
 
 pub(crate) static ATTRS: ImageKind = image::own_kind("MEMFD_ATTRS", "memfd-attrs.img", 0x4d41_5452);
 
-/// `XATTR_NAME_MAX` and `XATTR_SIZE_MAX` of linux/limits.h.
-const NAME_MAX: usize = 255;
-const SIZE_MAX: usize = 64 << 10;
 /// `FS_FL_USER_MODIFIABLE` of linux/fs.h, as far as memory objects have them: immutable, append-only, no dump, no access
 /// time. ioctl_iflags(2)
 const FLAGS: u32 = 0x10 | 0x20 | 0x40 | 0x80;
@@ -45,15 +43,6 @@ impl Time {
     }
 }
 
-/// An extended attribute, xattr(7).
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub(crate) struct Attribute {
-    #[prost(bytes = "vec", tag = "1")]
-    name: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
 /// What one object has.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Attrs {
@@ -78,49 +67,28 @@ impl Attrs {
     /// before its contents are.
     pub(crate) fn of(inode_id: u32, file: &FileTarget, object: impl AsFd) -> Result<Self> {
         let stat = fstat(sys::local(file)).context(|| "asking for its times")?;
-        let mut attributes = Vec::new();
-        let names = match sys::list_attributes(&object) {
-            Ok(names) => names,
-            Err(Errno::EOPNOTSUPP) => Vec::new(),
-            Err(errno) => return Err(errno).context(|| "listing its extended attributes"),
-        };
-        for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-            match sys::attribute(&object, name) {
-                Ok(value) => attributes.push(Attribute {
-                    name: name.to_vec(),
-                    value,
-                }),
-                Err(Errno::ENODATA | Errno::EOPNOTSUPP) => {}
-                Err(errno) => {
-                    return Err(errno).context(|| {
-                        format!("reading its extended attribute {}", String::from_utf8_lossy(name))
-                    });
-                }
-            }
-        }
+        let attributes = inode::attributes(&object).context(|| "reading its extended attributes")?;
         Ok(Self {
             inode_id,
             accessed: Some(Time::of(stat.st_atime, stat.st_atime_nsec)),
             modified: Some(Time::of(stat.st_mtime, stat.st_mtime_nsec)),
             attributes,
             // Before Linux 6.0 there are none.
-            flags: sys::inode_flags(&object).unwrap_or(0) & FLAGS,
+            flags: inode::flags(&object).unwrap_or(0) & FLAGS,
         })
     }
 
     /// Gives them to an object that nobody of the restore touches any more.
     pub(crate) fn apply(&self, object: &File) -> Result<()> {
-        for Attribute { name, value } in &self.attributes {
-            sys::set_attribute(object, name, value)
-                .context(|| format!("setting its attribute {}", String::from_utf8_lossy(name)))?;
-        }
+        let path = format!("/proc/self/fd/{}", object.as_raw_fd());
+        inode::set_attributes(Path::new(&path), true, &self.attributes)?;
         if let (Some(accessed), Some(modified)) = (self.accessed, self.modified) {
             futimens(object, &accessed.spec(), &modified.spec()).context(|| "setting its times")?;
         }
         // The last: an immutable object has no other times set.
         if self.flags != 0 {
-            let now = sys::inode_flags(object).context(|| "asking for the flags of its inode")?;
-            sys::set_inode_flags(object, now & !FLAGS | self.flags)
+            let now = inode::flags(object).context(|| "asking for the flags of its inode")?;
+            inode::set_flags(object, now & !FLAGS | self.flags)
                 .context(|| format!("setting the flags {:#x} of its inode", self.flags))?;
         }
         Ok(())
@@ -129,16 +97,10 @@ impl Attrs {
     /// Whether all of it is what Linux knows.
     fn is_possible(&self) -> bool {
         let is_time = |time: &Option<Time>| time.is_none_or(|time| time.nanoseconds < 1_000_000_000);
-        let is_attribute = |a: &Attribute| {
-            !a.name.is_empty()
-                && a.name.len() <= NAME_MAX
-                && !a.name.contains(&0)
-                && a.value.len() <= SIZE_MAX
-        };
         self.flags & !FLAGS == 0
             && is_time(&self.accessed)
             && is_time(&self.modified)
-            && self.attributes.iter().all(is_attribute)
+            && inode::are_possible(&self.attributes)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Makes a memory object anew.
 
 use std::fs::{File, Permissions};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
 
+use criu_plugin_api::huge_pages::Filler;
 use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::images::MemfdInodeEntry;
 use nix::errno::Errno;
@@ -65,7 +67,7 @@ fn fill_huge(host: &Host<'_>, entry: &MemfdInodeEntry, object: &File, page: u64)
         .context(|| "setting the size of its contents")?;
     host.restore_shared_memory(u64::from(entry.shmid), plain.as_raw_fd(), entry.size)?;
     let mut buffer = vec![0; CHUNK];
-    let mut window: Option<(u64, sys::Window)> = None;
+    let mut filler = Filler::new(object, page);
     let mut at = 0;
     while at < entry.size {
         let length = usize::try_from(entry.size - at).unwrap_or(CHUNK).min(CHUNK);
@@ -73,18 +75,10 @@ fn fill_huge(host: &Host<'_>, entry: &MemfdInodeEntry, object: &File, page: u64)
         plain
             .read_exact_at(data, at)
             .context(|| format!("reading its contents at {at:#x}"))?;
-        if data.iter().any(|byte| *byte != 0) {
+        filler.write_all(data).context(|| {
             let start = at / page * page;
-            let (_, window) = match window.take_if(|(of, _)| *of == start) {
-                Some(known) => window.insert(known),
-                None => {
-                    let mapped = sys::Window::of(object, start, page);
-                    let what = || format!("getting a page of {page} bytes for its contents at {start:#x}");
-                    window.insert((start, mapped.context(what)?))
-                }
-            };
-            window.write(at - start, data);
-        }
+            format!("getting a page of {page} bytes for its contents at {start:#x}")
+        })?;
         at += length as u64;
     }
     Ok(())

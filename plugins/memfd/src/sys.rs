@@ -1,14 +1,13 @@
 //! The system calls of this plugin that need `unsafe`, and small wrappers around others.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use criu_plugin_api::message::FileTarget;
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::fcntl::OFlag;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use nix::sys::stat::Mode;
 
@@ -114,54 +113,6 @@ pub(crate) fn shared_anonymous(size: u64, huge: Option<u32>) -> nix::Result<File
     opened.map(File::from)
 }
 
-/// A page of an object, mapped for writing.
-pub(crate) struct Window {
-    at: NonNull<libc::c_void>,
-    length: usize,
-}
-
-impl Window {
-    /// The `length` bytes at `start` of an object, whose memory is allocated first: a page that cannot
-    /// be had is an error here, not a signal at the first write.
-    pub(crate) fn of(object: &File, start: u64, length: u64) -> nix::Result<Self> {
-        let offset = i64::try_from(start).map_err(|_| Errno::EFBIG)?;
-        let size = i64::try_from(length).map_err(|_| Errno::EFBIG)?;
-        let length = usize::try_from(length)
-            .ok()
-            .and_then(NonZeroUsize::new)
-            .ok_or(Errno::EINVAL)?;
-        fallocate(object, FallocateFlags::empty(), offset, size)?;
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new mapping at a place that the kernel chooses touches no memory of ours.
-        let at = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, object, offset) }?;
-        Ok(Self {
-            at,
-            length: length.get(),
-        })
-    }
-
-    /// Copies bytes to an offset within it; what would lie beyond it is left out.
-    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) {
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.length);
-        let count = data.len().min(self.length - offset);
-        let from = NonNull::from(data).cast();
-        // SAFETY: `offset + count` is within the mapping, which is writable and ours alone in this
-        // process.
-        unsafe {
-            let to = self.at.cast::<u8>().add(offset);
-            to.copy_from_nonoverlapping(from, count);
-        }
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made in `of`, and nothing refers into it.
-        let unmapped = unsafe { munmap(self.at, self.length) };
-        debug_assert!(unmapped.is_ok());
-    }
-}
-
 const F_ADD_SEALS: libc::c_int = 1033;
 const F_GET_SEALS: libc::c_int = 1034;
 
@@ -175,71 +126,4 @@ pub(crate) fn seals(fd: BorrowedFd<'_>) -> nix::Result<u32> {
 pub(crate) fn add_seals(file: &File, seals: u32) -> nix::Result<()> {
     // SAFETY: the command takes and returns plain numbers.
     Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), F_ADD_SEALS, seals) }).map(drop)
-}
-
-/// The names of the extended attributes of a file, each with a NUL behind it. flistxattr(2)
-pub(crate) fn list_attributes(file: impl AsFd) -> nix::Result<Vec<u8>> {
-    let fd = file.as_fd().as_raw_fd();
-    // SAFETY: the kernel writes at most as much as is asked for.
-    grown(|buffer| unsafe { libc::flistxattr(fd, buffer.as_mut_ptr().cast(), buffer.len()) })
-}
-
-/// The value of an extended attribute. fgetxattr(2)
-pub(crate) fn attribute(file: impl AsFd, name: &[u8]) -> nix::Result<Vec<u8>> {
-    let (fd, name) = (file.as_fd().as_raw_fd(), c_text(name)?);
-    grown(|buffer| {
-        let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
-        // SAFETY: the name ends in NUL, and the kernel writes at most as much as is asked for.
-        unsafe { libc::fgetxattr(fd, name.as_ptr(), at, length) }
-    })
-}
-
-/// Sets an extended attribute. fsetxattr(2)
-pub(crate) fn set_attribute(file: impl AsFd, name: &[u8], value: &[u8]) -> nix::Result<()> {
-    let (fd, name) = (file.as_fd().as_raw_fd(), c_text(name)?);
-    // SAFETY: the name ends in NUL; the kernel reads as much of the value as there is.
-    Errno::result(unsafe { libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0) })
-        .map(drop)
-}
-
-/// Calls with a buffer that is as large as the call with an empty one says.
-fn grown(mut call: impl FnMut(&mut [u8]) -> isize) -> nix::Result<Vec<u8>> {
-    loop {
-        let size = usize::try_from(Errno::result(call(&mut []))?).unwrap_or(0);
-        let mut buffer = vec![0; size];
-        if size == 0 {
-            return Ok(buffer);
-        }
-        match Errno::result(call(&mut buffer)) {
-            Ok(size) => {
-                buffer.truncate(usize::try_from(size).unwrap_or(0));
-                return Ok(buffer);
-            }
-            // It has grown in between.
-            Err(Errno::ERANGE) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-fn c_text(text: &[u8]) -> nix::Result<CString> {
-    CString::new(text).map_err(|_| Errno::EINVAL)
-}
-
-const FS_IOC_GETFLAGS: libc::Ioctl = 0x8008_6601;
-const FS_IOC_SETFLAGS: libc::Ioctl = 0x4008_6602;
-
-/// The flags of an inode. ioctl_iflags(2), Linux 6.0 for memory objects
-pub(crate) fn inode_flags(file: impl AsFd) -> nix::Result<u32> {
-    let mut flags = 0_u32;
-    // SAFETY: FS_IOC_GETFLAGS writes an int, to a place that is valid for it.
-    Errno::result(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_GETFLAGS, &raw mut flags) })?;
-    Ok(flags)
-}
-
-/// Sets them.
-pub(crate) fn set_inode_flags(file: impl AsFd, flags: u32) -> nix::Result<()> {
-    // SAFETY: FS_IOC_SETFLAGS reads an int.
-    Errno::result(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_SETFLAGS, &raw const flags) })
-        .map(drop)
 }

@@ -6,6 +6,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use criu_plugin_api::huge_pages::Window;
 use criu_plugin_api::message::{FileImage, FileRecord, OpenRequest, Purpose};
 use criu_plugin_api::testing::{MockHost, file_target};
 use criu_plugin_api::{FileKind, Host, Outcome, Progress, Verdict, image};
@@ -182,7 +183,7 @@ fn a_missing_object_is_named() {
 fn contents_are_copied_through_a_window() {
     let object = sys::memfd_create(b"window", 0).unwrap();
     object.set_len(3 * 4096).unwrap();
-    let mut window = sys::Window::of(&object, 4096, 4096).unwrap();
+    let mut window = Window::of(&object, 4096, 4096).unwrap();
     window.write(4090, b"cut at the end");
     window.write(5000, b"outside");
     drop(window);
@@ -203,7 +204,7 @@ fn huge_pages_come_back() {
     let huge = libc::MFD_HUGETLB | libc::MFD_HUGE_2MB;
     let file = sys::memfd_create(b"huge", huge).unwrap();
     file.set_len(2 * HUGE).unwrap();
-    let Ok(mut window) = sys::Window::of(&file, HUGE, HUGE) else {
+    let Ok(mut window) = Window::of(&file, HUGE, HUGE) else {
         return eprintln!("skipped: no huge page is free");
     };
     window.write(12345, b"huge");

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use criu_plugin_api::image::{self, ImageKind};
+use criu_plugin_api::inode::Attribute;
 use criu_plugin_api::{Context, Error, Host, Result};
 
 use crate::descriptor::Owner;
@@ -81,15 +82,6 @@ pub(crate) struct Place {
     /// The extended attributes that it has.
     #[prost(message, repeated, tag = "4")]
     pub(crate) attributes: Vec<Attribute>,
-}
-
-/// An extended attribute, xattr(7).
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Attribute {
-    #[prost(bytes = "vec", tag = "1")]
-    pub(crate) name: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub(crate) value: Vec<u8>,
 }
 
 /// A connection that waits to be accepted.

@@ -1,12 +1,9 @@
 //! The socket calls of this plugin, with typed arguments. All unsafe code of the plugin is here.
 
-use std::ffi::CString;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
@@ -611,36 +608,6 @@ fn reap(child: i32) -> io::Result<i32> {
     } else {
         libc::EIO
     })
-}
-
-fn c_text(text: &[u8]) -> io::Result<CString> {
-    CString::new(text).map_err(|_| io::ErrorKind::InvalidInput.into())
-}
-
-/// The names of the extended attributes of a file, each with a NUL behind it. listxattr(2)
-pub(crate) fn list_attributes(path: &Path) -> io::Result<Vec<u8>> {
-    let path = c_text(path.as_os_str().as_bytes())?;
-    // SAFETY: the path ends in NUL, and the kernel writes at most as much as is asked for.
-    grown(|buffer| unsafe { libc::listxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) })
-}
-
-/// The value of an extended attribute. getxattr(2)
-pub(crate) fn attribute(path: &Path, name: &[u8]) -> io::Result<Vec<u8>> {
-    let (path, name) = (c_text(path.as_os_str().as_bytes())?, c_text(name)?);
-    grown(|buffer| {
-        let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
-        // SAFETY: both texts end in NUL, and the kernel writes at most as much as is asked for.
-        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), at, length) }
-    })
-}
-
-/// Sets an extended attribute of the very file at a path. lsetxattr(2)
-pub(crate) fn set_attribute(path: &Path, name: &[u8], value: &[u8]) -> io::Result<()> {
-    let (path, name) = (c_text(path.as_os_str().as_bytes())?, c_text(name)?);
-    let (at, length) = (value.as_ptr().cast(), value.len());
-    // SAFETY: both texts end in NUL; the kernel reads as much of the value as there is.
-    check(unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), at, length, 0) })?;
-    Ok(())
 }
 
 /// Calls with a buffer that is as large as the call with an empty one says.

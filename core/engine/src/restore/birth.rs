@@ -60,7 +60,7 @@ fn orphan_one(restore: &Restore, orphan: usize, places: Places, world: &mut Worl
     let doing = || format!("creating process {}", restore.plan.nodes[orphan].pid);
     let between = fork_between(restore).context(doing)?;
     let Some(between) = between else {
-        // In between. A failure was told by whom it befell.
+        // In between: it ends whether it has forked or not.
         sys::exit(match fork(restore, orphan, places, world, 0) {
             Ok(()) => 0,
             Err(error) => {

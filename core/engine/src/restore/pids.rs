@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::context::Restore;
 use super::sys;
 use crate::error::{Error, Result};
+use crate::proc::Stat;
 
 /// Waits until no id of the tree is in use: a zombie's holder will reap it, and what is on its way out soon be gone; a
 /// living process will not go.
@@ -38,11 +39,13 @@ pub(crate) fn from_the_top() -> impl Iterator<Item = i32> {
 }
 
 fn await_one(pid: i32, deadline: Instant) -> Result<()> {
-    let Some(Holder { name, ends }) = holder(pid) else {
+    let Ok(stat) = Stat::read(pid) else {
         return Ok(());
     };
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = name.trim_end();
     let object = format!("pid {pid}");
-    if !ends {
+    if !ends(&stat) {
         let what = format!("is in use by {name:?}");
         return Err(Error::refused_but(
             object,
@@ -59,30 +62,11 @@ fn await_one(pid: i32, deadline: Instant) -> Result<()> {
     Ok(())
 }
 
-/// A process or thread that has an id.
-#[derive(Debug, PartialEq, Eq)]
-struct Holder {
-    name: String,
-    /// Whether it is dead, or in the middle of its end.
-    ends: bool,
-}
-
-fn holder(pid: i32) -> Option<Holder> {
-    parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// Of the text of proc_pid_stat(5).
-fn parse(stat: &str) -> Option<Holder> {
+/// Whether a process or thread is dead, or in the middle of its end.
+fn ends(stat: &Stat) -> bool {
     /// `PF_EXITING` of the kernel.
     const EXITING: u32 = 4;
-    let (before, after) = stat.rsplit_once(')')?;
-    let mut fields = after.split_ascii_whitespace();
-    let state = fields.next()?;
-    let flags: u32 = fields.nth(5)?.parse().ok()?;
-    Some(Holder {
-        name: before.split_once('(')?.1.to_owned(),
-        ends: matches!(state, "Z" | "X") || flags & EXITING != 0,
-    })
+    matches!(stat.state, b'Z' | b'X') || stat.flags & EXITING != 0
 }
 
 #[cfg(test)]
@@ -91,19 +75,16 @@ mod tests {
 
     #[test]
     fn who_ends_is_told_from_who_lives() {
-        let holder = |rest: &str| parse(&format!("12 (a) b ({rest}"));
-        let ends = |ends| {
-            Some(Holder {
-                name: "a) b (".to_owned(),
-                ends,
-            })
+        let with = |state, flags| Stat {
+            state,
+            flags,
+            ..Stat::default()
         };
-        assert_eq!(holder(") S 1 12 12 0 -1 4194560 90 0"), ends(false));
-        assert_eq!(holder(") R 1 12 12 0 -1 4194564 90 0"), ends(true));
-        assert_eq!(holder(") Z 1 12 12 0 -1 4227084 90 0"), ends(true));
-        assert_eq!(holder(") S 1"), None);
+        assert!(!ends(&with(b'S', 4_194_560)));
+        assert!(ends(&with(b'R', 4_194_564)));
+        assert!(ends(&with(b'Z', 4_227_084)));
         let own = std::process::id().cast_signed();
-        assert!(super::holder(own).is_some_and(|own| !own.ends));
+        assert!(!ends(&Stat::read(own).unwrap()));
     }
 
     #[test]

@@ -1,25 +1,20 @@
 //! What a deleted file has beside its content and status: extended attributes (access control lists among them), the
-//! hint about the life of its data, and the flags of its inode. The format has no place for them, so they lie in an image of our own,
-//! `ghost-attrs.img`, which is written only when a file has any.
+//! hint about the life of its data, and the flags of its inode. The format has no place for them, so they lie in an
+//! image of our own, `ghost-attrs.img`, which is written only when a file has any.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use criu_plugin_api::image::{self, ImageKind};
+use criu_plugin_api::inode::{self, Attribute};
 use criu_plugin_api::message::FileTarget;
 use criu_plugin_api::{Context, Error, Host, Result};
-use nix::errno::Errno;
 
 use super::name;
 use crate::sys;
 
 static ATTRS: ImageKind = image::own_kind("GHOST_ATTRS", "ghost-attrs.img", 0x4748_4154);
-
-/// The longest name and value, and the longest list of names, that Linux has: `XATTR_NAME_MAX`,
-/// `XATTR_SIZE_MAX`, `XATTR_LIST_MAX` of linux/limits.h.
-const NAME_MAX: usize = 255;
-const SIZE_MAX: usize = 64 << 10;
 
 /// Of the flags of an inode, `FS_FL_USER_MODIFIABLE` of linux/fs.h, those that are in nobody's way: secure deletion,
 /// undeletable, compressed, synchronous, no dump, no access time, not compressed, data through the journal, no tail,
@@ -37,15 +32,6 @@ const HARMLESS: u32 = 0x1
     | 0x2_0000
     | 0x80_0000
     | 0x2000_0000;
-
-/// An extended attribute, xattr(7).
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Attribute {
-    #[prost(bytes = "vec", tag = "1")]
-    pub(super) name: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub(super) value: Vec<u8>,
-}
 
 /// What one deleted file has.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -66,25 +52,8 @@ pub(super) struct GhostAttrs {
 impl GhostAttrs {
     /// Those of a file that is to be dumped; `None` when it has none.
     pub(super) fn of(id: u32, file: &FileTarget) -> Result<Option<Self>> {
-        let what = || format!("reading the extended attributes of {}", name::object(file));
-        let path = format!("/proc/self/fd/{}", file.local_fd);
-        let list = match sys::list_attributes(&path) {
-            Ok(list) => list,
-            Err(Errno::EOPNOTSUPP) => Vec::new(),
-            Err(errno) => return Err(errno).context(what),
-        };
-        let mut attributes = Vec::new();
-        for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-            match sys::attribute(&path, name) {
-                Ok(value) => attributes.push(Attribute {
-                    name: name.to_vec(),
-                    value,
-                }),
-                // Listed, but not there for this user or this sort of file.
-                Err(Errno::ENODATA | Errno::EOPNOTSUPP) => {}
-                Err(errno) => return Err(errno).context(what),
-            }
-        }
+        let attributes = inode::attributes(sys::local(file))
+            .context(|| format!("reading the extended attributes of {}", name::object(file)))?;
         let format = file.mode & libc::S_IFMT;
         let opened = matches!(format, libc::S_IFREG | libc::S_IFDIR)
             .then(|| sys::reopen_for_reading(sys::local(file)).ok())
@@ -94,7 +63,7 @@ impl GhostAttrs {
             .and_then(|file| sys::write_hint(file).ok())
             .unwrap_or(0);
         // Not every filesystem has them.
-        let inode_flags = opened.and_then(|file| sys::inode_flags(file).ok()).unwrap_or(0);
+        let inode_flags = opened.and_then(|file| inode::flags(file).ok()).unwrap_or(0);
         let inode_flags = inode_flags & (HARMLESS | sys::PROTECTED);
         let has_any = !attributes.is_empty() || write_hint != 0 || inode_flags != 0;
         Ok(has_any.then_some(Self {
@@ -111,8 +80,8 @@ impl GhostAttrs {
         if wanted == 0 {
             return Ok(());
         }
-        let now = sys::inode_flags(&file).context(|| "asking for the flags of its inode")?;
-        sys::set_inode_flags(&file, now & !HARMLESS | wanted)
+        let now = inode::flags(&file).context(|| "asking for the flags of its inode")?;
+        inode::set_flags(&file, now & !HARMLESS | wanted)
             .context(|| format!("setting the flags {wanted:#x} of its inode"))
     }
 
@@ -124,10 +93,7 @@ impl GhostAttrs {
     /// Gives them to the file at `path`, which has its owner and mode already; to a symbolic link itself when that
     /// is not to be followed.
     pub(super) fn apply(&self, path: &Path, follow: bool) -> Result<()> {
-        for Attribute { name, value } in &self.attributes {
-            sys::set_attribute(path, follow, name, value)
-                .context(|| format!("setting its attribute {}", String::from_utf8_lossy(name)))?;
-        }
+        inode::set_attributes(path, follow, &self.attributes)?;
         if self.write_hint != 0 {
             let opened = sys::open_with(path, libc::O_RDONLY | libc::O_NONBLOCK).context(|| "opening it")?;
             sys::set_write_hint(&opened, self.write_hint)
@@ -159,10 +125,7 @@ pub(super) fn read(host: &Host<'_>) -> Result<HashMap<u32, GhostAttrs>> {
             let file = ATTRS.file_name(0);
             Err(Error::new(format!("{file}: deleted file {id} {what}: damaged")))
         };
-        let is_wrong = |a: &Attribute| {
-            a.name.is_empty() || a.name.len() > NAME_MAX || a.name.contains(&0) || a.value.len() > SIZE_MAX
-        };
-        if attrs.attributes.iter().any(is_wrong) {
+        if !inode::are_possible(&attrs.attributes) {
             return damaged("has an attribute that cannot be");
         }
         if attrs.inode_flags & !(HARMLESS | sys::PROTECTED) != 0 {
@@ -187,11 +150,15 @@ mod tests {
         let file = dir.file("from", b"x");
         let target = file_target(&file).unwrap();
         assert_eq!(GhostAttrs::of(1, &target), Ok(None));
-        if let Err(errno) = sys::set_attribute(&dir.path("from"), true, b"user.one", b"a\0b") {
-            println!("skipped: no extended attributes here: {errno}");
+        let set = |name: &[u8], value: &[u8]| {
+            let (name, value) = (name.to_vec(), value.to_vec());
+            inode::set_attributes(&dir.path("from"), true, &[Attribute { name, value }])
+        };
+        if let Err(error) = set(b"user.one", b"a\0b") {
+            println!("skipped: no extended attributes here: {error}");
             return;
         }
-        sys::set_attribute(&dir.path("from"), true, b"user.none", b"").unwrap();
+        set(b"user.none", b"").unwrap();
         let attrs = GhostAttrs::of(7, &target).unwrap().unwrap();
         assert_eq!((attrs.id, attrs.attributes.len()), (7, 2));
         let other = dir.file("to", b"y");

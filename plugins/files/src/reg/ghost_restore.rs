@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
+use criu_plugin_api::huge_pages;
 use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::framing::ImageReader;
 use criu_proto::images::{GhostChunkEntry, GhostFileEntry, RegFileEntry, Timeval};
@@ -17,7 +18,6 @@ use nix::sys::stat::{Mode, SFlag, UtimensatFlags, futimens, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 
 use super::ghost_attrs::GhostAttrs;
-use super::huge;
 use super::name::path_of;
 use crate::images;
 
@@ -187,7 +187,7 @@ impl Ghost {
                     // Some can be had by an empty file alone.
                     attrs.apply_flags(&file)?;
                 }
-                let page = huge::page_size(&file).context(|| "asking for its file system")?;
+                let page = huge_pages::page_size(&file).context(|| "asking for its file system")?;
                 match page {
                     Some(page) => self.write_huge(host, entry, &file, page)?,
                     None => self.write_content(host, entry, &mut file)?,
@@ -256,7 +256,7 @@ impl Ghost {
     /// The same for a file of huge pages.
     fn write_huge(&self, host: &Host<'_>, entry: &RegFileEntry, file: &File, page: u64) -> Result<()> {
         let (_, mut image) = open_image(host, self.id)?;
-        let mut filler = huge::Filler::new(file, page);
+        let mut filler = huge_pages::Filler::new(file, page);
         let size = if self.header.chunks == Some(true) {
             let size = self.header.size();
             while let Some(chunk) = next_chunk(&mut image, size)? {

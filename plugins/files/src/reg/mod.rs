@@ -11,7 +11,6 @@ mod dump;
 mod ghost_attrs;
 mod ghost_dump;
 mod ghost_restore;
-mod huge;
 mod link_remap;
 pub(crate) mod name;
 mod remap_restore;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use criu_plugin_api::inode;
 use criu_plugin_api::message::{FileRecord, OpenRequest, Purpose};
 use criu_plugin_api::restore::{apply_owner, change_flags, seek};
 use criu_plugin_api::{Context, Error, Host, Opened, Outcome, Progress, Result};
@@ -55,8 +56,7 @@ impl Restore {
         }
         if outcome == Outcome::Success {
             for (file, flags) in &self.protected {
-                let protected =
-                    sys::inode_flags(file).and_then(|now| sys::set_inode_flags(file, now | flags));
+                let protected = inode::flags(file).and_then(|now| inode::set_flags(file, now | flags));
                 result = protected
                     .context(|| format!("setting the flags {flags:#x} of the inode of a deleted file"))
                     .and(result);

@@ -13,10 +13,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use criu_plugin_api::inode;
 use criu_plugin_api::{Context, Result};
 use criu_proto::images::UnixSkEntry;
 
-use super::attributes;
 use super::dump::{path_of, show};
 use super::who::{Peer, Who};
 use crate::extra::Place;
@@ -87,7 +87,8 @@ fn complete(path: &Path, entry: &UnixSkEntry, place: Option<&Place>) -> Result<(
     if let Some(perms) = &entry.file_perms {
         own(path, perms.mode, perms.uid, perms.gid)?;
     }
-    attributes::apply(path, place.map_or(&[], |p| &p.attributes))
+    inode::set_attributes(path, false, place.map_or(&[], |p| &p.attributes))
+        .context(|| format!("completing {}", path.display()))
 }
 
 /// A name that a socket of the group is bound to, and where others reach it until the group is done.

@@ -5,7 +5,6 @@
 //! tree that one of ours is connected to by name has an entry with [`EXTERNAL`] set. What those have no
 //! field for is in `sk-extra-unix.img`.
 
-mod attributes;
 mod bind;
 mod connect;
 mod diag;

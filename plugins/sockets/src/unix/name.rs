@@ -7,15 +7,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use criu_plugin_api::inode::{self, Attribute};
 use criu_plugin_api::message::FileTarget;
 use criu_plugin_api::{Context, Result};
 use criu_proto::images::{FilePermsEntry, UnixSkEntry};
 
-use super::attributes;
 use super::bind::has_path;
 use super::diag::kernel_device;
 use super::dump::{path_of, show};
-use crate::extra::{Attribute, Place};
+use crate::extra::Place;
 use crate::sys;
 
 /// The file that a socket is bound to.
@@ -44,7 +44,7 @@ impl Bound {
         Ok(Self {
             path: PathBuf::from(OsStr::from_bytes(marked.unwrap_or(&link))),
             marked_deleted: marked.is_some(),
-            attributes: attributes::read(&handle)?,
+            attributes: inode::attributes(&handle).context(|| "reading its extended attributes")?,
             meta,
         })
     }

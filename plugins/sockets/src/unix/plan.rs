@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use criu_plugin_api::inode;
 use criu_plugin_api::message::{FilePlan, FileRecord};
 use criu_plugin_api::{Context, Error, Host, Result, image};
 use criu_proto::images::{FileEntry, SkPacketEntry, UnixSkEntry};
@@ -9,7 +10,6 @@ use criu_proto::{Message, magic};
 
 use crate::extra::{self, Credentials, Extra, Place, Waiting};
 
-use super::attributes;
 use super::bind::{has_path, is_name, path};
 use super::dump::path_of;
 use super::files::Files;
@@ -74,7 +74,10 @@ impl Plan {
         plan.extras = extra::read(host, &extra::UNIX)?;
         for (id, extra) in &plan.extras {
             let attributes = extra.place.as_ref().map_or(&[][..], |p| &p.attributes);
-            attributes::check(attributes).context(|| format!("unix socket with id {id:#x}"))?;
+            if !inode::are_possible(attributes) {
+                let what = "extended attributes that no file has: damaged";
+                return Err(Error::new(format!("unix socket with id {id:#x}: {what}")));
+            }
         }
         plan.read_queues(host)?;
         plan.files = Files::check(plan.inside().map(|e| (e, plan.place(e.id))))?;

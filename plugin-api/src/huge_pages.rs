@@ -1,4 +1,5 @@
-//! Contents of files of huge pages (hugetlbfs), which cannot be written to by write(2): they go in by a mapping.
+//! Contents of files of huge pages (hugetlbfs, memfd_create(2)), which cannot be written to by write(2): they go in by a
+//! mapping.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,8 +14,11 @@ use nix::sys::statfs::fstatfs;
 /// `HUGETLBFS_MAGIC` of linux/magic.h.
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
 
-/// The size of the pages of a file, if these are huge ones.
-pub(super) fn page_size(file: &File) -> nix::Result<Option<u64>> {
+/// The size of the pages of a file in bytes, if these are huge ones. fstatfs(2)
+///
+/// # Errors
+/// The kernel's.
+pub fn page_size(file: &File) -> nix::Result<Option<u64>> {
     let system = fstatfs(file)?;
     #[allow(
         clippy::unnecessary_cast,
@@ -25,8 +29,9 @@ pub(super) fn page_size(file: &File) -> nix::Result<Option<u64>> {
     Ok((is_huge && size.is_power_of_two()).then_some(size))
 }
 
-/// Writes into a fresh file, from `at` on. Zeros are left out: such pages may never have been touched.
-pub(super) struct Filler<'a> {
+/// Writes into a fresh file, page by page. Zeros are left out: such pages may never have been touched.
+#[derive(Debug)]
+pub struct Filler<'a> {
     file: &'a File,
     page: u64,
     at: u64,
@@ -34,7 +39,8 @@ pub(super) struct Filler<'a> {
 }
 
 impl<'a> Filler<'a> {
-    pub(super) fn new(file: &'a File, page: u64) -> Self {
+    /// From the beginning of a file on, whose pages have so many bytes, a power of two.
+    pub fn new(file: &'a File, page: u64) -> Self {
         Self {
             file,
             page,
@@ -43,7 +49,8 @@ impl<'a> Filler<'a> {
         }
     }
 
-    pub(super) fn seek(&mut self, to: u64) {
+    /// The next bytes go to this offset.
+    pub fn seek(&mut self, to: u64) {
         self.at = to;
     }
 }
@@ -72,14 +79,19 @@ impl Write for Filler<'_> {
 }
 
 /// A page of a file, mapped for writing.
-struct Window {
+#[derive(Debug)]
+pub struct Window {
     at: NonNull<libc::c_void>,
     length: usize,
 }
 
 impl Window {
-    /// The memory is allocated first: a page that cannot be had is an error here, not a signal at the first write.
-    fn of(file: &File, start: u64, length: u64) -> nix::Result<Self> {
+    /// The `length` bytes at `start` of a file, whose memory is allocated first: a page that cannot be had is an error
+    /// here, not a signal at the first write.
+    ///
+    /// # Errors
+    /// No such page is free, or it would lie beyond what files can have.
+    pub fn of(file: &File, start: u64, length: u64) -> nix::Result<Self> {
         let offset = i64::try_from(start).map_err(|_| Errno::EFBIG)?;
         let size = i64::try_from(length).map_err(|_| Errno::EFBIG)?;
         let length = usize::try_from(length)
@@ -97,7 +109,7 @@ impl Window {
     }
 
     /// Copies bytes to an offset within it; what would lie beyond it is left out.
-    fn write(&mut self, offset: u64, data: &[u8]) {
+    pub fn write(&mut self, offset: u64, data: &[u8]) {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.length);
         let count = data.len().min(self.length - offset);
         let from = NonNull::from(data).cast();
