@@ -12,10 +12,15 @@ pub mod command {
     pub const PROCESS: u32 = 2;
     /// Fill `timers[..timer_count]` from their ids.
     pub const TIMERS: u32 = 3;
+    /// Replace each of the numbers of descriptors, [`super::Control::call_count`] `i32`s in the place of
+    /// [`super::Control::calls`], by its `FD_*` flags (`-errno` where it is not open).
+    pub const DESCRIPTORS: u32 = 4;
 }
 
 /// Calls that fit into one [`command::CALLS`].
 pub const MAX_CALLS: usize = 64;
+/// Numbers that fit into one [`command::DESCRIPTORS`].
+pub const MAX_DESCRIPTORS: usize = MAX_CALLS * size_of::<Call>() / size_of::<i32>();
 /// Calls that fit into the undo table as it is at first.
 pub const FIRST_UNDO: usize = 1024;
 /// Calls that fit into the largest undo table.
@@ -249,7 +254,7 @@ pub struct Control {
     pub undo_mapping: [u64; 2],
     /// Action of `SIGTRAP` before the infection.
     pub old_trap: SigAction,
-    /// Valid entries of [`Self::calls`].
+    /// Valid entries of [`Self::calls`], or the numbers in their place.
     pub call_count: u32,
     /// Valid entries of the undo table.
     pub undo_count: u32,
@@ -261,7 +266,7 @@ pub struct Control {
     pub abi: u32,
     /// Zero.
     pub pad2: u32,
-    /// Calls to run.
+    /// Calls to run; or numbers, see [`command::DESCRIPTORS`].
     pub calls: [Call; MAX_CALLS],
     /// Timers asked for.
     pub timers: [TimerInfo; MAX_TIMERS],

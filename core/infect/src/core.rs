@@ -632,12 +632,13 @@ pub(crate) fn is_breakpoint(info: &SigInfo) -> bool {
 
 /// Bytes of the wire's structs, which are made of integers without padding.
 pub(crate) fn bytes_of_slice<T: Wire>(values: &[T]) -> &[u8] {
-    // SAFETY: `Wire` is implemented only for structs without padding.
+    // SAFETY: `Wire` is implemented only for what has no padding.
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) }
 }
 
-/// Structs of 8-byte integers (or pairs of 4-byte ones): no padding.
+/// Integers, and structs of 8-byte integers (or pairs of 4-byte ones): no padding.
 pub(crate) trait Wire: Copy {}
+impl Wire for i32 {}
 impl Wire for Call {}
 impl Wire for Undo {}
 impl Wire for TimerInfo {}

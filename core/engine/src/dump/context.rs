@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use criu_images::ImageDir;
-use criu_infect::{Call, Tracee};
+use criu_infect::Tracee;
 use criu_plugin_api::message::{FileRecord, FileTarget, RemoteCall, RemoteResult, Slot, TaskInfo};
 use criu_plugin_api::{Error as ApiError, Host, Result as ApiResult, Services};
 
@@ -237,16 +237,12 @@ impl Context {
 
     /// The `FD_*` flags of descriptors of a process; nothing of those that are not open.
     fn descriptor_flags(&self, pid: i32, fds: &[i32]) -> Result<Vec<Option<u32>>> {
-        let mut calls: Vec<Call> = fds
-            .iter()
-            .map(|&fd| Call {
-                nr: libc::SYS_fcntl.cast_unsigned(),
-                args: [i64::from(fd).cast_unsigned(), libc::F_GETFD as u64, 0, 0, 0, 0],
-                result: 0,
-            })
-            .collect();
-        self.parasites.borrow_mut().of(pid)?.syscalls(&mut calls)?;
-        Ok(calls.iter().map(|call| u32::try_from(call.result).ok()).collect())
+        let mut flags = fds.to_vec();
+        self.parasites
+            .borrow_mut()
+            .of(pid)?
+            .descriptor_flags(&mut flags)?;
+        Ok(flags.into_iter().map(|flags| u32::try_from(flags).ok()).collect())
     }
 
     /// Keeps what `/proc/PID/fdinfo/FD` says of the descriptor whose turn it is.

@@ -288,8 +288,9 @@ impl Files {
 
     /// The id of a description whose own dump has led back to it, as that of a socket in its own queue does.
     fn circle(&self, target: &FileTarget) -> Result<Option<u32>> {
-        let me = std::process::id().cast_signed();
-        for &(other, id) in &self.state.borrow().under_way {
+        let state = self.state.borrow();
+        for &(other, id) in &state.under_way {
+            let me = state.sightings.me();
             if kcmp_file(me, other, me, target.local_fd)? == Ordering::Equal {
                 return Ok(Some(id));
             }

@@ -94,6 +94,11 @@ impl Sightings {
         }
     }
 
+    /// This process, in which copies are held.
+    pub(crate) fn me(&self) -> i32 {
+        self.me
+    }
+
     /// Makes room for so many more.
     pub(crate) fn reserve(&mut self, more: usize) {
         self.alike.reserve(more);

@@ -253,3 +253,37 @@ fn process_state_is_told() {
     assert_eq!(&back, b"hello");
     infected.cure().unwrap().detach().unwrap();
 }
+
+#[test]
+fn flags_of_descriptors_come_in_the_order_of_the_numbers() {
+    let shared = Shared::new();
+    let child = Child::new(|| {
+        // SAFETY: dup2, fcntl and close take plain numbers; the child is single-threaded.
+        let ready = unsafe {
+            libc::dup2(0, 700) == 700
+                && libc::dup2(0, 701) == 701
+                && libc::fcntl(701, libc::F_SETFD, libc::FD_CLOEXEC) == 0
+                && (libc::close(702) == 0 || *libc::__errno_location() == libc::EBADF)
+        };
+        shared.add(if ready { 0 } else { 1 });
+        loop {
+            // SAFETY: pause takes nothing.
+            unsafe { libc::pause() };
+        }
+    });
+    assert_eq!(
+        shared.wait(0, |v| v != 0),
+        1,
+        "the child could not prepare itself"
+    );
+    let mut infected = Tracee::seize(child.0).unwrap().infect().unwrap();
+    let bad = -libc::EBADF;
+    // More than one command takes, the last of them but for one.
+    let mut flags: Vec<i32> = [700, 701, 702, -1].repeat(600);
+    flags.push(701);
+    infected.descriptor_flags(&mut flags).unwrap();
+    let (last, rest) = flags.split_last().unwrap();
+    assert_eq!(*last, libc::FD_CLOEXEC);
+    assert!(rest.chunks(4).all(|four| four == [0, libc::FD_CLOEXEC, bad, bad]));
+    infected.cure().unwrap().detach().unwrap();
+}

@@ -37,6 +37,7 @@ pub(super) fn visit(pid: i32) {
     infected.push_undo(libc::SYS_getpid, [0; 6], None).unwrap();
     infected.process_info().unwrap();
     infected.syscall(libc::SYS_getpid, [0; 6]).unwrap();
+    infected.descriptor_flags(&mut [0, 1]).unwrap();
     infected.leader().unwrap();
     infected.pop_undo().unwrap();
     infected.cure().unwrap().detach().unwrap();
