@@ -41,8 +41,14 @@ impl SharedMap {
     /// Maps `length` bytes of `file` at `offset` (both whole pages) and fills the mapping with the
     /// file's pages. Whatever the file system cannot back is an error here (`EFAULT`, `ENOMEM`) and
     /// not a signal later, as long as the blocks stay allocated; without `allocated` filling the mapping
-    /// is what allocates them.
-    pub(crate) fn new(file: &File, offset: u64, length: usize, allocated: bool) -> Result<Self, Errno> {
+    /// is what allocates them. No more than so many `threads` work on it.
+    pub(crate) fn new(
+        file: &File,
+        offset: u64,
+        length: usize,
+        allocated: bool,
+        threads: usize,
+    ) -> Result<Self, Errno> {
         let length = NonZeroUsize::new(length).ok_or(Errno::EINVAL)?;
         let offset = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -62,7 +68,7 @@ impl SharedMap {
             length,
             claimed: AtomicUsize::new(0),
         };
-        match map.populate() {
+        match map.populate(threads) {
             // A kernel before 5.14, or a security policy: the pages are then faulted in one by one.
             Err(Errno::EINVAL | Errno::EPERM) if allocated => Ok(map),
             populated => populated.map(|()| map),
@@ -70,13 +76,13 @@ impl SharedMap {
     }
 
     /// By several threads where there is much to do: most of it is clearing pages.
-    fn populate(&self) -> Result<(), Errno> {
+    fn populate(&self, most: usize) -> Result<(), Errno> {
         let length = self.length.get();
-        if length < 2 * WORTH_SHARING {
+        if length < 2 * WORTH_SHARING || most <= 1 {
             return self.populate_part(0, length);
         }
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = threads.min(length / WORTH_SHARING).min(MAX_THREADS);
+        let threads = threads.min(length / WORTH_SHARING).min(MAX_THREADS).min(most);
         let next = AtomicUsize::new(0);
         let work = || loop {
             let from = next.fetch_add(POPULATE_STEP, AcqRel);

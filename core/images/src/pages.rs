@@ -37,6 +37,8 @@ pub struct PagesWriter {
     file: File,
     path: String,
     id: u32,
+    /// So many threads make room.
+    threads: usize,
     state: Mutex<State>,
 }
 
@@ -72,6 +74,11 @@ enum Mode {
 impl PagesWriter {
     /// Creates `pages-ID.img` in `dir`, with room for `estimate` bytes.
     pub fn create(dir: &ImageDir, id: u32, estimate: u64) -> Result<Self> {
+        Self::create_by(usize::MAX, dir, id, estimate)
+    }
+
+    /// The same by no more than so many threads: for a caller that makes room in several files at once.
+    pub fn create_by(threads: usize, dir: &ImageDir, id: u32, estimate: u64) -> Result<Self> {
         let name = magic::PAGES.file_name(id.into());
         let file = dir.create_raw(&name)?;
         let mode = if can_map(&file) {
@@ -94,6 +101,7 @@ impl PagesWriter {
             file,
             path: dir.path_of(&name),
             id,
+            threads,
             state,
         };
         writer.reserve(estimate)?;
@@ -282,7 +290,7 @@ impl PagesWriter {
         }
         let allocated = state.making == Making::Allocating;
         let length = usize::try_from(state.allocated - from).map_err(|_| Errno::EOVERFLOW);
-        match length.and_then(|length| SharedMap::new(&self.file, from, length, allocated)) {
+        match length.and_then(|length| SharedMap::new(&self.file, from, length, allocated, self.threads)) {
             // Windows into the mapping before keep it alive for as long as they need it.
             Ok(map) => *current = Some((Arc::new(map), from)),
             // Not filled: fallocate says why, or does it.

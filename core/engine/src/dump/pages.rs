@@ -1,6 +1,6 @@
 //! The memory of all processes of the tree: room made before the freeze, filled during it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -79,21 +79,21 @@ impl Room {
             })
         });
         let beside = parallel::threads() > 1;
-        let mut soon = Vec::new();
+        let (mut now, mut soon) = (Vec::new(), Vec::new());
         for (&pid, bytes) in pids.iter().zip(bytes) {
             if bytes == 0 {
                 continue;
             }
             let id = dump.next_pages_id();
-            let made = if beside && bytes < WORTH_WAITING {
+            if beside && bytes < WORTH_WAITING {
                 let (sender, made) = channel();
                 soon.push((id, bytes, sender));
-                Made::Soon(made)
+                self.made.insert(pid, Made::Soon(made));
             } else {
-                Made::Now(PagesWriter::create(&dump.images, id, bytes)?)
-            };
-            self.made.insert(pid, made);
+                now.push((pid, id, bytes));
+            }
         }
+        self.make(&dump.images, &now)?;
         if !soon.is_empty() {
             let images = dump.images.clone();
             let make = move || {
@@ -106,6 +106,21 @@ impl Room {
             self.maker = Some(maker.context(|| "starting a thread that makes room for pages".to_owned())?);
         }
         dump.stats.counters.room_took(began.elapsed());
+        Ok(())
+    }
+
+    /// Makes room in several files side by side: threads that fill one file wait for each other at its page cache.
+    fn make(&mut self, images: &ImageDir, files: &[(i32, u32, u64)]) -> Result<()> {
+        let total: u64 = files.iter().map(|(_, _, bytes)| bytes).sum();
+        let most = parallel::threads() as u64;
+        let made = parallel::map(files, 1, |&(_, id, bytes)| {
+            // Each gets of the threads what it has of the work.
+            let threads = (most.saturating_mul(bytes) / total.max(1)).max(1);
+            PagesWriter::create_by(usize::try_from(threads).unwrap_or(1), images, id, bytes)
+        });
+        for (&(pid, ..), writer) in files.iter().zip(made) {
+            self.made.insert(pid, Made::Now(writer?));
+        }
         Ok(())
     }
 
@@ -274,11 +289,14 @@ pub(crate) fn copy_large(dump: &Dump) -> Result<()> {
 /// Copies all pages and writes the page maps.
 fn copy_all(images: &ImageDir, counters: &Counters, left: &Left, jobs: Vec<Job>) -> Result<()> {
     let began = Instant::now();
-    // Windows are handed out in the order of the runs: the n-th page of the map is the n-th of the file.
+    // Windows are handed out in the order of the runs: the n-th page of the map is the n-th of the file. The jobs take
+    // turns: threads that read one process wait for each other at its memory's lock.
     let mut work = Vec::new();
-    for job in &jobs {
-        for part in &job.parts {
+    let mut turns: VecDeque<_> = jobs.iter().map(|job| (job, job.parts.iter())).collect();
+    while let Some((job, mut parts)) = turns.pop_front() {
+        if let Some(part) = parts.next() {
             work.push((job.eye, part, job.writer.take(bytes(part))?));
+            turns.push_back((job, parts));
         }
     }
     let total: u64 = jobs.iter().map(|job| job.scan.bytes()).sum();
