@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 use criu_plugin_api::message::{MappingImage, MappingTarget};
 use criu_plugin_api::{Context, Error, ErrorCode, Host, Result, Verdict};
@@ -22,12 +23,14 @@ const AIOS: u32 = 16;
 #[derive(Default)]
 pub(crate) struct Dump {
     saved: RefCell<Vec<Saved>>,
+    /// The memory of the process whose turn it is.
+    memory: RefCell<Option<(i32, Rc<File>)>>,
 }
 
 /// A ring as it was when it was saved.
 struct Saved {
     pid: i32,
-    memory: File,
+    memory: Rc<File>,
     start: u64,
     length: u64,
     header: Header,
@@ -39,7 +42,7 @@ impl Dump {
             .map_err(|e| Error::new(format!("decoding a mapping of pid {}: {e}", mapping.pid)))?;
         let object = object(mapping.pid, vma.start);
         let length = vma.end.saturating_sub(vma.start);
-        let memory = ring::memory(host, mapping.pid, false).context(|| object.clone())?;
+        let memory = self.memory(host, mapping.pid).context(|| object.clone())?;
         let header = match ring::header_at(&memory, vma.start, length) {
             Ok(header) => header,
             Err(error) => return Ok(Verdict::refused(object, error.message)),
@@ -77,15 +80,29 @@ impl Dump {
         }))
     }
 
+    fn memory(&self, host: &Host<'_>, pid: i32) -> Result<Rc<File>> {
+        let mut last = self.memory.borrow_mut();
+        if let Some((of, memory)) = &*last
+            && *of == pid
+        {
+            return Ok(Rc::clone(memory));
+        }
+        let memory = Rc::new(ring::memory(host, pid, false)?);
+        *last = Some((pid, Rc::clone(&memory)));
+        Ok(memory)
+    }
+
     /// A new dump begins.
     pub(crate) fn forget(&self) {
-        self.saved.borrow_mut().clear();
+        self.saved.take();
+        self.memory.take();
     }
 
     /// Looks whether a request has completed since: the tasks stood still, so it was in flight when the
     /// ring was saved, and its effects may be missing from the image. The kernel shows no more than
     /// that: a request that is still in flight now is not seen.
     pub(crate) fn still_idle(&self) -> Result<()> {
+        self.memory.take();
         for Saved {
             pid,
             memory,

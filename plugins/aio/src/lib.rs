@@ -21,10 +21,11 @@ use criu_plugin_api::{Host, MappingKind, Result, Stage, StageHook, Verdict};
 #[derive(Default)]
 pub struct Aio {
     dump: dump::Dump,
+    restore: restore::Restore,
 }
 
 thread_local! {
-    /// One for both registrations: the hook looks again at the rings that were saved.
+    /// One for both registrations: the hook looks again at the rings that were saved, and lets go of what was kept.
     static AIO: Rc<Aio> = Rc::default();
 }
 
@@ -39,7 +40,7 @@ criu_plugin_api::register! {
     kind: AIO.with(Rc::clone),
     point: StageHook,
     name: "aio-idle",
-    claims: ["stage:before-freeze,dumped"],
+    claims: ["stage:before-freeze,dumped,before-restore,resumed,restore-failed"],
 }
 
 criu_plugin_api::export_plugin! {
@@ -53,7 +54,7 @@ impl MappingKind for Aio {
     }
 
     fn restore(&self, host: &Host<'_>, mapping: &MappingRecord) -> Result<()> {
-        restore::restore(host, mapping)
+        self.restore.mapping(host, mapping)
     }
 }
 
@@ -62,6 +63,7 @@ impl StageHook for Aio {
         match stage {
             Stage::BeforeFreeze => self.dump.forget(),
             Stage::Dumped => self.dump.still_idle()?,
+            Stage::BeforeRestore | Stage::Resumed | Stage::RestoreFailed => self.restore.forget(),
             _ => {}
         }
         Ok(())

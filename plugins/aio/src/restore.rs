@@ -1,68 +1,118 @@
 //! Makes rings again.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use criu_plugin_api::message::{MappingRecord, RemoteArg, RemoteCall};
 use criu_plugin_api::{Context, Error, Host, Result};
 use criu_proto::images::{AioRingEntry, MmEntry, VmaEntry};
-use prost::Message;
+use prost::{DecodeError, Message};
 
 use crate::dump::{errno, object};
-use crate::pages;
-use crate::ring::{self, HEADER, Header};
+use crate::pages::Pages;
+use crate::ring::{self, HEADER, Header, PAGE};
 
-const PAGE: u64 = 4096;
 /// Places in a page behind one request.
 const BATCH: u64 = (PAGE - IOCB) / 8;
 /// Bytes of a `struct iocb`.
 const IOCB: u64 = 64;
 
-pub(crate) fn restore(host: &Host<'_>, record: &MappingRecord) -> Result<()> {
-    let decoding = |e| Error::new(format!("decoding a mapping of pid {}: {e}", record.pid));
-    let vma = VmaEntry::decode(record.vma.as_slice()).map_err(decoding)?;
-    let mm = MmEntry::decode(record.mm.as_slice()).map_err(decoding)?;
+/// The rings of a restore.
+#[derive(Default)]
+pub(crate) struct Restore {
+    /// The process whose turn it is: its rings come one after the other.
+    process: RefCell<Option<Process>>,
+}
+
+/// What all rings of a process need.
+struct Process {
+    pid: i32,
+    memory: File,
+    pages: Pages,
+    /// The encoded `mm_entry`, and the rings that it names, by their addresses.
+    mm: Vec<u8>,
+    entries: HashMap<u64, AioRingEntry>,
+}
+
+impl Process {
+    fn of(host: &Host<'_>, record: &MappingRecord) -> Result<Self> {
+        let mm = MmEntry::decode(record.mm.as_slice()).map_err(|e| decoding(record, &e))?;
+        Ok(Self {
+            pid: record.pid,
+            memory: ring::memory(host, record.pid, true)?,
+            pages: Pages::of(host, record.pid)?,
+            mm: record.mm.clone(),
+            entries: mm.aios.into_iter().map(|entry| (entry.id, entry)).collect(),
+        })
+    }
+}
+
+fn decoding(record: &MappingRecord, error: &DecodeError) -> Error {
+    Error::new(format!("decoding a mapping of pid {}: {error}", record.pid))
+}
+
+impl Restore {
+    /// A new restore begins.
+    pub(crate) fn forget(&self) {
+        self.process.take();
+    }
+
+    pub(crate) fn mapping(&self, host: &Host<'_>, record: &MappingRecord) -> Result<()> {
+        let vma = VmaEntry::decode(record.vma.as_slice()).map_err(|e| decoding(record, &e))?;
+        let action = || format!("restoring {}", object(record.pid, vma.start));
+        let mut process = self.process.borrow_mut();
+        let process = match process.take() {
+            Some(known) if known.pid == record.pid && known.mm == record.mm => process.insert(known),
+            _ => process.insert(Process::of(host, record).context(action)?),
+        };
+        restore(host, process, &vma).context(action)
+    }
+}
+
+fn restore(host: &Host<'_>, process: &Process, vma: &VmaEntry) -> Result<()> {
     let length = vma.end.saturating_sub(vma.start);
-    let action = || format!("restoring {}", object(record.pid, vma.start));
-    let entry = mm.aios.iter().find(|entry| entry.id == vma.start);
-    let entry = entry
-        .ok_or_else(|| Error::new("mm_entry does not know it: damaged"))
-        .context(action)?;
+    let entry = process.entries.get(&vma.start);
+    let entry = entry.ok_or_else(|| Error::new("mm_entry does not know it: damaged"))?;
     if u64::from(entry.ring_len) != length || length > ring::MAX_LENGTH {
         let error = format!(
             "it is {} bytes long, its mapping {length}: damaged",
             entry.ring_len
         );
-        return Err(Error::new(error)).context(action);
+        return Err(Error::new(error));
     }
-    let content = pages::read(host, record.pid, vma.start, length).context(action)?;
-    let saved = Header::parse(&content, length)
-        .map_err(Error::new)
-        .context(action)?;
-    let memory = ring::memory(host, record.pid, true).context(action)?;
+    let content = process.pages.read(vma.start, length)?;
+    let saved = Header::parse(&content, length).map_err(Error::new)?;
+    if !(1..=ring::requests_for(saved.nr)).contains(&entry.nr_req) {
+        let error = format!(
+            "{} requests make no ring of {length} bytes: damaged",
+            entry.nr_req
+        );
+        return Err(Error::new(error));
+    }
     Ring {
         host,
-        pid: record.pid,
-        memory,
+        pid: process.pid,
+        memory: &process.memory,
     }
     .make(entry, length, saved, &content)
-    .context(action)
 }
 
 /// A ring in the making.
 struct Ring<'a> {
     host: &'a Host<'a>,
     pid: i32,
-    memory: File,
+    memory: &'a File,
 }
 
 impl Ring<'_> {
     fn make(&self, entry: &AioRingEntry, length: u64, saved: Header, content: &[u8]) -> Result<()> {
-        let context = self.set_up(entry.nr_req)?;
-        let fresh = ring::header_at(&self.memory, context, length).map_err(|_| {
+        let requests = ring::least_requests(length);
+        let context = self.set_up(requests)?;
+        let fresh = ring::header_at(self.memory, context, length).map_err(|_| {
             Error::new(format!(
-                "io_setup for {} requests makes no ring of {length} bytes here: this machine has more processors",
-                entry.nr_req
+                "io_setup for {requests} requests makes no ring of {length} bytes here: this machine has more processors",
             ))
         })?;
         if fresh.head != 0 || fresh.tail != 0 {
@@ -75,7 +125,7 @@ impl Ring<'_> {
         self.memory
             .write_all_at(events, entry.id + HEADER)
             .context(|| "putting its events back")?;
-        let now = ring::header_at(&self.memory, entry.id, length)?;
+        let now = ring::header_at(self.memory, entry.id, length)?;
         if now == saved {
             return Ok(());
         }
@@ -98,7 +148,7 @@ impl Ring<'_> {
         while fetched < u64::from(saved.head) {
             fetched += requests.submit(context, (u64::from(saved.head) - fetched).min(most))?;
             // A program may fetch events by moving the head on.
-            let now = ring::header_at(&self.memory, context, length)?;
+            let now = ring::header_at(self.memory, context, length)?;
             self.set_head(context, now.tail)?;
         }
         let mut waiting = 0;
@@ -115,10 +165,10 @@ impl Ring<'_> {
     }
 
     /// io_setup(2): the address of a new context.
-    fn set_up(&self, requests: u32) -> Result<u64> {
+    fn set_up(&self, requests: u64) -> Result<u64> {
         let args = vec![
             RemoteArg {
-                value: requests.into(),
+                value: requests,
                 ..RemoteArg::default()
             },
             RemoteArg {

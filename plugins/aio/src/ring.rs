@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use criu_plugin_api::{Context, Error, Host, Result};
 
+pub(crate) const PAGE: u64 = 4096;
 /// Bytes of the header, and of an event.
 pub(crate) const HEADER: u64 = 32;
 pub(crate) const EVENT: u64 = 32;
@@ -70,6 +71,13 @@ pub(crate) fn requests_for(capacity: u32) -> u32 {
     (capacity.saturating_sub(2) / 2).max(1)
 }
 
+/// The least that makes a ring of so many bytes. How many the program asked for is not told, and makes no difference
+/// to the ring: its capacity is that of its pages. But they count towards `/proc/sys/fs/aio-max-nr`, and those of the
+/// program have fitted.
+pub(crate) fn least_requests(length: u64) -> u64 {
+    (capacity(length.saturating_sub(PAGE)) / 2).max(1)
+}
+
 /// The memory of a task.
 pub(crate) fn memory(host: &Host<'_>, pid: i32, write: bool) -> Result<File> {
     let tasks = host.tasks()?;
@@ -130,6 +138,11 @@ mod tests {
             let capacity = u32::try_from(capacity(pages * 4096)).unwrap();
             let events = u64::from(requests_for(capacity)) * 2 + 2;
             assert_eq!((HEADER + events * EVENT).div_ceil(4096), pages);
+            let least = least_requests(pages * 4096);
+            assert!(least <= u64::from(requests_for(capacity)));
+            let length = |requests: u64| (HEADER + (requests * 2 + 2) * EVENT).div_ceil(4096);
+            assert_eq!(length(least), pages);
+            assert!(least == 1 || length(least - 1) < pages);
         }
     }
 }
