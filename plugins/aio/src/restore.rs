@@ -31,6 +31,8 @@ struct Process {
     pid: i32,
     memory: File,
     pages: Pages,
+    /// See [`ring::floor`].
+    floor: u64,
     /// The encoded `mm_entry`, and the rings that it names, by their addresses.
     mm: Vec<u8>,
     entries: HashMap<u64, AioRingEntry>,
@@ -43,6 +45,7 @@ impl Process {
             pid: record.pid,
             memory: ring::memory(host, record.pid, true)?,
             pages: Pages::of(host, record.pid)?,
+            floor: ring::floor(),
             mm: record.mm.clone(),
             entries: mm.aios.into_iter().map(|entry| (entry.id, entry)).collect(),
         })
@@ -95,6 +98,7 @@ fn restore(host: &Host<'_>, process: &Process, vma: &VmaEntry) -> Result<()> {
         host,
         pid: process.pid,
         memory: &process.memory,
+        floor: process.floor,
     }
     .make(entry, length, saved, &content)
 }
@@ -104,11 +108,12 @@ struct Ring<'a> {
     host: &'a Host<'a>,
     pid: i32,
     memory: &'a File,
+    floor: u64,
 }
 
 impl Ring<'_> {
     fn make(&self, entry: &AioRingEntry, length: u64, saved: Header, content: &[u8]) -> Result<()> {
-        let requests = ring::least_requests(length);
+        let requests = ring::least_requests(length, self.floor);
         let context = self.set_up(requests)?;
         let fresh = ring::header_at(self.memory, context, length).map_err(|_| {
             Error::new(format!(

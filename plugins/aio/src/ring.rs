@@ -71,11 +71,32 @@ pub(crate) fn requests_for(capacity: u32) -> u32 {
     (capacity.saturating_sub(2) / 2).max(1)
 }
 
-/// The least that makes a ring of so many bytes. How many the program asked for is not told, and makes no difference
-/// to the ring: its capacity is that of its pages. But they count towards `/proc/sys/fs/aio-max-nr`, and those of the
-/// program have fitted.
-pub(crate) fn least_requests(length: u64) -> u64 {
-    (capacity(length.saturating_sub(PAGE)) / 2).max(1)
+/// The least that makes a ring of so many bytes, where the kernel makes room for `floor` requests at least. How many
+/// the program asked for is not told, and makes no difference to the ring: its capacity is that of its pages. But they
+/// count towards `/proc/sys/fs/aio-max-nr`, and those of the program have fitted.
+pub(crate) fn least_requests(length: u64, floor: u64) -> u64 {
+    let least = (capacity(length.saturating_sub(PAGE)) / 2).max(1);
+    if least <= floor { 1 } else { least }
+}
+
+/// So many requests the kernel makes room for at least: four for each processor that this machine may have. 1 where it
+/// does not tell.
+pub(crate) fn floor() -> u64 {
+    let list = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    processors(&list).map_or(1, |count| count.saturating_mul(4))
+}
+
+/// How many processors a list such as `0-3,8` names, see sysfs-devices-system-cpu.
+fn processors(list: &str) -> Option<u64> {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    list.trim()
+        .split(',')
+        .map(range)
+        .try_fold(0, |sum: u64, count| sum.checked_add(count?))
 }
 
 /// The memory of a task.
@@ -133,16 +154,28 @@ mod tests {
     }
 
     #[test]
+    fn processors_are_counted() {
+        assert_eq!(processors("0-15\n"), Some(16));
+        assert_eq!(processors("0-3,8,10-11"), Some(7));
+        for bad in ["", "x", "3-1", "0-18446744073709551615", "0-9,"] {
+            assert_eq!(processors(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn the_requests_asked_for_fill_the_same_pages() {
         for pages in 1..200 {
             let capacity = u32::try_from(capacity(pages * 4096)).unwrap();
             let events = u64::from(requests_for(capacity)) * 2 + 2;
             assert_eq!((HEADER + events * EVENT).div_ceil(4096), pages);
-            let least = least_requests(pages * 4096);
+            let least = least_requests(pages * 4096, 1);
             assert!(least <= u64::from(requests_for(capacity)));
             let length = |requests: u64| (HEADER + (requests * 2 + 2) * EVENT).div_ceil(4096);
             assert_eq!(length(least), pages);
             assert!(least == 1 || length(least - 1) < pages);
+            // What the kernel makes room for anyway need not be asked for.
+            assert_eq!(least_requests(pages * 4096, least), 1);
+            assert_eq!(least_requests(pages * 4096, least - 1), least);
         }
     }
 }
