@@ -90,8 +90,13 @@ impl Sightings {
             me: std::process::id().cast_signed(),
             alike: HashMap::default(),
             count: 0,
-            holdable: crate::limits::open_files().saturating_sub(KEPT_FREE) / 2,
+            holdable: Self::holdable(),
         }
+    }
+
+    /// How many copies are held at most.
+    pub(crate) fn holdable() -> usize {
+        crate::limits::open_files().saturating_sub(KEPT_FREE) / 2
     }
 
     /// This process, in which copies are held.

@@ -10,8 +10,10 @@ use std::os::unix::ffi::OsStringExt;
 use nix::fcntl::{AtFlags, readlinkat};
 use nix::sys::stat::fstatat;
 
+use super::sightings::Sightings;
 use crate::error::Result;
 use crate::kinds::FileQuery;
+use crate::limits;
 use crate::parallel;
 use crate::proc;
 
@@ -25,6 +27,10 @@ const DESCRIPTORS: usize = 256;
 const PROCESSES: usize = 128;
 /// Bytes of a list of mappings that are looked at, for the same reason: a few hundred mappings.
 const MAPPINGS: u64 = 32 << 10;
+
+/// Descriptors that the dump has for each process, and for itself.
+const PER_PROCESS: usize = 4;
+const OTHERS: usize = 512;
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -58,6 +64,8 @@ pub(crate) fn look(root: i32) -> Result<Survey> {
         .copied()
         .step_by(eyes.len().div_ceil(PROCESSES).max(1))
         .collect();
+    // Before there is another thread.
+    limits::make_room(descriptors(&sample, eyes.len()));
     for seen in parallel::map(&sample, WORTH, |&eye| of_process(eye)) {
         for (key, query) in seen.sorts {
             if sorts.insert(key) {
@@ -77,6 +85,20 @@ fn eye(threads: &[i32]) -> i32 {
     second
         .filter(|_| proc::read_link(&format!("/proc/{first}/exe")).is_err())
         .unwrap_or(first)
+}
+
+/// How many descriptors the dump may have at a time, by those of a sample of so many processes: most copies are held
+/// for a while.
+fn descriptors(sample: &[i32], processes: usize) -> usize {
+    let all: u64 = sample
+        .iter()
+        .map(|eye| std::fs::metadata(format!("/proc/{eye}/fd")).map_or(0, |folder| folder.len()))
+        .sum();
+    let all = usize::try_from(all).unwrap_or(usize::MAX);
+    let all = all.saturating_mul(processes) / sample.len().max(1);
+    all.min(Sightings::holdable())
+        .saturating_add(processes.saturating_mul(PER_PROCESS))
+        .saturating_add(OTHERS)
 }
 
 /// What tells one sort of file from another.
