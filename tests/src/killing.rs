@@ -31,11 +31,12 @@ pub fn kill_dumps(lab: &Lab, pid: Pid, options: &[&str], mut check: impl FnMut()
     while point <= POINTS {
         // Afresh each time: what `check` asks of the tree may move its heap.
         let before = Snapshot::settled(pid);
+        let begun = Instant::now();
         match dump(&format!("killed-{point}")).run_killed_after(whole * point / (POINTS + 1)) {
             Some(End::Signal(libc::SIGKILL)) => point += 1,
             // It had ended before: a dump takes less than was thought. This point is still to come.
             Some(End::Exit(0)) if done < POINTS => {
-                whole = whole * 9 / 10;
+                whole = whole.min(begun.elapsed()) * 9 / 10;
                 done += 1;
             }
             other => panic!("a dump that was to be killed at point {point} of {POINTS} ended by {other:?}"),
@@ -121,13 +122,15 @@ pub fn kill_restores(lab: &Lab, pid: Pid, options: &[&str]) {
     restores.dump();
     let (mut point, mut done) = (1, 0);
     while point <= RESTORE_POINTS {
+        let begun = Instant::now();
         match restores
             .restore()
             .run_killed_after(whole * point / (RESTORE_POINTS + 1))
         {
             Some(End::Signal(libc::SIGKILL)) => point += 1,
+            // It is faster than the first one was, on a machine that had other work then.
             Some(End::Exit(0)) if done < RESTORE_POINTS => {
-                whole = whole * 9 / 10;
+                whole = whole.min(begun.elapsed()) * 9 / 10;
                 done += 1;
             }
             other => {
