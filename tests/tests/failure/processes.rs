@@ -1,8 +1,12 @@
-//! What processes have that cannot be saved, and killed dumps of those of another kind.
+//! What processes have that cannot be saved, killed dumps of those of another kind, and trees that are killed while
+//! they are restored.
 
-use criu_tests::{Criu, Lab, Snapshot};
+use std::time::Duration;
+
+use criu_tests::{Criu, Lab, Snapshot, processes_of, reaper, until};
 
 use super::dump::{goes_on, killed, ready, refused_for};
+use super::images::images;
 
 #[test]
 fn refused_supervised_filter() {
@@ -46,4 +50,47 @@ fn refused_user_probes() {
 #[test]
 fn killed_32_bit() {
     killed("ia32/signals", &[]);
+}
+
+/// Of threads that are traced their tracer is told first, and no process has ended before all of its threads have.
+#[test]
+fn killed_from_elsewhere_during_a_restore() {
+    for guest in ["core/threads", "core/tree"] {
+        let lab = Lab::new();
+        let (pid, _) = images(&lab, guest, &[]);
+        for action in ["setup-namespaces", "post-restore", "network-unlock", "pre-resume"] {
+            let kill = format!("[ $CRTOOLS_SCRIPT_ACTION != {action} ] || kill -KILL $CRTOOLS_INIT_PID");
+            let outcome = Criu::restore(&lab, "images")
+                .args(["--action-script", &kill])
+                .limit(Duration::from_secs(20))
+                .run();
+            assert!(
+                outcome.end.is_some(),
+                "{guest}, {action}: the restore hangs\n{outcome}"
+            );
+            // At the last one there is nothing left to be done that could fail.
+            if action != "pre-resume" {
+                outcome.expect_error();
+            }
+            until("nothing of the tree is left", Duration::from_secs(10), || {
+                processes_of(lab.path()).is_empty().then_some(())
+            });
+        }
+        lab.assert_clean(&[pid]);
+    }
+}
+
+#[test]
+fn killed_from_elsewhere_during_a_dump() {
+    let lab = Lab::new();
+    let pid = ready(&lab, "core/threads");
+    let kill = "[ $CRTOOLS_SCRIPT_ACTION != network-lock ] || kill -KILL $CRTOOLS_INIT_PID";
+    let outcome = Criu::dump(&lab, "images", pid)
+        .args(["--action-script", kill])
+        .limit(Duration::from_secs(20))
+        .run();
+    assert!(outcome.end.is_some(), "the dump hangs\n{outcome}");
+    outcome.expect_error();
+    assert!(reaper::wait(pid, Duration::from_secs(10)).is_some());
+    lab.assert_clean(&[pid]);
 }

@@ -259,14 +259,15 @@ impl Cured {
             if stopped && process.state == State::Alive {
                 result = result.and(stop(process.pid));
             }
-            let released = leader.and_then(|leader| {
-                // By then others may have ended it.
-                Tracee::detach_all([leader]).context(|| format!("letting process {} go", process.pid))
-            });
-            result = result.and(released);
-            let threads = Tracee::detach_all(process.take_others());
-            result =
-                result.and(threads.context(|| format!("letting the threads of process {} go", process.pid)));
+            let (leader, lost) = match leader {
+                Ok(leader) => (Some(leader), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            // All at once: by then others may have ended it, of which its leader tells last.
+            let threads = leader.into_iter().chain(process.take_others());
+            let released =
+                Tracee::detach_all(threads).context(|| format!("letting process {} go", process.pid));
+            result = result.and(lost).and(released);
         }
         result
     }

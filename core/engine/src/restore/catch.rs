@@ -579,5 +579,10 @@ pub(crate) fn kill_all(restore: &Restore) {
             }
         }
     }
-    restore.caught.borrow_mut().clear();
+    // A thread that died before its tracer let it go is waited for here: until then its process has not ended.
+    for (pid, caught) in restore.caught.borrow_mut().drain() {
+        if let Err(error) = Tracee::detach_all(caught.threads) {
+            tracing::debug!("letting go of the threads of process {pid}: {error}");
+        }
+    }
 }
