@@ -24,6 +24,9 @@ const LINE_BUFFER: usize = 4095;
 /// are empty and used again whatever the limit (`drivers/tty/tty_buffer.c`): at most as many as the limit allows of them.
 const SMALL: usize = 256;
 const KEPT: usize = 33;
+/// Pieces of [`SMALL`] bytes after which a direction is full, two to a buffer: what the kernel moves into the reader's
+/// own buffer meanwhile does not stay in those that are to be kept.
+const MOST_PIECES: usize = 2 * (KEPT + 1) + (LINE_BUFFER + 1) / SMALL;
 /// The room of the largest buffer, which may be the last one that is allocated.
 const LAST_PIECE: usize = 3584;
 /// Pieces that come after a first one of [`LAST_PIECE`] and fill buffers of which none is kept. Behind them one more of the
@@ -364,7 +367,7 @@ fn make_room(end: BorrowedFd<'_>, mut drain: impl FnMut() -> Result<usize>) -> R
     let doing = || "making room for what was under way";
     let sent = without_waiting(end, || {
         let mut sent = 0;
-        for _ in 0..2 * KEPT {
+        for _ in 0..MOST_PIECES {
             match nix::unistd::write(end, &[b'.'; SMALL]) {
                 Ok(length) => sent += length,
                 Err(Errno::EINTR) => {}
@@ -410,7 +413,7 @@ fn write_pieces(end: BorrowedFd<'_>, other: BorrowedFd<'_>, bytes: &[u8], free: 
     let deadline = Instant::now() + PATIENCE;
     let mut written = 0;
     let mut sizes = LARGE.iter().copied().chain(std::iter::repeat(LAST_PIECE));
-    let mut small = false;
+    let (mut settled, mut small) = (false, false);
     let mut next = LAST_PIECE;
     while written < bytes.len() {
         let left = bytes.len() - written;
@@ -427,9 +430,11 @@ fn write_pieces(end: BorrowedFd<'_>, other: BorrowedFd<'_>, bytes: &[u8], free: 
             // The kernel moves the first bytes into the reader's own buffer, by itself, when it gets to it.
             Err(Errno::EAGAIN) if Instant::now() < deadline => {
                 let moved = sys::waiting(other).context(|| "putting bytes back")?;
-                if !small && moved >= written.min(free) {
+                // It may have let go of a buffer after the write that found no room: that is tried once more.
+                if settled && !small {
                     (small, next) = (true, SMALL);
                 }
+                settled = moved >= written.min(free);
                 std::thread::yield_now();
             }
             Err(errno) => {
