@@ -25,12 +25,16 @@ static void work(struct ring *r, int fd, unsigned *rounds)
 	EQ(r->taken, 5 * *rounds);
 	ring_idle(r);
 }
+/* Both threads have opened what they keep. */
+static pthread_barrier_t both_ready;
+
 static void *other(void *unused)
 {
 	(void)unused;
 	struct ring r = ring_new(256, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
 	int fd = OK(open("other", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
 	unsigned rounds = 0;
+	pthread_barrier_wait(&both_ready);
 	while (moving()) {
 		work(&r, fd, &rounds);
 		step();
@@ -44,7 +48,9 @@ int main(void)
 	int fd = scratch_file();
 	unsigned rounds = 0;
 	pthread_t thread;
+	EQ(pthread_barrier_init(&both_ready, NULL, 2), 0);
 	EQ(pthread_create(&thread, NULL, other, NULL), 0);
+	pthread_barrier_wait(&both_ready);
 	in_motion();
 	while (moving()) {
 		work(&r, fd, &rounds);
