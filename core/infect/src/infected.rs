@@ -8,7 +8,7 @@ use criu_blobs::wire::{
 };
 
 use crate::arch;
-use crate::core::{Core, SCRATCH_SIZE, bytes_of_slice, prepare};
+use crate::core::{Core, SCRATCH_SIZE, Wire, bytes_of_slice, prepare};
 use crate::error::{Error, Result};
 use crate::state::SigInfo;
 use crate::sys;
@@ -159,20 +159,11 @@ impl Infected {
     /// where nothing is. Many at once, for a fraction of what as many calls would cost.
     pub fn descriptor_flags(&mut self, numbers: &mut [i32]) -> Result<()> {
         let core = self.core_mut();
-        let calls_at = offset_of!(Control, calls);
+        let at = core.layout.control + offset_of!(Control, calls) as u64;
         for chunk in numbers.chunks_mut(MAX_DESCRIPTORS) {
-            core.write_control(calls_at, bytes_of_slice(chunk))?;
-            core.write_control(
-                offset_of!(Control, call_count),
-                &(chunk.len() as u32).to_le_bytes(),
-            )?;
-            core.command(command::DESCRIPTORS)?;
+            core.command_on(command::DESCRIPTORS, chunk)?;
             let mut answer = vec![0; size_of_val(chunk)];
-            sys::read_mem(
-                core.tracee.tid(),
-                core.layout.control + calls_at as u64,
-                &mut answer,
-            )?;
+            sys::read_mem(core.tracee.tid(), at, &mut answer)?;
             for (number, bytes) in chunk.iter_mut().zip(answer.chunks_exact(size_of::<i32>())) {
                 *number = i32::from_le_bytes(std::array::from_fn(|i| bytes[i]));
             }
@@ -256,16 +247,20 @@ impl Core {
     /// As [`Infected::syscalls`].
     pub(crate) fn run_calls(&mut self, calls: &mut [Call]) -> Result<()> {
         for chunk in calls.chunks_mut(MAX_CALLS) {
-            let calls_at = offset_of!(Control, calls);
-            self.write_control(calls_at, bytes_of_slice(chunk))?;
-            self.write_control(
-                offset_of!(Control, call_count),
-                &(chunk.len() as u32).to_le_bytes(),
-            )?;
-            self.command(command::CALLS)?;
+            self.command_on(command::CALLS, chunk)?;
             self.read_results(chunk)?;
         }
         Ok(())
+    }
+
+    /// Gives a command together with what it is about, which lies in the place of the calls and fits there.
+    fn command_on<T: Wire>(&mut self, which: u32, entries: &[T]) -> Result<()> {
+        self.write_control(offset_of!(Control, calls), bytes_of_slice(entries))?;
+        self.write_control(
+            offset_of!(Control, call_count),
+            &(entries.len() as u32).to_le_bytes(),
+        )?;
+        self.command(which)
     }
 
     /// Reads what came of the calls in the control block.

@@ -1,5 +1,5 @@
-//! What processes have that cannot be saved, killed dumps of those of another kind, and trees that are killed while
-//! they are restored.
+//! What processes have that cannot be saved, killed dumps of those of another kind, and trees that are killed
+//! while they are dumped or restored.
 
 use std::time::Duration;
 
