@@ -26,6 +26,11 @@ ask 'create table t (n int primary key); insert into t values (0); select count(
 ask 'begin; insert into t select generate_series(1, 5000); declare c cursor for select n from t order by n; fetch 1 from c;' 0
 ask 'select pg_advisory_lock(77) is not null;' t
 [ "$(session -c 'select count(*) from t')" = 1 ] || fail "the transaction is visible"
+# The writer of the log wakes by itself, and has the log open from the first time on that there is something to write.
+writer=$(session -c "select pid from pg_stat_activity where backend_type = 'walwriter'")
+until readlink /proc/"$writer"/fd/* | grep -q /pg_wal/; do
+  kill -0 $server || fail "the server ended: $(tail -1 server.log)"
+done
 ln -s ready ready
 exec 9< go 9<&-
 ask 'fetch 1 from c;' 1
