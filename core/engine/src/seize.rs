@@ -335,9 +335,8 @@ impl Deadline {
         if seconds == 0 {
             return Self { previous: None };
         }
-        // No SA_RESTART: the wait must come back.
-        let action = SigAction::new(SigHandler::Handler(on_alarm), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler only stores to atomics.
+        let action = SigAction::new(SigHandler::Handler(on_alarm), SaFlags::SA_RESTART, SigSet::all());
+        // SAFETY: the handler stores to an atomic and calls what is made for it, SIGCHLD blocked as that wants.
         let previous = unsafe { sigaction(Signal::SIGALRM, &action) }.ok();
         nix::unistd::alarm::set(seconds);
         Self { previous }

@@ -37,6 +37,10 @@
 //!
 //! # Threads
 //! ptrace is bound to the thread that seized a task: [`Tracee`] is not `Send`.
+//!
+//! # `SIGCHLD`
+//! The first [`Tracee`] of a process sets its action for `SIGCHLD`, for good: by it a wait learns that the process was
+//! killed whose leader it waits for. System calls that it interrupts are restarted.
 
 #![deny(missing_docs)]
 
@@ -55,6 +59,7 @@ mod tests;
 mod threads;
 mod tracee;
 mod undo;
+mod wait;
 
 pub use crate::core::SCRATCH_SIZE;
 pub use arch::{Abi, Regs, restarted};
@@ -62,6 +67,6 @@ pub use criu_blobs::wire::{Call, ProcessInfo, SigAction, ThreadInfo, TimerInfo};
 pub use error::{Error, Result};
 pub use infected::{InfectError, Infected};
 pub use state::{Queue, RseqConfig, SeccompFilter, SigInfo, UserDispatch};
-pub use sys::{cancel, uncancel};
 pub use threads::ThreadState;
-pub use tracee::{Found, Resume, Stop, Tracee};
+pub use tracee::{Found, Resume, Stop, Threads, Tracee};
+pub use wait::{cancel, uncancel};

@@ -1,24 +1,10 @@
-//! The few raw calls: ptrace with its errors, waiting, and the memory of another process.
+//! The few raw calls: ptrace with its errors, and the memory of another process.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
-
-static CANCELLED: AtomicBool = AtomicBool::new(false);
-
-/// Makes every wait of this crate fail with [`Error::Cancelled`] as soon as a signal interrupts it
-/// (or at its next start). Async-signal-safe: meant for a handler installed without `SA_RESTART`.
-pub fn cancel() {
-    CANCELLED.store(true, Ordering::SeqCst);
-}
-
-/// Takes [`cancel`] back, so that what was stopped can be cured.
-pub fn uncancel() {
-    CANCELLED.store(false, Ordering::SeqCst);
-}
 
 /// `ptrace(2)`.
 ///
@@ -42,31 +28,6 @@ pub(crate) unsafe fn ptrace(
     match Errno::last() {
         Errno::ESRCH => Err(Error::Gone { tid }),
         errno => Err(Error::Sys { tid, doing, errno }),
-    }
-}
-
-/// `wait4(2)` for one traced task, any kind; the raw status.
-pub(crate) fn wait(tid: i32) -> Result<i32> {
-    let mut status = 0;
-    loop {
-        if CANCELLED.load(Ordering::SeqCst) {
-            return Err(Error::Cancelled { tid });
-        }
-        // SAFETY: `status` is writable.
-        if unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL) } >= 0 {
-            return Ok(status);
-        }
-        match Errno::last() {
-            Errno::EINTR => {}
-            Errno::ECHILD => return Err(Error::Gone { tid }),
-            errno => {
-                return Err(Error::Sys {
-                    tid,
-                    doing: "waiting for a stop",
-                    errno,
-                });
-            }
-        }
     }
 }
 

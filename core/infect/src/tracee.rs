@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use crate::error::{Error, Result};
 use crate::state::{Queue, SigInfo};
 use crate::sys;
+use crate::wait::Watch;
 
 /// What a task was doing when it was seized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,7 @@ pub struct Tracee {
     /// A stop signal that came while the task ran for us: sent again before it is let go.
     held_stop: Option<i32>,
     attached: bool,
+    watch: Watch,
     /// Resumed, and no stop seen since.
     running: Cell<bool>,
     /// See [`Tracee::is_known_unfiltered`].
@@ -145,21 +147,12 @@ impl Tracee {
         Ok(self)
     }
 
-    /// Takes over a task that is attached already and stopped: one that a traced parent made under
-    /// `PTRACE_O_TRACECLONE` and the like, or a child that the caller seized itself.
-    pub fn adopt(tid: i32) -> Tracee {
-        Tracee {
-            tid,
-            found: Found::Running,
-            held_stop: None,
-            attached: true,
-            running: Cell::new(false),
-            unfiltered: Cell::new(false),
-            not_send: PhantomData,
-        }
-    }
-
     fn start_seize(tid: i32) -> Result<Tracee> {
+        let watch = Watch::new().map_err(|errno| Error::Sys {
+            tid,
+            doing: "watching for the end",
+            errno,
+        })?;
         // SAFETY: the request takes no pointers.
         let seized = unsafe { sys::ptrace(tid, "seizing", libc::PTRACE_SEIZE, 0, OPTIONS as usize) };
         match seized {
@@ -168,8 +161,16 @@ impl Tracee {
             }) => return Err(why_not(tid)),
             other => other?,
         };
-        let tracee = Tracee::adopt(tid);
-        tracee.running.set(true);
+        let tracee = Tracee {
+            tid,
+            found: Found::Running,
+            held_stop: None,
+            attached: true,
+            watch,
+            running: Cell::new(true),
+            unfiltered: Cell::new(false),
+            not_send: PhantomData,
+        };
         match tracee.interrupt() {
             // It died in between; the wait says how.
             Ok(()) | Err(Error::Gone { .. }) => Ok(tracee),
@@ -300,7 +301,7 @@ impl Tracee {
 
     /// Waits for the next stop. The end of the task is [`Error::Died`]; `doing` is said in it.
     pub fn wait(&mut self, doing: &'static str) -> Result<Stop> {
-        let stop = Stop::from_status(sys::wait(self.tid)?);
+        let stop = Stop::from_status(self.watch.wait(self.tid)?);
         self.running.set(false);
         let how = match stop {
             Stop::Exited { status } => format!("it exited with status {status}"),
@@ -452,7 +453,7 @@ impl Tracee {
     pub fn bury(mut self) -> Result<()> {
         self.attached = false;
         loop {
-            let status = match sys::wait(self.tid) {
+            let status = match self.watch.wait(self.tid) {
                 Ok(status) => status,
                 // The last thread of a process takes the others with it.
                 Err(Error::Gone { .. }) => return Ok(()),
@@ -468,6 +469,57 @@ impl Tracee {
     pub(crate) fn request(&self, doing: &'static str, request: u32, addr: usize, data: usize) -> Result<()> {
         // SAFETY: only requests that take integers are made through here.
         unsafe { sys::ptrace(self.tid, doing, request, addr, data) }.map(drop)
+    }
+}
+
+/// Threads of one process, which are let go together when this is dropped, see [`Tracee::detach_all`].
+#[derive(Debug)]
+pub struct Threads(Vec<Tracee>);
+
+impl Threads {
+    /// Seizes them all, or none.
+    ///
+    /// # Errors
+    /// That of the first which cannot be seized, as for [`Tracee::seize`].
+    pub fn seize(tids: &[i32]) -> Result<Self> {
+        let (mut threads, mut result) = (Self(Vec::with_capacity(tids.len())), Ok(()));
+        for thread in Tracee::seize_all(tids) {
+            match thread {
+                Ok(thread) => threads.0.push(thread),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result.map(|()| threads)
+    }
+
+    /// Lets them all go.
+    ///
+    /// # Errors
+    /// As for [`Tracee::detach_all`].
+    pub fn detach(mut self) -> Result<()> {
+        Tracee::detach_all(std::mem::take(&mut self.0))
+    }
+}
+
+impl std::ops::Deref for Threads {
+    type Target = Vec<Tracee>;
+
+    fn deref(&self) -> &Vec<Tracee> {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Threads {
+    fn deref_mut(&mut self) -> &mut Vec<Tracee> {
+        &mut self.0
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Err(error) = Tracee::detach_all(std::mem::take(&mut self.0)) {
+            tracing::debug!(%error, "detaching from dropped threads");
+        }
     }
 }
 

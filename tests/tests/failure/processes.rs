@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use criu_tests::{Criu, Lab, Snapshot, processes_of, reaper, until};
+use criu_tests::reaper::{self, Pid};
+use criu_tests::{Criu, Lab, Outcome, Snapshot, processes_of, until};
 
 use super::dump::{goes_on, killed, ready, refused_for};
 use super::images::images;
@@ -93,4 +94,75 @@ fn killed_from_elsewhere_during_a_dump() {
     outcome.expect_error();
     assert!(reaper::wait(pid, Duration::from_secs(10)).is_some());
     lab.assert_clean(&[pid]);
+}
+
+/// How often a tree is killed while it is dumped or restored: each time a little later.
+const POINTS: u32 = 25;
+
+/// Runs the program and kills the tree's root when a part of the usual time has passed; it ends in time, well or not.
+fn killed_after(criu: Criu<'_>, pid: Pid, after: Duration) -> Outcome {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(after);
+            // What has not been made yet is killed afterwards.
+            _ = kill(pid);
+        });
+        let outcome = criu.limit(Duration::from_secs(20)).run();
+        assert!(outcome.end.is_some(), "after {after:?} it hangs\n{outcome}");
+        outcome
+    })
+}
+
+fn kill(pid: Pid) -> nix::Result<()> {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
+}
+
+/// Ends what the death of its root left alone.
+fn kill_rest(lab: &Lab) {
+    for pid in processes_of(lab.path()) {
+        _ = kill(pid);
+    }
+    nothing_is_left(lab);
+}
+
+fn nothing_is_left(lab: &Lab) {
+    until("nothing of the tree is left", Duration::from_secs(10), || {
+        processes_of(lab.path()).is_empty().then_some(())
+    });
+}
+
+#[test]
+fn killed_from_elsewhere_at_any_moment_of_a_dump() {
+    for guest in ["core/threads", "core/tree"] {
+        let lab = Lab::new();
+        let pid = ready(&lab, guest);
+        let whole = Criu::dump(&lab, "whole", pid).args(["--leave-running"]).run();
+        let whole = whole.expect_ok().took;
+        goes_on(lab, pid);
+        for point in 1..=POINTS {
+            let lab = Lab::new();
+            let pid = ready(&lab, guest);
+            killed_after(Criu::dump(&lab, "images", pid), pid, whole * point / POINTS);
+            assert!(reaper::wait(pid, Duration::from_secs(10)).is_some());
+            kill_rest(&lab);
+            lab.assert_clean(&[pid]);
+        }
+    }
+}
+
+#[test]
+fn killed_from_elsewhere_at_any_moment_of_a_restore() {
+    for guest in ["core/threads", "core/tree"] {
+        let lab = Lab::new();
+        let (pid, _) = images(&lab, guest, &[]);
+        let whole = Criu::restore(&lab, "images").run().expect_ok().took;
+        kill_rest(&lab);
+        for point in 1..=POINTS {
+            if killed_after(Criu::restore(&lab, "images"), pid, whole * point / POINTS).ok() {
+                kill_rest(&lab);
+            }
+            nothing_is_left(&lab);
+        }
+        lab.assert_clean(&[pid]);
+    }
 }

@@ -1,6 +1,6 @@
 //! The end of a restore: every thread is stopped where it waits, gets its registers, and is let go.
 
-use criu_infect::{Resume, Stop, Tracee, UserDispatch};
+use criu_infect::{Resume, Stop, Threads, Tracee, UserDispatch};
 use criu_plugin_api::message::{RemoteArg, RemoteCall, RemoteResult};
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
@@ -25,7 +25,7 @@ const END_WITH_TRACER: i32 = libc::PTRACE_O_EXITKILL;
 /// A process whose threads are all stopped in the restorer.
 pub(crate) struct Caught {
     /// The leader first.
-    threads: Vec<Tracee>,
+    threads: Threads,
     /// Address of a `syscall` instruction in the restorer.
     code: u64,
     /// Memory that calls may use for their buffers.
@@ -357,7 +357,7 @@ impl Caught {
 
     /// From here on the kernel lets the threads go, and does not end them, should the coordinator be killed.
     pub(crate) fn is_complete(&self) -> Result<()> {
-        for thread in &self.threads {
+        for thread in self.threads.iter() {
             thread
                 .set_options(0)
                 .context(|| format!("giving thread {} a life of its own", thread.tid()))?;
@@ -367,7 +367,9 @@ impl Caught {
 
     /// Lets every thread go.
     pub(crate) fn release(self) -> Result<()> {
-        Tracee::detach_all(self.threads).context(|| format!("letting process {} go", self.pid))
+        self.threads
+            .detach()
+            .context(|| format!("letting process {} go", self.pid))
     }
 }
 
@@ -474,17 +476,15 @@ pub(crate) fn needs_suspension(live: &Live) -> bool {
 }
 
 /// Seizes the threads of those processes whose filters must not act yet; they go on at once.
-pub(crate) fn suspend_filters(restore: &Restore) -> Result<Vec<(usize, Vec<Tracee>)>> {
+pub(crate) fn suspend_filters(restore: &Restore) -> Result<Vec<(usize, Threads)>> {
     let mut seized = Vec::new();
     for (node, live) in processes(restore) {
         if !needs_suspension(live) {
             continue;
         }
         let tids: Vec<i32> = live.threads.iter().map(|t| t.tid).collect();
-        let tracees: Vec<Tracee> = Tracee::seize_all(&tids)
-            .into_iter()
-            .collect::<std::result::Result<_, _>>()?;
-        for tracee in &tracees {
+        let tracees = Threads::seize(&tids)?;
+        for tracee in tracees.iter() {
             tracee
                 .set_options(SUSPEND_SECCOMP | END_WITH_TRACER)
                 .context(|| format!("suspending the filters of thread {}", tracee.tid()))?;
@@ -498,19 +498,19 @@ pub(crate) fn suspend_filters(restore: &Restore) -> Result<Vec<(usize, Vec<Trace
 /// Stops all threads where they wait.
 pub(crate) fn catch_all(
     restore: &Restore,
-    seized: Vec<(usize, Vec<Tracee>)>,
+    seized: Vec<(usize, Threads)>,
     code: u64,
     scratch: impl Fn(usize) -> (u64, u64),
 ) -> Result<()> {
-    let mut seized: std::collections::HashMap<usize, Vec<Tracee>> = seized.into_iter().collect();
+    let mut seized: std::collections::HashMap<usize, Threads> = seized.into_iter().collect();
     for (node, live) in processes(restore) {
         let pid = restore.plan.nodes[node].pid;
         let threads = match seized.remove(&node) {
             Some(mut tracees) => {
-                for tracee in &tracees {
+                for tracee in tracees.iter() {
                     tracee.interrupt()?;
                 }
-                for tracee in &mut tracees {
+                for tracee in tracees.iter_mut() {
                     tracee.wait_until(Resume::Cont, "catching it", |stop| {
                         matches!(stop, Stop::Event { .. })
                     })?;
@@ -520,11 +520,8 @@ pub(crate) fn catch_all(
             None => {
                 let tids: Vec<i32> = live.threads.iter().map(|t| t.tid).collect();
                 let doing = || format!("catching process {pid} at the end of its restore");
-                let tracees: Vec<Tracee> = Tracee::seize_all(&tids)
-                    .into_iter()
-                    .collect::<std::result::Result<_, _>>()
-                    .context(doing)?;
-                for tracee in &tracees {
+                let tracees = Threads::seize(&tids).context(doing)?;
+                for tracee in tracees.iter() {
                     tracee.set_options(END_WITH_TRACER).context(doing)?;
                 }
                 tracees
@@ -581,7 +578,7 @@ pub(crate) fn kill_all(restore: &Restore) {
     }
     // A thread that died before its tracer let it go is waited for here: until then its process has not ended.
     for (pid, caught) in restore.caught.borrow_mut().drain() {
-        if let Err(error) = Tracee::detach_all(caught.threads) {
+        if let Err(error) = caught.threads.detach() {
             tracing::debug!("letting go of the threads of process {pid}: {error}");
         }
     }

@@ -1,11 +1,13 @@
 //! x86-64.
 
 mod restart;
+mod wait;
 
 use criu_blobs::wire::abi;
 
 pub use restart::restarted;
 pub(crate) use restart::{CODE_BEFORE, is_resumed, name_resumed};
+pub(crate) use wait::{leave_wait, wait4};
 
 /// General registers as `PTRACE_GETREGS` gives them (`struct user_regs_struct`).
 pub type Regs = libc::user_regs_struct;

@@ -627,6 +627,54 @@ fn a_cancelled_wait_leaves_the_target_well() {
     assert_eq!(child.look(), before);
 }
 
+/// While its leader is waited for, which the kernel tells of only when the others are gone.
+#[test]
+fn a_process_that_is_killed_ends_a_wait_for_it() {
+    for count in [1, 20] {
+        let shared = Shared::new();
+        let child = threaded(&shared, count, count == 20);
+        let mut all = vec![child.0];
+        all.extend(other_threads(child.0));
+        let mut threads: Vec<Tracee> = Tracee::seize_all(&all).into_iter().map(Result::unwrap).collect();
+        let mut infected = threads.remove(0).infect().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                child.wait_in(libc::SYS_pause);
+                // SAFETY: our own child, not reaped yet.
+                unsafe { libc::kill(child.0, libc::SIGKILL) };
+            });
+            let ended = infected.syscall(libc::SYS_pause, [0; 6]);
+            assert!(
+                matches!(ended, Err(Error::Died { tid, .. }) if tid == child.0),
+                "{ended:?}"
+            );
+        });
+        Tracee::detach_all(threads).unwrap();
+        drop(infected);
+    }
+}
+
+/// At each operation on it.
+#[test]
+fn a_process_that_is_killed_leaves_its_master_well() {
+    let mut was_killed = true;
+    let mut n = 0;
+    while was_killed {
+        let shared = Shared::new();
+        let child = threaded(&shared, 2, true);
+        let master = Child::new(|| {
+            kill_at(n, child.0);
+            // What it is told of the end is another matter.
+            _ = std::panic::catch_unwind(|| visit_threads(child.0));
+            shared.set(1, u64::from(KILL_AT.load(Ordering::Relaxed) < 0) + 1);
+        });
+        was_killed = shared.wait(1, |v| v > 0) == 2;
+        assert_eq!(master.end(), 0);
+        n += 1;
+    }
+    assert!(n > 50, "only {n} points");
+}
+
 /// Figures, not checks: `cargo test --release -p criu-infect figures -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints figures"]

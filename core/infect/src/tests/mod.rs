@@ -1,24 +1,33 @@
 //! Tests of the whole crate, on small forked children.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 mod basic;
 mod killed;
 mod many;
 
 static KILL_AT: AtomicI64 = AtomicI64::new(-1);
+/// Who is killed then, 0 for the master itself.
+static WHOM: AtomicI32 = AtomicI32::new(0);
 
-/// Counts the operations on a target; a master under test dies at the one it was told.
+/// Counts the operations on a target; at the one that was told a master under test dies, or its target.
 pub(crate) fn step() {
     if KILL_AT.load(Ordering::Relaxed) >= 0 && KILL_AT.fetch_sub(1, Ordering::Relaxed) == 0 {
-        // SAFETY: ends this process.
-        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        let whom = WHOM.load(Ordering::Relaxed);
+        // SAFETY: ends this process, or a child of the test's.
+        unsafe { libc::kill(if whom == 0 { libc::getpid() } else { whom }, libc::SIGKILL) };
     }
 }
 
 /// Makes this process die at its `n`th operation from now (0: the next).
 fn die_at(n: i64) {
     KILL_AT.store(n, Ordering::Relaxed);
+}
+
+/// The same of another process.
+fn kill_at(n: i64, whom: i32) {
+    WHOM.store(whom, Ordering::Relaxed);
+    die_at(n);
 }
 
 static NO_WAY_OUT: AtomicBool = AtomicBool::new(false);
