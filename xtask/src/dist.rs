@@ -28,23 +28,26 @@ pub(crate) fn run() -> Result<(), Error> {
     let plugins = folder.join("plugins");
     fs::create_dir_all(&plugins).at("create", &plugins)?;
     let built = target.join("release");
-    copy(&built.join("criu"), &folder.join("criu"))?;
-    let mut count = 0;
+    let mut binaries = vec![(built.join("criu"), folder.join("criu"))];
     for entry in fs::read_dir(&built).at("read", &built)? {
         let path = entry.at("read", &built)?.path();
         let Some(file) = path.file_name().and_then(|n| n.to_str()) else {
             continue;
         };
         if file.starts_with("libcriu_plugin_") && file.ends_with(".so") {
-            copy(&path, &plugins.join(file))?;
-            count += 1;
+            let to = plugins.join(file);
+            binaries.push((path, to));
         }
     }
+    let count = binaries.len() - 1;
     if count == 0 {
         return Err(Error::Wrong(format!(
             "no plugin was built in {}",
             built.display()
         )));
+    }
+    for (from, to) in &binaries {
+        strip(from, to)?;
     }
     for document in DOCUMENTS {
         let from = sh::root().join(document);
@@ -67,6 +70,20 @@ pub(crate) fn run() -> Result<(), Error> {
         size as f64 / 1048576.0
     );
     Ok(())
+}
+
+/// Copies a binary without what only a debugger reads, four fifths of it; the names of functions stay for backtraces.
+fn strip(from: &Path, to: &Path) -> Result<(), Error> {
+    let mut strip = Command::new("strip");
+    strip.arg("--strip-debug").arg("-o").arg(to).arg(from);
+    let status = strip.status().at("run strip for", from)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::Wrong(format!(
+        "strip (from binutils) failed for {}: {status}",
+        from.display()
+    )))
 }
 
 /// Copies a file with its mode.
