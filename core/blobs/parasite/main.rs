@@ -312,14 +312,14 @@ fn stray(c: &mut Control, frame: u64, pair: u64) -> ! {
         }
         state_of(s).store(wire::slot::LEAVING, Ordering::SeqCst);
         if pair != 0 {
-            // Nothing but the kernel can put words on a shadow stack: the count goes down in here, and the blob stays.
-            // SAFETY: aligned, valid, and only changed atomically since the master is gone.
-            unsafe { AtomicU32::from_ptr(addr_of_mut!(c.busy)) }.fetch_sub(1, Ordering::SeqCst);
+            // Nothing but the kernel can put words on a shadow stack: it is counted out in here, and the blob stays.
+            // SAFETY: aligned, valid, and only changed atomically.
+            unsafe { AtomicU32::from_ptr(addr_of_mut!(c.left)) }.fetch_add(1, Ordering::SeqCst);
             // SAFETY: the word is valid; there is one waiter at most.
-            unsafe { syscall!(nr::FUTEX, addr_of!(c.busy), FUTEX_WAKE_PRIVATE, 1) };
+            unsafe { syscall!(nr::FUTEX, addr_of!(c.left), FUTEX_WAKE_PRIVATE, 1) };
             break;
         }
-        // Decrement `busy` by a call made outside of the blob, then return through the kernel's own frame. This
+        // Count out by a call made outside of the blob, then return through the kernel's own frame. This
         // one lies in the slot, which is read before the count, and not on the thread's stack, which may be small.
         let below = (addr_of_mut!(*s) as u64 + size_of::<Slot>() as u64 + 63) & !63;
         // SAFETY: the slot's stack, which nobody is on: the thread is here.
@@ -330,7 +330,7 @@ fn stray(c: &mut Control, frame: u64, pair: u64) -> ! {
         // Registers from r8 on: r8 = second word, r9 = operation, r10 = how many of its waiters to
         // wake; rdi = a word without waiters, rsi = call, rdx = 0, rax = number; rsp, rip, flags, cs and ss.
         let g = &mut f[6..];
-        (g[0], g[1], g[2]) = (addr_of!(c.busy) as u64, WAKE_OP, 1);
+        (g[0], g[1], g[2]) = (addr_of!(c.left) as u64, WAKE_OP, 1);
         (g[8], g[9], g[12], g[13]) = (addr_of!(c.pad) as u64, FUTEX_WAKE_OP_PRIVATE, 0, nr::FUTEX);
         (g[15], g[16], g[17], g[18]) = (frame, c.syscall_ret, 0x202, 0x33 | 0x2b << 48);
         f[38] = !0;
@@ -343,8 +343,8 @@ fn stray(c: &mut Control, frame: u64, pair: u64) -> ! {
     unsafe { rt::sigreturn(frame, pair) }
 }
 
-/// FUTEX_OP(ADD, -1, CMP_EQ, 1): take one off and wake when it was the last.
-const WAKE_OP: u64 = 1 << 28 | 0xfff << 12 | 1;
+/// FUTEX_OP(ADD, 1, CMP_GE, 0): add one and wake.
+const WAKE_OP: u64 = 1 << 28 | 5 << 24 | 1 << 12;
 
 /// Without the means to clean up: go back to the interrupted context, leaving the mapping.
 fn give_up(c: &Control) -> ! {
@@ -443,23 +443,28 @@ fn state_of(s: &mut Slot) -> &AtomicU32 {
 /// had just left, when the master died does not count itself out: one that sleeps outside is seen, and left alone; one
 /// that runs is asked by a SIGTRAP, if it does not block that.
 fn wait_for_threads(c: &mut Control) -> bool {
-    // SAFETY: aligned, valid, and from here on only changed atomically.
-    let busy = unsafe { AtomicU32::from_ptr(addr_of_mut!(c.busy)) };
+    // SAFETY: aligned, valid, and only changed atomically.
+    let left = unsafe { AtomicU32::from_ptr(addr_of_mut!(c.left)) };
+    // Nobody is left who would free one, or take it.
+    let taken = (0..c.slot_count)
+        // SAFETY: the slots are within this mapping.
+        .filter(|i| state_of(unsafe { &mut *((c.slots + i * c.slot_size) as *mut Slot) }).load(Ordering::SeqCst) != wire::slot::FREE)
+        .count() as u32;
     let mut outside = 0;
     for _ in 0..250 {
-        let now = busy.load(Ordering::SeqCst);
-        if now <= outside {
+        let now = left.load(Ordering::SeqCst);
+        if now + outside >= taken {
             return true;
         }
         let wait = [0i64, 20_000_000];
         // SAFETY: the futex word and the time are valid.
-        let r = unsafe { syscall!(nr::FUTEX, busy.as_ptr(), FUTEX_WAIT_PRIVATE, now, wait.as_ptr()) };
+        let r = unsafe { syscall!(nr::FUTEX, left.as_ptr(), FUTEX_WAIT_PRIVATE, now, wait.as_ptr()) };
         if r == -ETIMEDOUT {
             if c.exit_frame == 0 {
                 break;
             }
             outside += look_at_threads(c);
-            if busy.load(Ordering::SeqCst) > outside {
+            if left.load(Ordering::SeqCst) + outside < taken {
                 handle_traps(c, SA_ONSTACK);
                 ask_threads(c);
             }

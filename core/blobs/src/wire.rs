@@ -238,8 +238,9 @@ pub struct Control {
     pub syscall_ret: u64,
     /// Address of code outside of the parasite that calls `rt_sigreturn`, or 0.
     pub sigreturn: u64,
-    /// Threads (not counting the leading one) in the parasite; a futex.
-    pub busy: u32,
+    /// How many threads of the [`Slot`]s that are not free have left since the master was lost; a futex. The master
+    /// counts nothing: it may be killed between any two words that it writes.
+    pub left: u32,
     /// Not 0: the mapping has to stay when the master is lost.
     pub keep: u32,
     /// Address of the first [`Slot`].

@@ -94,8 +94,6 @@ pub(crate) struct Core {
     pub(crate) keep: bool,
     /// Slots that were in use.
     pub(crate) used_slots: usize,
-    /// Threads that are in the parasite, or just about to be.
-    pub(crate) inside: u32,
     /// Which calls the program makes.
     pub(crate) abi: Abi,
     planted: Option<Planted>,
@@ -153,7 +151,6 @@ impl Prepared {
             own_traps: self.own_traps,
             keep: false,
             used_slots: 0,
-            inside: 0,
             abi: self.abi,
             planted: self.planted,
             witnesses: HashMap::new(),

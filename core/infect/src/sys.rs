@@ -161,33 +161,6 @@ pub(crate) unsafe fn read_values<T: Copy>(tid: i32, at: &[u64]) -> Result<Vec<T>
     Ok(values)
 }
 
-/// Writes two words that belong together by one call of `process_vm_writev(2)`.
-pub(crate) fn write_words(tid: i32, words: [(u64, u32); 2]) -> Result<()> {
-    #[cfg(test)]
-    crate::tests::step();
-    let values = words.map(|(_, value)| value.to_le_bytes());
-    let local = values.each_ref().map(|bytes| libc::iovec {
-        iov_base: bytes.as_ptr().cast_mut().cast::<c_void>(),
-        iov_len: bytes.len(),
-    });
-    let remote = words.map(|(address, _)| libc::iovec {
-        iov_base: address as usize as *mut c_void,
-        iov_len: size_of::<u32>(),
-    });
-    // SAFETY: two local vectors over an array that we hold; the call only reads it.
-    let n = unsafe { libc::process_vm_writev(tid, local.as_ptr(), 2, remote.as_ptr(), 2, 0) };
-    if n == 2 * size_of::<u32>() as isize {
-        return Ok(());
-    }
-    Err(Error::Memory {
-        tid,
-        doing: "writing",
-        address: words[0].0,
-        len: 2 * size_of::<u32>(),
-        errno: if n < 0 { Errno::last() } else { Errno::EFAULT },
-    })
-}
-
 /// Reads a value made of integers from the task.
 ///
 /// # Safety

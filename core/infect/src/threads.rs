@@ -237,15 +237,17 @@ impl Core {
                     .and_then(|()| thread.set_xstate(&context.xstate))
                     .and_then(|()| move_shadow(thread, context.shadow))
                     .and_then(|()| thread.set_regs(&context.regs))
-                    .and_then(|()| self.count(i as u64, false)),
+                    .and_then(|()| self.mark(i as u64, slot::FREE)),
             );
         }
         for (thread, context) in threads.iter().zip(&contexts) {
             keep(thread.resume_dispatch(context.dispatch));
         }
-        self.inside = 0;
-        self.set_busy(0)?;
         if let Some(error) = first_error {
+            // One that cannot be brought back is dead, and not waited for.
+            for i in 0..threads.len() {
+                self.mark(i as u64, slot::FREE)?;
+            }
             return Err(error);
         }
         // All threads are as they were: their frames go, so that the place is found free again.
@@ -289,10 +291,10 @@ impl Core {
         let mut good = Vec::with_capacity(threads.len());
         for (i, thread) in threads.iter().enumerate() {
             let slot = self.layout.slot(i as u64);
-            let counted = self.count(i as u64, true);
+            let marked = self.mark(i as u64, slot::TAKEN);
             let regs = arch::run_regs(&contexts[i].regs, entry, slot + self.layout.slot_size - 64, slot);
             good.push(note(
-                counted
+                marked
                     .and_then(|()| thread.suspend_dispatch(contexts[i].dispatch))
                     .and_then(|()| move_shadow(thread, shadows[i].map(|shadow| shadow.first())))
                     .and_then(|()| thread.set_regs(&regs))
@@ -344,11 +346,11 @@ impl Core {
     ) -> Result<Option<Shadow>> {
         check_shadow(thread.tid(), context, &self.maps)?;
         let at = self.layout.slot(index);
-        let busy = self.layout.control + offset_of!(Control, busy) as u64;
+        let left = self.layout.control + offset_of!(Control, left) as u64;
         let unused = self.layout.control + offset_of!(Control, pad) as u64;
         let call = OutsideCall {
             nr: libc::SYS_futex as u64,
-            args: arch::count_out(busy, unused),
+            args: arch::count_out(left, unused),
         };
         let size = exit::size(context);
         let place = exit::place(
@@ -410,21 +412,10 @@ impl Core {
         Ok(frames.shadow)
     }
 
-    /// Counts a thread in, just before it is made to enter, or out, when it is as it was.
-    fn count(&mut self, index: u64, enters: bool) -> Result<()> {
-        let state = if enters { slot::TAKEN } else { slot::FREE };
+    /// Takes a thread's slot, just before it is made to enter, or frees it, when it is as it was. One word: the kernel may
+    /// end a write of several between any two when this program is killed.
+    fn mark(&self, index: u64, state: u32) -> Result<()> {
         let at = self.layout.slot(index) + offset_of!(Slot, state) as u64;
-        self.inside = if enters {
-            self.inside + 1
-        } else {
-            self.inside.saturating_sub(1)
-        };
-        let busy = self.layout.control + offset_of!(Control, busy) as u64;
-        // In one call: one without the other would be waited for in vain.
-        sys::write_words(self.tracee.tid(), [(at, state), (busy, self.inside)])
-    }
-
-    fn set_busy(&self, threads: u32) -> Result<()> {
-        self.write_control(offset_of!(Control, busy), &threads.to_le_bytes())
+        sys::write_mem(self.tracee.tid(), at, &state.to_le_bytes())
     }
 }

@@ -272,11 +272,11 @@ pub(crate) const NT_XSTATE: usize = 0x202;
 /// User shadow stack.
 pub(crate) const NT_SHSTK: usize = 0x204;
 
-/// The operation of `FUTEX_WAKE_OP` that takes one off and wakes when it was the last.
-const TAKE_ONE_OFF: u64 = 1 << 28 | 0xfff << 12 | 1;
+/// The operation of `FUTEX_WAKE_OP` that adds one and wakes: `FUTEX_OP(ADD, 1, CMP_GE, 0)`.
+const ADD_ONE: u64 = 1 << 28 | 5 << 24 | 1 << 12;
 
-/// Arguments of the futex call that counts a thread out of `busy` (`unused` is a word nobody waits on).
-pub(crate) fn count_out(busy: u64, unused: u64) -> [u64; 6] {
+/// Arguments of the futex call that counts a thread out, in `left` (`unused` is a word nobody waits on).
+pub(crate) fn count_out(left: u64, unused: u64) -> [u64; 6] {
     let op = (libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG) as u64;
-    [unused, op, 0, 1, busy, TAKE_ONE_OFF]
+    [unused, op, 0, 1, left, ADD_ONE]
 }

@@ -627,6 +627,29 @@ fn a_cancelled_wait_leaves_the_target_well() {
     assert_eq!(child.look(), before);
 }
 
+/// Not at the operations on them, but also in the middle of one.
+#[test]
+fn threads_survive_a_master_that_is_killed_at_any_time() {
+    let shared = Shared::new();
+    let child = threaded(&shared, 20, false);
+    let before = child.look();
+    for n in 0..300 {
+        let visits = shared.get(2);
+        let master = Child::new(|| {
+            loop {
+                drop(visit_threads(child.0));
+                shared.add(2);
+            }
+        });
+        shared.wait(2, |v| v > visits);
+        for _ in 0..n * 997 {
+            std::hint::spin_loop();
+        }
+        drop(master);
+        wait_for(&format!("as before after death {n}"), || child.look() == before);
+    }
+}
+
 /// While its leader is waited for, which the kernel tells of only when the others are gone.
 #[test]
 fn a_process_that_is_killed_ends_a_wait_for_it() {
