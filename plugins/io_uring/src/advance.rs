@@ -16,6 +16,7 @@ use crate::entry::RingEntry;
 use crate::fdinfo::FdInfo;
 use crate::layout::Layout;
 use crate::ring::number;
+use crate::same_cpu::on_one_cpu;
 use crate::sys::{self, Memory, enter, register, setup};
 
 /// `IOSQE_CQE_SKIP_SUCCESS`
@@ -29,7 +30,8 @@ const LONG_WORK: u64 = 20_000_000;
 pub(crate) struct Ring<'a> {
     host: &'a Host<'a>,
     entry: &'a RingEntry,
-    /// Its number in the process that made it, and the ring itself.
+    /// The process that made it, as it is called here, its number there, and the ring itself.
+    pid: i32,
     fd: i32,
     local: OwnedFd,
     layout: Layout,
@@ -73,6 +75,7 @@ impl<'a> Ring<'a> {
         Ok(Self {
             host,
             entry,
+            pid,
             fd,
             local,
             layout,
@@ -101,7 +104,10 @@ impl<'a> Ring<'a> {
                 )));
             }
         }
-        self.advance()?;
+        match entry.issuer {
+            0 => self.advance()?,
+            issuer => on_one_cpu(self.pid, issuer, || self.advance())?,
+        }
         let tail_waits = entry.setup & setup::SQPOLL != 0 && entry.sq_tail != entry.sq_head;
         self.fill(tail_waits)?;
         let now = self.info()?;

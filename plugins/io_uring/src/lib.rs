@@ -20,6 +20,7 @@ mod registered;
 mod resources;
 mod restore;
 mod ring;
+mod same_cpu;
 mod sys;
 #[cfg(test)]
 mod tests;
