@@ -176,6 +176,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         leftovers::kill_all(self.path());
         crate::remove_groups(self);
+        leftovers::unmount_all(self.path());
     }
 }
 

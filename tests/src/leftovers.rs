@@ -65,6 +65,18 @@ pub(crate) fn kill_all(lab: &Path) {
     }
 }
 
+/// Takes off what guests have mounted in the folder: a test with mounts of its own keeps them until its thread ends, and the
+/// folder is removed before.
+pub(crate) fn unmount_all(lab: &Path) {
+    let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    // The mount point is the fifth field. What is mounted last lies on top.
+    for point in text.lines().rev().filter_map(|line| line.split(' ').nth(4)) {
+        if Path::new(point).starts_with(lab) {
+            _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+}
+
 /// Panics when anything of the lab is left.
 pub(crate) fn assert_none(lab: &Path, roots: &[Pid]) {
     let deadline = patience::deadline(Duration::from_secs(5));
