@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use criu_plugin_api::{Context, Error, Host, Result};
 use nix::errno::Errno;
 
+use crate::cost::remote_calls;
 use crate::dump::said;
 use crate::entry::RingEntry;
 use crate::fdinfo::FdInfo;
@@ -25,6 +26,9 @@ const SKIP: u8 = 1 << 6;
 const NEED_WAKEUP: u32 = 1 << 0;
 /// From so many requests on it is worth a line in the log.
 const LONG_WORK: u64 = 20_000_000;
+
+/// From so many calls by a thread of the tree on it is worth to look for that thread and to move it.
+const MANY_CALLS: u64 = 100;
 
 /// A ring in the making.
 pub(crate) struct Ring<'a> {
@@ -104,9 +108,10 @@ impl<'a> Ring<'a> {
                 )));
             }
         }
-        match entry.issuer {
-            0 => self.advance()?,
-            issuer => on_one_cpu(self.pid, issuer, || self.advance())?,
+        if remote_calls(entry) < MANY_CALLS {
+            self.advance()?;
+        } else {
+            on_one_cpu(self.pid, entry.issuer, || self.advance())?;
         }
         let tail_waits = entry.setup & setup::SQPOLL != 0 && entry.sq_tail != entry.sq_head;
         self.fill(tail_waits)?;

@@ -26,15 +26,26 @@ struct Way {
 }
 
 impl Way {
+    fn of(entry: &RingEntry) -> Self {
+        Self {
+            sq_head: entry.sq_head,
+            cq_tail: entry.cq_tail,
+            entries: entry.sq_entries.min(entry.cq_entries),
+            remote: entry.issuer != 0,
+        }
+    }
+
     /// The requests that have to be made. Both positions are counted modulo 2^32.
     fn requests(self) -> u64 {
         u64::from(self.sq_head.wrapping_sub(self.cq_tail)) + u64::from(self.cq_tail)
     }
 
+    fn calls(self) -> u64 {
+        self.requests().div_ceil(self.entries.max(1).into())
+    }
+
     fn seconds(self) -> f64 {
-        let requests = self.requests() as f64;
-        let calls = requests / f64::from(self.entries.max(1));
-        requests * REQUEST + calls * if self.remote { REMOTE_CALL } else { CALL }
+        self.requests() as f64 * REQUEST + self.calls() as f64 * if self.remote { REMOTE_CALL } else { CALL }
     }
 
     fn check(self, host: &Host<'_>) -> Result<()> {
@@ -70,13 +81,13 @@ pub(crate) fn check(host: &Host<'_>, found: &Found, info: &FdInfo) -> Result<()>
 
 /// The same, at the restore.
 pub(crate) fn check_entry(host: &Host<'_>, entry: &RingEntry) -> Result<()> {
-    let way = Way {
-        sq_head: entry.sq_head,
-        cq_tail: entry.cq_tail,
-        entries: entry.sq_entries.min(entry.cq_entries),
-        remote: entry.issuer != 0,
-    };
-    way.check(host)
+    Way::of(entry).check(host)
+}
+
+/// How many calls a thread of the tree has to make for it.
+pub(crate) fn remote_calls(entry: &RingEntry) -> u64 {
+    let way = Way::of(entry);
+    if way.remote { way.calls() } else { 0 }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ static void *issuer(void *unused)
 	single = ring_new(8, IORING_SETUP_SINGLE_ISSUER);
 	defer = ring_new(4, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
 	ring_wear(&single, 11);
-	ring_wear(&defer, 5);
+	ring_wear(&defer, 1005);
 	ring_nops(&defer, 3, 70);
 	latch_open(made);
 	latch_wait(go);
