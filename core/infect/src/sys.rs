@@ -31,6 +31,13 @@ pub(crate) unsafe fn ptrace(
     }
 }
 
+/// A thread's state: the letter in `/proc/PID/task/TID/stat`, none if it does not exist.
+pub(crate) fn state(tid: i32) -> Option<char> {
+    // That of the process adds up what its threads have used.
+    let stat = std::fs::read_to_string(format!("/proc/{tid}/task/{tid}/stat")).ok()?;
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+}
+
 /// Reads memory that the task itself may read: `process_vm_readv(2)`.
 pub(crate) fn read_mem(tid: i32, address: u64, to: &mut [u8]) -> Result<()> {
     let mut done = 0;

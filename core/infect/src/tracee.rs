@@ -543,9 +543,7 @@ fn is_own_child(tid: i32) -> bool {
 
 /// What stands behind `EPERM` of `PTRACE_SEIZE`.
 fn why_not(tid: i32) -> Error {
-    let stat = fs::read_to_string(format!("/proc/{tid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    match state {
+    match sys::state(tid) {
         None => return Error::Gone { tid },
         Some(state @ ('Z' | 'X')) => return Error::Zombie { tid, state },
         _ => {}

@@ -17,6 +17,7 @@ use nix::sys::signal::{
 
 use crate::arch;
 use crate::error::{Error, Result};
+use crate::sys;
 
 static CANCELLED: AtomicBool = AtomicBool::new(false);
 /// Counts the reasons for a wait to look up: the end of a child or traced task, and [`cancel`].
@@ -39,6 +40,8 @@ pub fn uncancel() {
 
 /// Sends `SIGCHLD` to threads that trace.
 fn wake(whom: impl Fn(i32) -> bool) {
+    // Whatever code a handler interrupts may be about to look at its own.
+    let errno = Errno::last_raw();
     for tracer in &TRACERS {
         let tid = tracer.load(Ordering::SeqCst);
         if tid != 0 && whom(tid) {
@@ -46,6 +49,7 @@ fn wake(whom: impl Fn(i32) -> bool) {
             unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGCHLD) };
         }
     }
+    Errno::set_raw(errno);
 }
 
 extern "C" fn on_child(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
@@ -159,11 +163,7 @@ impl Watch {
 
 /// Waits for the threads of a leader that is dead, those that have died before it. Their status is the process's.
 fn wait_for_threads(leader: i32) {
-    let stat = fs::read_to_string(format!("/proc/{leader}/task/{leader}/stat")).unwrap_or_default();
-    if !stat
-        .rsplit_once(") ")
-        .is_some_and(|(_, rest)| rest.starts_with('Z'))
-    {
+    if sys::state(leader) != Some('Z') {
         return;
     }
     let Ok(tasks) = fs::read_dir(format!("/proc/{leader}/task")) else {
