@@ -46,7 +46,7 @@ pub fn processes_of(lab: &Path) -> Vec<Pid> {
 }
 
 /// Kills every process of a lab, until there is none.
-pub(crate) fn kill_all(lab: &Path) {
+pub fn kill_all(lab: &Path) {
     let deadline = patience::deadline(Duration::from_secs(10));
     loop {
         let pids = processes_of(lab);

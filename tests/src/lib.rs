@@ -29,7 +29,7 @@ pub use killing::{
     kill_restores_at_ptrace_calls,
 };
 pub use lab::{Lab, Verdict, until};
-pub use leftovers::{firewall_tables, processes_of};
+pub use leftovers::{firewall_tables, kill_all, processes_of};
 pub use requirements::Need;
 pub use snapshot::Snapshot;
 

@@ -278,12 +278,9 @@ fn show(images: &Path) -> Result<(), Error> {
         else {
             continue;
         };
-        // The part after the last hyphen is a pid or an identifier, where the name is not one by itself.
-        let is_kind = |name: &str| KINDS.iter().any(|(kind, _)| *kind == name);
+        // The part after the last hyphen is a pid or an identifier, where it is a number.
         let kind = match stem.rsplit_once('-') {
-            Some((kind, id)) if !is_kind(stem) && id.chars().all(|c| c.is_ascii_hexdigit()) => {
-                kind.to_owned()
-            }
+            Some((kind, id)) if id.chars().all(|c| c.is_ascii_hexdigit()) => kind.to_owned(),
             _ => stem.to_owned(),
         };
         let bytes = entry.metadata().at("read", entry.path())?.len();

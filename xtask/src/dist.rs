@@ -76,14 +76,7 @@ pub(crate) fn run() -> Result<(), Error> {
 fn strip(from: &Path, to: &Path) -> Result<(), Error> {
     let mut strip = Command::new("strip");
     strip.arg("--strip-debug").arg("-o").arg(to).arg(from);
-    let status = strip.status().at("run strip for", from)?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(Error::Wrong(format!(
-        "strip (from binutils) failed for {}: {status}",
-        from.display()
-    )))
+    sh::shown(&mut strip)
 }
 
 /// Copies a file with its mode.

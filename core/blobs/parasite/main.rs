@@ -292,8 +292,7 @@ extern "C" fn on_trap(_signal: i32, info: *const i32, ucontext: *const u64, fram
     let area = c.slot_size * c.slot_count;
     if rsp > c.slots && rsp <= c.slots + area {
         let index = (rsp - 1 - c.slots) / c.slot_size;
-        // SAFETY: the index was just bounded; the slot is this thread's.
-        leave_slot(unsafe { &mut *((c.slots + index * c.slot_size) as *mut Slot) }, asked);
+        leave_slot(slot_at(c, index), asked);
     }
     stray(c, frame, pair)
 }
@@ -304,8 +303,7 @@ fn stray(c: &mut Control, frame: u64, pair: u64) -> ! {
     // SAFETY: no arguments.
     let tid = unsafe { syscall!(nr::GETTID) } as u32;
     for i in 0..c.slot_count {
-        // SAFETY: the slots are within this mapping.
-        let s = unsafe { &mut *((c.slots + i * c.slot_size) as *mut Slot) };
+        let s = slot_at(c, i);
         let asked = state_of(s).load(Ordering::SeqCst) == wire::slot::ASKED;
         if !asked || s.tid != tid || c.syscall_ret == 0 || c.sigreturn == 0 {
             continue;
@@ -330,7 +328,7 @@ fn stray(c: &mut Control, frame: u64, pair: u64) -> ! {
         // Registers from r8 on: r8 = second word, r9 = operation, r10 = how many of its waiters to
         // wake; rdi = a word without waiters, rsi = call, rdx = 0, rax = number; rsp, rip, flags, cs and ss.
         let g = &mut f[6..];
-        (g[0], g[1], g[2]) = (addr_of!(c.left) as u64, WAKE_OP, 1);
+        (g[0], g[1], g[2]) = (addr_of!(c.left) as u64, wire::COUNT_OUT, 1);
         (g[8], g[9], g[12], g[13]) = (addr_of!(c.pad) as u64, FUTEX_WAKE_OP_PRIVATE, 0, nr::FUTEX);
         (g[15], g[16], g[17], g[18]) = (frame, c.syscall_ret, 0x202, 0x33 | 0x2b << 48);
         f[38] = !0;
@@ -342,9 +340,6 @@ fn stray(c: &mut Control, frame: u64, pair: u64) -> ! {
     // SAFETY: the kernel's own frame of this handler.
     unsafe { rt::sigreturn(frame, pair) }
 }
-
-/// FUTEX_OP(ADD, 1, CMP_GE, 0): add one and wake.
-const WAKE_OP: u64 = 1 << 28 | 5 << 24 | 1 << 12;
 
 /// Without the means to clean up: go back to the interrupted context, leaving the mapping.
 fn give_up(c: &Control) -> ! {
@@ -434,6 +429,12 @@ fn leave_slot(s: &mut Slot, asked: bool) -> ! {
     }
 }
 
+/// Below [`Control::slot_count`].
+fn slot_at(c: &Control, index: u64) -> &mut Slot {
+    // SAFETY: the slots are within this mapping, and nobody writes to one but its thread, or atomically to its state.
+    unsafe { &mut *((c.slots + index * c.slot_size) as *mut Slot) }
+}
+
 fn state_of(s: &mut Slot) -> &AtomicU32 {
     // SAFETY: aligned and valid as long as the slot; only changed atomically once the master is gone.
     unsafe { AtomicU32::from_ptr(addr_of_mut!(s.state)) }
@@ -446,10 +447,8 @@ fn wait_for_threads(c: &mut Control) -> bool {
     // SAFETY: aligned, valid, and only changed atomically.
     let left = unsafe { AtomicU32::from_ptr(addr_of_mut!(c.left)) };
     // Nobody is left who would free one, or take it.
-    let taken = (0..c.slot_count)
-        // SAFETY: the slots are within this mapping.
-        .filter(|i| state_of(unsafe { &mut *((c.slots + i * c.slot_size) as *mut Slot) }).load(Ordering::SeqCst) != wire::slot::FREE)
-        .count() as u32;
+    let is_taken = |i: &u64| state_of(slot_at(c, *i)).load(Ordering::SeqCst) != wire::slot::FREE;
+    let taken = (0..c.slot_count).filter(is_taken).count() as u32;
     let mut outside = 0;
     for _ in 0..250 {
         let now = left.load(Ordering::SeqCst);
@@ -478,8 +477,7 @@ fn wait_for_threads(c: &mut Control) -> bool {
 fn look_at_threads(c: &Control) -> u32 {
     let mut found = 0;
     for i in 0..c.slot_count {
-        // SAFETY: the slots are within this mapping.
-        let s = unsafe { &mut *((c.slots + i * c.slot_size) as *mut Slot) };
+        let s = slot_at(c, i);
         let is_taken = state_of(s).load(Ordering::SeqCst) == wire::slot::TAKEN;
         if s.tid == 0 || !is_taken || !sleeps_outside(c, s.tid) {
             continue;
@@ -550,8 +548,7 @@ fn ask_threads(c: &Control) {
     // SAFETY: no arguments.
     let pid = unsafe { syscall!(nr::GETPID) };
     for i in 0..c.slot_count {
-        // SAFETY: the slots are within this mapping.
-        let s = unsafe { &mut *((c.slots + i * c.slot_size) as *mut Slot) };
+        let s = slot_at(c, i);
         // A thread that blocks SIGTRAP, should it be outside, would never answer.
         if s.tid == 0 || s.mask & (1 << (SIGTRAP - 1)) != 0 {
             continue;

@@ -193,6 +193,10 @@ pub mod slot {
     pub const OUTSIDE: u32 = 4;
 }
 
+/// The operation of `FUTEX_WAKE_OP` by which a thread counts itself out, in [`Control::left`]: add one and wake, which is
+/// `FUTEX_OP(ADD, 1, CMP_GE, 0)`.
+pub const COUNT_OUT: u64 = 1 << 28 | 5 << 24 | 1 << 12;
+
 /// What one thread needs in the parasite; its stack ends where the next slot begins.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use criu_tests::reaper::{self, Pid};
-use criu_tests::{Criu, Lab, Outcome, Snapshot, processes_of, until};
+use criu_tests::{Criu, Lab, Outcome, Snapshot, kill_all, processes_of, until};
 
 use super::dump::{goes_on, killed, ready, refused_for};
 use super::images::images;
@@ -73,9 +73,7 @@ fn killed_from_elsewhere_during_a_restore() {
             if action != "pre-resume" {
                 outcome.expect_error();
             }
-            until("nothing of the tree is left", Duration::from_secs(10), || {
-                processes_of(lab.path()).is_empty().then_some(())
-            });
+            nothing_is_left(&lab);
         }
         lab.assert_clean(&[pid]);
     }
@@ -105,24 +103,13 @@ fn killed_after(criu: Criu<'_>, pid: Pid, after: Duration) -> Outcome {
         scope.spawn(|| {
             std::thread::sleep(after);
             // What has not been made yet is killed afterwards.
-            _ = kill(pid);
+            let root = nix::unistd::Pid::from_raw(pid);
+            _ = nix::sys::signal::kill(root, nix::sys::signal::Signal::SIGKILL);
         });
         let outcome = criu.limit(Duration::from_secs(20)).run();
         assert!(outcome.end.is_some(), "after {after:?} it hangs\n{outcome}");
         outcome
     })
-}
-
-fn kill(pid: Pid) -> nix::Result<()> {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
-}
-
-/// Ends what the death of its root left alone.
-fn kill_rest(lab: &Lab) {
-    for pid in processes_of(lab.path()) {
-        _ = kill(pid);
-    }
-    nothing_is_left(lab);
 }
 
 fn nothing_is_left(lab: &Lab) {
@@ -144,7 +131,7 @@ fn killed_from_elsewhere_at_any_moment_of_a_dump() {
             let pid = ready(&lab, guest);
             killed_after(Criu::dump(&lab, "images", pid), pid, whole * point / POINTS);
             assert!(reaper::wait(pid, Duration::from_secs(10)).is_some());
-            kill_rest(&lab);
+            kill_all(lab.path());
             lab.assert_clean(&[pid]);
         }
     }
@@ -156,10 +143,11 @@ fn killed_from_elsewhere_at_any_moment_of_a_restore() {
         let lab = Lab::new();
         let (pid, _) = images(&lab, guest, &[]);
         let whole = Criu::restore(&lab, "images").run().expect_ok().took;
-        kill_rest(&lab);
+        kill_all(lab.path());
+        nothing_is_left(&lab);
         for point in 1..=POINTS {
             if killed_after(Criu::restore(&lab, "images"), pid, whole * point / POINTS).ok() {
-                kill_rest(&lab);
+                kill_all(lab.path());
             }
             nothing_is_left(&lab);
         }

@@ -3,7 +3,7 @@
 mod restart;
 mod wait;
 
-use criu_blobs::wire::abi;
+use criu_blobs::wire::{COUNT_OUT, abi};
 
 pub use restart::restarted;
 pub(crate) use restart::{CODE_BEFORE, is_resumed, name_resumed};
@@ -272,11 +272,8 @@ pub(crate) const NT_XSTATE: usize = 0x202;
 /// User shadow stack.
 pub(crate) const NT_SHSTK: usize = 0x204;
 
-/// The operation of `FUTEX_WAKE_OP` that adds one and wakes: `FUTEX_OP(ADD, 1, CMP_GE, 0)`.
-const ADD_ONE: u64 = 1 << 28 | 5 << 24 | 1 << 12;
-
 /// Arguments of the futex call that counts a thread out, in `left` (`unused` is a word nobody waits on).
 pub(crate) fn count_out(left: u64, unused: u64) -> [u64; 6] {
     let op = (libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG) as u64;
-    [unused, op, 0, 1, left, ADD_ONE]
+    [unused, op, 0, 1, left, COUNT_OUT]
 }

@@ -1,7 +1,9 @@
-//! The master is killed at each of its operations: the target goes on as if it had never been.
+//! The master is killed, at each of its operations or at any time: the target goes on as if it had never been. Or the
+//! target is, and its master is told.
 
+use super::many::{other_threads, seize_threads, threaded, visit_threads};
 use super::*;
-use crate::{Infected, Tracee};
+use crate::{Error, Infected, Tracee};
 
 /// What a master does between its start and its end; false when it got to the end alive.
 pub(super) fn killed_at(n: i64, master: impl FnOnce()) -> bool {
@@ -290,10 +292,25 @@ pub(super) fn killed_at_any_time() {
     });
     shared.wait(0, |v| v > 0);
     let before = child.look();
-    for n in 0..60 {
+    killed_at_moments(
+        &shared,
+        60,
+        || visit(child.0),
+        |n| {
+            let rounds = shared.get(1);
+            shared.wait(1, |v| v > rounds + 2);
+            same_again(&child, &before, n);
+            assert_eq!(shared.get(3), 0, "vector registers changed");
+        },
+    );
+}
+
+/// So many masters that visit over and over are killed, each a little later; their visits are counted in word 2.
+fn killed_at_moments(shared: &Shared, count: i64, visit: impl Fn(), check: impl Fn(i64)) {
+    for n in 0..count {
         let master = Child::new(|| {
             loop {
-                visit(child.0);
+                visit();
                 shared.add(2);
             }
         });
@@ -303,11 +320,66 @@ pub(super) fn killed_at_any_time() {
             std::hint::spin_loop();
         }
         drop(master);
-        let rounds = shared.get(1);
-        shared.wait(1, |v| v > rounds + 2);
-        same_again(&child, &before, n);
-        assert_eq!(shared.get(3), 0, "vector registers changed");
+        check(n);
     }
+}
+
+/// Not at the operations on them, but also in the middle of one.
+#[test]
+fn threads_survive_a_master_that_is_killed_at_any_time() {
+    let shared = Shared::new();
+    let child = threaded(&shared, 20, false);
+    let before = child.look();
+    let visit = || drop(visit_threads(child.0));
+    killed_at_moments(&shared, 300, visit, |n| {
+        wait_for(&format!("as before after death {n}"), || child.look() == before);
+    });
+}
+
+/// While its leader is waited for, which the kernel tells of only when the others are gone.
+#[test]
+fn a_process_that_is_killed_ends_a_wait_for_it() {
+    for count in [1, 20] {
+        let shared = Shared::new();
+        let child = threaded(&shared, count, count == 20);
+        let mut threads = seize_threads(child.0, &other_threads(child.0));
+        let mut infected = threads.remove(0).infect().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                child.wait_in(libc::SYS_pause);
+                // SAFETY: our own child, not reaped yet.
+                unsafe { libc::kill(child.0, libc::SIGKILL) };
+            });
+            let ended = infected.syscall(libc::SYS_pause, [0; 6]);
+            assert!(
+                matches!(ended, Err(Error::Died { tid, .. }) if tid == child.0),
+                "{ended:?}"
+            );
+        });
+        Tracee::detach_all(threads).unwrap();
+        drop(infected);
+    }
+}
+
+/// At each operation on it.
+#[test]
+fn a_process_that_is_killed_leaves_its_master_well() {
+    let mut was_killed = true;
+    let mut n = 0;
+    while was_killed {
+        let shared = Shared::new();
+        let child = threaded(&shared, 2, true);
+        let master = Child::new(|| {
+            kill_at(n, child.0);
+            // What it is told of the end is another matter.
+            _ = std::panic::catch_unwind(|| visit_threads(child.0));
+            shared.set(1, u64::from(KILL_AT.load(Ordering::Relaxed) < 0) + 1);
+        });
+        was_killed = shared.wait(1, |v| v > 0) == 2;
+        assert_eq!(master.end(), 0);
+        n += 1;
+    }
+    assert!(n > 50, "only {n} points");
 }
 
 /// A target without code for its own way out: visited like any other, and unharmed when the master

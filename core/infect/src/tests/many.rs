@@ -6,7 +6,7 @@ use super::*;
 use crate::{Call, Error, Queue, Tracee};
 
 /// A child with `n` threads beside the main one; each counts in its word from 8 on, or sleeps.
-fn threaded(shared: &Shared, n: usize, busy: bool) -> Child {
+pub(super) fn threaded(shared: &Shared, n: usize, busy: bool) -> Child {
     let child = Child::new(|| {
         std::thread::scope(|scope| {
             for i in 0..n {
@@ -36,7 +36,7 @@ fn threaded(shared: &Shared, n: usize, busy: bool) -> Child {
     child
 }
 
-fn other_threads(pid: i32) -> Vec<i32> {
+pub(super) fn other_threads(pid: i32) -> Vec<i32> {
     let dir = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let mut tids: Vec<i32> = dir
         .map(|e| e.unwrap().file_name().to_str().unwrap().parse().unwrap())
@@ -46,12 +46,17 @@ fn other_threads(pid: i32) -> Vec<i32> {
     tids
 }
 
-/// Seizes all threads and asks them all; the answers.
-fn visit_threads(pid: i32) -> Vec<crate::ThreadState> {
-    let tids = other_threads(pid);
+/// The leading thread and these others.
+pub(super) fn seize_threads(pid: i32, tids: &[i32]) -> Vec<Tracee> {
     let mut all = vec![pid];
-    all.extend(&tids);
-    let mut tracees: Vec<Tracee> = Tracee::seize_all(&all).into_iter().map(Result::unwrap).collect();
+    all.extend(tids);
+    Tracee::seize_all(&all).into_iter().map(Result::unwrap).collect()
+}
+
+/// Seizes all threads and asks them all; the answers.
+pub(super) fn visit_threads(pid: i32) -> Vec<crate::ThreadState> {
+    let tids = other_threads(pid);
+    let mut tracees = seize_threads(pid, &tids);
     let mut infected = tracees.remove(0).infect().unwrap();
     let states = infected.threads(&mut tracees, &tids).unwrap();
     // More calls than fit at once, in one of them.
@@ -625,77 +630,6 @@ fn a_cancelled_wait_leaves_the_target_well() {
     shared.wait(1, |v| v > seen + 2);
     assert_eq!(shared.get(3), 0);
     assert_eq!(child.look(), before);
-}
-
-/// Not at the operations on them, but also in the middle of one.
-#[test]
-fn threads_survive_a_master_that_is_killed_at_any_time() {
-    let shared = Shared::new();
-    let child = threaded(&shared, 20, false);
-    let before = child.look();
-    for n in 0..300 {
-        let visits = shared.get(2);
-        let master = Child::new(|| {
-            loop {
-                drop(visit_threads(child.0));
-                shared.add(2);
-            }
-        });
-        shared.wait(2, |v| v > visits);
-        for _ in 0..n * 997 {
-            std::hint::spin_loop();
-        }
-        drop(master);
-        wait_for(&format!("as before after death {n}"), || child.look() == before);
-    }
-}
-
-/// While its leader is waited for, which the kernel tells of only when the others are gone.
-#[test]
-fn a_process_that_is_killed_ends_a_wait_for_it() {
-    for count in [1, 20] {
-        let shared = Shared::new();
-        let child = threaded(&shared, count, count == 20);
-        let mut all = vec![child.0];
-        all.extend(other_threads(child.0));
-        let mut threads: Vec<Tracee> = Tracee::seize_all(&all).into_iter().map(Result::unwrap).collect();
-        let mut infected = threads.remove(0).infect().unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                child.wait_in(libc::SYS_pause);
-                // SAFETY: our own child, not reaped yet.
-                unsafe { libc::kill(child.0, libc::SIGKILL) };
-            });
-            let ended = infected.syscall(libc::SYS_pause, [0; 6]);
-            assert!(
-                matches!(ended, Err(Error::Died { tid, .. }) if tid == child.0),
-                "{ended:?}"
-            );
-        });
-        Tracee::detach_all(threads).unwrap();
-        drop(infected);
-    }
-}
-
-/// At each operation on it.
-#[test]
-fn a_process_that_is_killed_leaves_its_master_well() {
-    let mut was_killed = true;
-    let mut n = 0;
-    while was_killed {
-        let shared = Shared::new();
-        let child = threaded(&shared, 2, true);
-        let master = Child::new(|| {
-            kill_at(n, child.0);
-            // What it is told of the end is another matter.
-            _ = std::panic::catch_unwind(|| visit_threads(child.0));
-            shared.set(1, u64::from(KILL_AT.load(Ordering::Relaxed) < 0) + 1);
-        });
-        was_killed = shared.wait(1, |v| v > 0) == 2;
-        assert_eq!(master.end(), 0);
-        n += 1;
-    }
-    assert!(n > 50, "only {n} points");
 }
 
 /// Figures, not checks: `cargo test --release -p criu-infect figures -- --ignored --nocapture`.
